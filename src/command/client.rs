@@ -7,7 +7,7 @@ use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
 use crate::command::error::CommandError;
 use crate::command::spec::CommandSpec;
-use crate::resp::{ReplyBuffer, RespVersion};
+use crate::resp::RespVersion;
 
 /// Where a connection ends: an address or a Unix socket's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,8 +102,6 @@ pub struct Client {
     pub created: UnixMillis,
     pub last_interaction: UnixMillis,
     pub last_command: Option<&'static CommandSpec>,
-    /// What waits to be sent.
-    pub output: ReplyBuffer,
     /// Since when the output has been above its soft limit.
     pub output_soft_since: Option<UnixMillis>,
     pub traffic: Traffic,
@@ -118,8 +116,10 @@ pub struct Traffic {
     pub query_buffer_bytes: usize,
     /// Capacity beyond that.
     pub query_buffer_free_bytes: usize,
-    /// Bytes handed to the kernel and not yet confirmed.
-    pub sending_bytes: usize,
+    /// Replies that wait to be sent, or are on their way through the kernel.
+    pub output_bytes: usize,
+    /// Memory that those replies take.
+    pub output_memory_bytes: usize,
     /// Largest `query_buffer_bytes` and output in the last seconds.
     pub largest_query_buffer_bytes: usize,
     pub largest_output_bytes: usize,
@@ -151,7 +151,6 @@ impl Client {
             created: now,
             last_interaction: now,
             last_command: None,
-            output: ReplyBuffer::new(),
             output_soft_since: None,
             traffic: Traffic::default(),
         }
@@ -175,11 +174,6 @@ impl Client {
             readonly: self.readonly,
             local: self.is_local(),
         }
-    }
-
-    /// Bytes that wait for this client, in its buffer or on their way through the kernel.
-    pub fn output_bytes(&self) -> usize {
-        self.output.len_bytes() + self.traffic.sending_bytes
     }
 
     /// The flags column of CLIENT LIST.

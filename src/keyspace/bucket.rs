@@ -1,0 +1,358 @@
+//! A bucket: up to 128 entries in one array, sorted by tag.
+//!
+//! A word of the array packs the entry's tag (the low 16 bits of its hash) above its 48-bit pointer. Hashes are
+//! uniform, so the tag itself says about where in the array it stands: a search begins there and walks a few
+//! words up or down within one or two cache lines, and follows a pointer only when the tags agree.
+//!
+//! The array grows in the steps of the allocator's size classes, so that little of it is slack. Only the table's
+//! deepest buckets may grow past [`BUCKET_MAX_ENTRIES`].
+//!
+//! `min_expiry` is a lower bound of the expiries inside (see `expiry::coarse`): it may be too early once keys
+//! went away, never too late.
+//!
+//! Used by `table`; knows nothing about hashes but the tag that it is told. With `entry.rs` the only file of the
+//! keyspace with `unsafe`.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::ptr::{self, NonNull};
+
+use super::entry::{EntryBox, EntryRef};
+use super::expiry::{NEVER, coarse};
+
+/// A bucket with this many entries splits before it takes another.
+pub(super) const BUCKET_MAX_ENTRIES: usize = 128;
+
+/// Capacities in words; all up to 128 are size classes of the allocator. The last ones serve buckets at the
+/// table's greatest depth, which cannot split.
+const CAPACITIES: [u16; 34] = [
+    0, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 768, 1024, 1536,
+    2048, 3072, 4096, 8192, 16384, 32768, 49152, 65535,
+];
+
+const ADDRESS_BITS: u32 = 48;
+const ADDRESS_MASK: usize = (1 << ADDRESS_BITS) - 1;
+
+/// A tag above a pointer made by `EntryBox::into_pointer`.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Word(*mut u8);
+
+impl Word {
+    fn new(tag: u16, entry: EntryBox) -> Self {
+        let pointer = entry.into_pointer().as_ptr();
+        assert!(pointer.addr() <= ADDRESS_MASK, "user addresses fit in 48 bits");
+        Word(pointer.map_addr(|address| address | usize::from(tag) << ADDRESS_BITS))
+    }
+
+    #[inline]
+    fn tag(self) -> u16 {
+        (self.0.addr() >> ADDRESS_BITS) as u16
+    }
+
+    #[inline]
+    fn pointer(self) -> NonNull<u8> {
+        let pointer = self.0.map_addr(|address| address & ADDRESS_MASK);
+        // SAFETY: `new` packed a non-null pointer of at most 48 bits.
+        unsafe { NonNull::new_unchecked(pointer) }
+    }
+}
+
+/// An array of entries in order of their tags, owned. 16 bytes, so that a slot holds one inline.
+pub(super) struct Bucket {
+    /// Dangling while the capacity is 0.
+    words: NonNull<Word>,
+    min_expiry: u32,
+    len: u16,
+    /// Index into [`CAPACITIES`].
+    capacity_step: u8,
+    depth: u8,
+}
+
+const _: () = assert!(size_of::<Bucket>() == 16 && size_of::<Word>() == 8);
+
+impl Bucket {
+    /// An empty bucket, without an allocation, whose keys agree in the first `depth` bits of their hashes.
+    pub const fn new(depth: u8) -> Self {
+        Bucket { words: NonNull::dangling(), min_expiry: NEVER, len: 0, capacity_step: 0, depth }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Bits of the hash that all keys of this bucket share.
+    #[inline]
+    pub fn depth(&self) -> u8 {
+        self.depth
+    }
+
+    pub fn set_depth(&mut self, depth: u8) {
+        self.depth = depth;
+    }
+
+    /// The lower bound of the expiries, `NEVER` when no key has one.
+    #[inline]
+    pub fn min_expiry(&self) -> u32 {
+        self.min_expiry
+    }
+
+    /// Lowers the bound to `expiry` (Unix milliseconds).
+    pub fn note_expiry(&mut self, expiry: i64) {
+        self.min_expiry = self.min_expiry.min(coarse(expiry));
+    }
+
+    /// Computes the bound anew: one visit of each entry.
+    pub fn refresh_min_expiry(&mut self) {
+        self.min_expiry = self.entries().filter_map(EntryRef::expiry).map(coarse).min().unwrap_or(NEVER);
+    }
+
+    /// Bytes of the array.
+    pub fn allocated_bytes(&self) -> usize {
+        self.capacity() * size_of::<Word>()
+    }
+
+    fn capacity(&self) -> usize {
+        usize::from(CAPACITIES[usize::from(self.capacity_step)])
+    }
+
+    #[inline]
+    fn words(&self) -> &[Word] {
+        // SAFETY: the first `len` words are initialised; with capacity 0 the pointer is aligned and `len` is 0.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len()) }
+    }
+
+    /// Searches the entries with `tag` for one that `matches`: its index, or else where it belongs.
+    #[inline]
+    pub fn find(&self, tag: u16, mut matches: impl FnMut(EntryRef<'_>) -> bool) -> Result<usize, usize> {
+        let mut index = self.lower_bound(tag);
+        let words = self.words();
+        while let Some(word) = words.get(index)
+            && word.tag() == tag
+        {
+            if matches(self.entry_of(*word)) {
+                return Ok(index);
+            }
+            index += 1;
+        }
+        Err(index)
+    }
+
+    /// The index of the first entry whose tag is at least `tag`; `len` when there is none.
+    #[inline]
+    pub fn lower_bound(&self, tag: u16) -> usize {
+        let words = self.words();
+        // Tags are uniform: this is where the tag stands but for a few places (sqrt(len) / 2 as a rule).
+        let mut index = (usize::from(tag) * words.len()) >> u16::BITS;
+        while let Some(word) = words.get(index)
+            && word.tag() < tag
+        {
+            index += 1;
+        }
+        while index > 0
+            && let Some(word) = words.get(index - 1)
+            && word.tag() >= tag
+        {
+            index -= 1;
+        }
+        index
+    }
+
+    #[inline]
+    fn entry_of(&self, word: Word) -> EntryRef<'_> {
+        // SAFETY: words hold pointers of entries that this bucket owns; borrowing the bucket keeps them as they are.
+        unsafe { EntryRef::from_pointer(word.pointer()) }
+    }
+
+    #[inline]
+    pub fn tag(&self, index: usize) -> u16 {
+        self.words()[index].tag()
+    }
+
+    #[inline]
+    pub fn entry(&self, index: usize) -> EntryRef<'_> {
+        self.entry_of(self.words()[index])
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        self.words().iter().map(|word| self.entry_of(*word))
+    }
+
+    /// Lends the entry out to be changed; it may move to another allocation.
+    #[inline]
+    pub fn with_entry<R>(&mut self, index: usize, change: impl FnOnce(&mut EntryBox) -> R) -> R {
+        /// Puts the entry's pointer, perhaps a new one, back into its word, also when `change` panics.
+        struct Lent<'a> {
+            word: &'a mut Word,
+            entry: std::mem::ManuallyDrop<EntryBox>,
+        }
+        impl Drop for Lent<'_> {
+            fn drop(&mut self) {
+                // SAFETY: taken once, here, and the guard is not used again.
+                let entry = unsafe { std::mem::ManuallyDrop::take(&mut self.entry) };
+                *self.word = Word::new(self.word.tag(), entry);
+            }
+        }
+        assert!(index < self.len());
+        // SAFETY: the word is initialised, and the bucket is borrowed mutably.
+        let word = unsafe { self.words.add(index).as_mut() };
+        // SAFETY: the bucket owns the entry; until the guard puts it back nobody else uses the word.
+        let entry = std::mem::ManuallyDrop::new(unsafe { EntryBox::from_pointer(word.pointer()) });
+        let mut lent = Lent { word, entry };
+        change(&mut lent.entry)
+    }
+
+    /// Inserts before `index`, which a search for `tag` gave.
+    pub fn insert(&mut self, index: usize, tag: u16, entry: EntryBox) {
+        let len = self.len();
+        assert!(index <= len);
+        debug_assert!(index == 0 || self.tag(index - 1) <= tag);
+        debug_assert!(index == len || self.tag(index) >= tag);
+        if len == self.capacity() {
+            self.set_capacity_step(self.capacity_step + 1);
+        }
+        if let Some(expiry) = entry.borrow().expiry() {
+            self.note_expiry(expiry);
+        }
+        // SAFETY: there is room for `len + 1` words; `len - index` of them move up by one.
+        unsafe {
+            let at = self.words.add(index);
+            ptr::copy(at.as_ptr(), at.add(1).as_ptr(), len - index);
+            at.write(Word::new(tag, entry));
+        }
+        self.len += 1;
+    }
+
+    pub fn remove(&mut self, index: usize) -> EntryBox {
+        let len = self.len();
+        assert!(index < len);
+        // SAFETY: the word at `index` is initialised and owns its entry; the words above close the gap, so the
+        // pointer leaves the array.
+        let entry = unsafe {
+            let at = self.words.add(index);
+            let word = at.read();
+            ptr::copy(at.add(1).as_ptr(), at.as_ptr(), len - index - 1);
+            EntryBox::from_pointer(word.pointer())
+        };
+        self.len -= 1;
+        self.shrink();
+        entry
+    }
+
+    /// Takes the last entry.
+    pub fn pop(&mut self) -> Option<EntryBox> {
+        let last = self.len().checked_sub(1)?;
+        Some(self.remove(last))
+    }
+
+    /// Gives room back once two steps are empty, so that an insertion right after does not take it again.
+    fn shrink(&mut self) {
+        let len = self.len();
+        if len == 0 {
+            self.set_capacity_step(0);
+            self.min_expiry = NEVER;
+        } else if let Some(two_below) = self.capacity_step.checked_sub(2)
+            && len <= usize::from(CAPACITIES[usize::from(two_below)])
+        {
+            self.set_capacity_step(self.capacity_step - 1);
+        }
+    }
+
+    fn set_capacity_step(&mut self, step: u8) {
+        let (old, new) = (
+            self.capacity(),
+            usize::from(*CAPACITIES.get(usize::from(step)).expect("hashes are keyed: no bucket holds 65535 keys")),
+        );
+        assert!(new >= self.len());
+        if old == new {
+            return;
+        }
+        let layout = |words: usize| Layout::array::<Word>(words).expect("at most 65535 words");
+        // SAFETY: empty layouts are neither requested nor freed; the old array was allocated with its capacity's
+        // layout; `realloc` keeps the first `len` words, which fit in both.
+        unsafe {
+            let old_pointer = self.words.as_ptr().cast::<u8>();
+            if new == 0 {
+                dealloc(old_pointer, layout(old));
+                self.words = NonNull::dangling();
+            } else {
+                let pointer =
+                    if old == 0 { alloc(layout(new)) } else { realloc(old_pointer, layout(old), layout(new).size()) };
+                self.words = NonNull::new(pointer.cast::<Word>()).unwrap_or_else(|| handle_alloc_error(layout(new)));
+            }
+        }
+        self.capacity_step = step;
+    }
+
+    /// The least capacity for `len` words.
+    fn fit(&mut self, len: usize) {
+        let step = CAPACITIES.partition_point(|&capacity| usize::from(capacity) < len);
+        self.set_capacity_step(step as u8);
+    }
+
+    /// Moves the entries that `goes_up` picks into a new bucket; both are one bit deeper afterwards.
+    pub fn split(&mut self, mut goes_up: impl FnMut(EntryRef<'_>) -> bool) -> Bucket {
+        let picked: Vec<bool> = self.words().iter().map(|word| goes_up(self.entry_of(*word))).collect();
+        self.depth += 1;
+        let mut upper = Bucket::new(self.depth);
+        upper.fit(picked.iter().filter(|up| **up).count());
+        let mut kept = 0;
+        for (index, up) in picked.into_iter().enumerate() {
+            // SAFETY: `index` is below `len`; `kept` is at most `index`; `upper` has room for all picked words.
+            // Each word ends in exactly one of the two arrays.
+            unsafe {
+                let word = self.words.add(index).read();
+                if up {
+                    upper.words.add(upper.len()).write(word);
+                    upper.len += 1;
+                } else {
+                    self.words.add(kept).write(word);
+                    kept += 1;
+                }
+            }
+        }
+        self.len = kept as u16;
+        self.fit(kept);
+        self.refresh_min_expiry();
+        upper.refresh_min_expiry();
+        upper
+    }
+
+    /// Takes the entries of the sibling in, in order of tags; one bit shallower afterwards.
+    pub fn merge(&mut self, sibling: Bucket) {
+        assert_eq!(self.depth, sibling.depth);
+        let mut merged = Bucket::new(self.depth - 1);
+        merged.min_expiry = self.min_expiry.min(sibling.min_expiry);
+        merged.fit(self.len() + sibling.len());
+        let (mut ours, mut theirs) = (self.words().iter().peekable(), sibling.words().iter().peekable());
+        loop {
+            let word = match (ours.peek(), theirs.peek()) {
+                (Some(our), Some(their)) if our.tag() > their.tag() => theirs.next(),
+                (Some(_), _) => ours.next(),
+                (None, _) => theirs.next(),
+            };
+            let Some(word) = word else { break };
+            // SAFETY: there is room for the words of both.
+            unsafe { merged.words.add(merged.len()).write(*word) };
+            merged.len += 1;
+        }
+        sibling.forget_entries();
+        std::mem::replace(self, merged).forget_entries();
+    }
+
+    /// Frees the array only: its entries have moved to another bucket.
+    fn forget_entries(mut self) {
+        self.len = 0;
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        for word in self.words() {
+            // SAFETY: the bucket owns its entries, and its words are not read again.
+            drop(unsafe { EntryBox::from_pointer(word.pointer()) });
+        }
+        self.len = 0;
+        self.set_capacity_step(0);
+    }
+}

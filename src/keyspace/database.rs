@@ -1,0 +1,144 @@
+//! One database on one core: a table for each slot, and what is known about all of them together.
+
+use super::table::SlotTable;
+use crate::base::slot::SLOTS_COUNT;
+
+/// Slots of one word of a bitmap, which are also one group of [`Database::len_by_group`].
+const GROUP_SLOTS: usize = u64::BITS as usize;
+const GROUPS_COUNT: usize = SLOTS_COUNT / GROUP_SLOTS;
+
+/// Tables and counts. The arrays are allocated with the first key.
+#[derive(Default)]
+pub(super) struct Database {
+    tables: Vec<SlotTable>,
+    /// Slots that have keys, and those that have keys with an expiry: one bit each.
+    occupied: Vec<u64>,
+    volatile: Vec<u64>,
+    /// Keys of each 64 slots, to find the slot of the n-th key.
+    len_by_group: Vec<u64>,
+    len: u64,
+    volatile_len: u64,
+}
+
+impl Database {
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn volatile_len(&self) -> u64 {
+        self.volatile_len
+    }
+
+    #[inline]
+    pub fn table(&self, slot: usize) -> Option<&SlotTable> {
+        self.tables.get(slot)
+    }
+
+    /// For changes that leave the numbers of keys and of volatile keys as they are.
+    #[inline]
+    pub fn table_mut(&mut self, slot: usize) -> Option<&mut SlotTable> {
+        self.tables.get_mut(slot)
+    }
+
+    /// For changes of any kind: the counts follow.
+    pub fn edit<R>(&mut self, slot: usize, change: impl FnOnce(&mut SlotTable) -> R) -> R {
+        if self.tables.is_empty() {
+            self.allocate();
+        }
+        let table = &mut self.tables[slot];
+        let (len, volatile) = (table.len(), table.volatile_len());
+        let result = change(table);
+        let (new_len, new_volatile) = (table.len(), table.volatile_len());
+        let (group, bit) = (slot / GROUP_SLOTS, 1 << (slot % GROUP_SLOTS));
+        if new_len != len {
+            self.len = self.len - len + new_len;
+            self.len_by_group[group] = self.len_by_group[group] - len + new_len;
+            set_bit(&mut self.occupied[group], bit, new_len > 0);
+        }
+        if new_volatile != volatile {
+            self.volatile_len = self.volatile_len - volatile + new_volatile;
+            set_bit(&mut self.volatile[group], bit, new_volatile > 0);
+        }
+        result
+    }
+
+    fn allocate(&mut self) {
+        self.tables.resize_with(SLOTS_COUNT, SlotTable::new);
+        self.occupied = vec![0; GROUPS_COUNT];
+        self.volatile = vec![0; GROUPS_COUNT];
+        self.len_by_group = vec![0; GROUPS_COUNT];
+    }
+
+    /// The first slot from `from` on that has keys.
+    pub fn next_occupied(&self, from: usize) -> Option<usize> {
+        next_bit(&self.occupied, from)
+    }
+
+    /// The first slot from `from` on that has keys with an expiry.
+    pub fn next_volatile(&self, from: usize) -> Option<usize> {
+        next_bit(&self.volatile, from)
+    }
+
+    /// The slot of the n-th key (from 0) in order of slots.
+    pub fn slot_of_nth(&self, n: u64) -> Option<usize> {
+        let mut left = n;
+        let group = self.len_by_group.iter().position(|&len| {
+            let here = left < len;
+            left -= if here { 0 } else { len };
+            here
+        })?;
+        let slots = group * GROUP_SLOTS..(group + 1) * GROUP_SLOTS;
+        slots.into_iter().find(|&slot| {
+            let len = self.tables[slot].len();
+            let here = left < len;
+            left -= if here { 0 } else { len };
+            here
+        })
+    }
+
+    /// Takes all tables out; the database is empty after.
+    pub fn take_tables(&mut self) -> Vec<SlotTable> {
+        std::mem::take(self).tables
+    }
+
+    /// Bytes of everything but the entries.
+    pub fn overhead_bytes(&self) -> usize {
+        let bitmaps = (self.occupied.len() + self.volatile.len() + self.len_by_group.len()) * size_of::<u64>();
+        let occupied = std::iter::successors(self.next_occupied(0), |slot| self.next_occupied(slot + 1));
+        let tables: usize = occupied.map(|slot| self.tables[slot].overhead_bytes()).sum();
+        bitmaps + self.tables.len() * size_of::<SlotTable>() + tables
+    }
+}
+
+fn set_bit(word: &mut u64, bit: u64, on: bool) {
+    *word = if on { *word | bit } else { *word & !bit };
+}
+
+fn next_bit(words: &[u64], from: usize) -> Option<usize> {
+    let first = from / GROUP_SLOTS;
+    let mut mask = u64::MAX << (from % GROUP_SLOTS);
+    for (group, word) in words.iter().enumerate().skip(first) {
+        let word = word & mask;
+        if word != 0 {
+            return Some(group * GROUP_SLOTS + word.trailing_zeros() as usize);
+        }
+        mask = u64::MAX;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_bit_crosses_words_and_ends() {
+        let words = [0, 1 << 63, 0, 1];
+        assert_eq!(next_bit(&words, 0), Some(127));
+        assert_eq!(next_bit(&words, 127), Some(127));
+        assert_eq!(next_bit(&words, 128), Some(192));
+        assert_eq!(next_bit(&words, 193), None);
+        assert_eq!(next_bit(&words, 500), None);
+        assert_eq!(next_bit(&[], 0), None);
+    }
+}

@@ -1,0 +1,402 @@
+//! The keyspace of one core: keys, values, expiries, access clocks of the slots that the core owns.
+//!
+//! For each database an array of 16384 tables, one for each slot, so that a slot is counted, listed, flushed and
+//! handed to another core by itself. `table` and `bucket` find entries, `entry` lays one out in memory, `write` is
+//! the door through which all values change, `scan`, `expiry`, `garbage`, `access` and `database` are what their names say.
+//!
+//! Handlers come in by three doors: [`Keyspace::read`] (expiry, hit and miss counts, access clock),
+//! [`Keyspace::inspect`] and [`Keyspace::peek`] (fewer of those), and [`Keyspace::write`]. Every change of any
+//! kind passes `Keyspace::changed`. The runtime sets the clock once per turn and gives expiry and freeing their slices.
+//!
+//! Nothing here reads a clock, blocks, or knows of other cores, connections or commands. The index of a database
+//! is the caller's to check: one out of range panics.
+//!
+//! A new kind of value plugs in at `entry::Kind`, `value::Value` and `value::ValueKind`, with its setter in `write`;
+//! `garbage` decides by the kind whether freeing one is work for the background.
+
+mod access;
+mod bucket;
+mod database;
+mod entry;
+mod expiry;
+mod garbage;
+mod maintenance;
+mod scan;
+mod table;
+mod value;
+mod write;
+
+#[cfg(test)]
+mod model_tests;
+
+use std::hash::{BuildHasher, Hasher};
+
+use crate::base::clock::UnixMillis;
+use crate::base::random::Random;
+use crate::base::slot::{Slot, key_slot};
+
+pub use access::AccessPolicy;
+pub use garbage::Disposal;
+pub use maintenance::ExpireOutcome;
+pub use scan::ScanCursor;
+pub use table::SlotTable;
+pub use value::{Digits, Value, ValueKind, parse_integer};
+pub use write::{Entry, OwnedEntry};
+
+use access::AccessClock;
+use database::Database;
+use garbage::Garbage;
+use table::{KeyHash, Place};
+
+/// A key with its slot, computed once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key<'a> {
+    pub bytes: &'a [u8],
+    pub slot: Slot,
+}
+
+impl<'a> Key<'a> {
+    /// Computes the slot (hash tags count).
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Key { bytes, slot: key_slot(bytes) }
+    }
+}
+
+/// What a keyspace is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyspaceOptions {
+    /// `databases`; 1 in cluster mode.
+    pub databases: usize,
+    /// Secret, random, the same on all cores of the node: slots move between cores.
+    pub hash_seeds: [u64; 4],
+    pub access: AccessPolicy,
+}
+
+/// Counters of one core; INFO adds them up.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct KeyspaceStats {
+    /// Look-ups for reading that found a key.
+    pub hits: u64,
+    /// Look-ups for reading that found none, or one that was expired.
+    pub misses: u64,
+    /// Keys removed because their time had come.
+    pub expired_keys: u64,
+    /// Changes since the start: one for each use of the write door that changed something, for each key removed or
+    /// put, for each key flushed.
+    pub dirty: u64,
+    /// Entries freed in the background.
+    pub lazyfreed_objects: u64,
+}
+
+/// What there is to know about a key besides its value.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyInfo<'a> {
+    pub value: Value<'a>,
+    pub expiry: Option<UnixMillis>,
+    /// What OBJECT ENCODING answers.
+    pub encoding_name: &'static str,
+    /// Seconds since the last access; meaningful under [`AccessPolicy::Lru`].
+    pub idle_seconds: u64,
+    /// The access counter, decayed; meaningful under [`AccessPolicy::Lfu`].
+    pub frequency: u8,
+}
+
+struct Seeded(ahash::RandomState);
+
+impl KeyHash for Seeded {
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+}
+
+/// All keys of one core.
+pub struct Keyspace {
+    pub stats: KeyspaceStats,
+    /// While set, reads and writes leave access clocks alone (CLIENT NO-TOUCH).
+    pub no_touch: bool,
+    databases: Vec<Database>,
+    hasher: Seeded,
+    now: UnixMillis,
+    access: AccessClock,
+    random: Random,
+    garbage: Garbage,
+    expire_cursor: maintenance::ExpireCursor,
+    /// A buffer for strings while they are changed.
+    scratch: Vec<u8>,
+}
+
+impl Keyspace {
+    /// An empty keyspace whose clock stands at 0 until [`Keyspace::set_clock`].
+    pub fn new(options: KeyspaceOptions) -> Self {
+        let KeyspaceOptions { databases, hash_seeds: [a, b, c, d], access } = options;
+        let now = UnixMillis(0);
+        Keyspace {
+            stats: KeyspaceStats::default(),
+            no_touch: false,
+            databases: std::iter::repeat_with(Database::default).take(databases).collect(),
+            hasher: Seeded(ahash::RandomState::with_seeds(a, b, c, d)),
+            now,
+            access: AccessClock::new(access, now),
+            random: Random::new(a ^ b.rotate_left(32)),
+            garbage: Garbage::default(),
+            expire_cursor: maintenance::ExpireCursor::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Sets the time by which keys expire and accesses are dated: once per turn.
+    pub fn set_clock(&mut self, now: UnixMillis) {
+        self.now = now;
+        self.access = AccessClock::new(self.access.policy(), now);
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    /// Changes what access words record from now on; those written before are read as if it had always been so.
+    pub fn set_access_policy(&mut self, policy: AccessPolicy) {
+        self.access = AccessClock::new(policy, self.now);
+    }
+
+    /// What access words record.
+    pub fn access_policy(&self) -> AccessPolicy {
+        self.access.policy()
+    }
+
+    /// How many databases there are.
+    pub fn databases(&self) -> usize {
+        self.databases.len()
+    }
+
+    /// Looks a key up to read its value: removes it when it is expired, counts a hit or a miss, and dates the access
+    /// unless `no_touch`.
+    #[inline]
+    pub fn read(&mut self, db: usize, key: Key<'_>) -> Option<Value<'_>> {
+        let hash = self.hasher.hash(key.bytes);
+        let Some(place) = self.locate(db, key, hash) else {
+            self.stats.misses += 1;
+            return None;
+        };
+        self.stats.hits += 1;
+        self.touch(db, key, place);
+        let table = self.databases[db].table(key.slot.index())?;
+        Some(table.entry(place).value())
+    }
+
+    /// Looks a key up to tell about it (EXISTS, TYPE, TTL, OBJECT): removes it when it is expired and counts a hit or a miss,
+    /// but dates no access.
+    pub fn inspect(&mut self, db: usize, key: Key<'_>) -> Option<KeyInfo<'_>> {
+        let hash = self.hasher.hash(key.bytes);
+        let Some(place) = self.locate(db, key, hash) else {
+            self.stats.misses += 1;
+            return None;
+        };
+        self.stats.hits += 1;
+        self.info(db, key, place)
+    }
+
+    /// As [`Keyspace::inspect`], without counting (DEBUG OBJECT).
+    pub fn peek_info(&mut self, db: usize, key: Key<'_>) -> Option<KeyInfo<'_>> {
+        let hash = self.hasher.hash(key.bytes);
+        let place = self.locate(db, key, hash)?;
+        self.info(db, key, place)
+    }
+
+    /// Looks a key up unnoticed: removes it when it is expired, but neither counts nor dates anything.
+    pub fn peek(&mut self, db: usize, key: Key<'_>) -> Option<Value<'_>> {
+        let hash = self.hasher.hash(key.bytes);
+        let place = self.locate(db, key, hash)?;
+        let table = self.databases[db].table(key.slot.index())?;
+        Some(table.entry(place).value())
+    }
+
+    /// The write door: looks a key up once to change it. An expired key is removed first; one that is there has its
+    /// access dated unless `no_touch`.
+    #[inline]
+    pub fn write<'a>(&'a mut self, db: usize, key: Key<'a>) -> Entry<'a> {
+        let hash = self.hasher.hash(key.bytes);
+        let found = match self.databases[db].table(key.slot.index()) {
+            None => Err(Place::FIRST),
+            Some(table) => table.find(hash, key.bytes),
+        };
+        let place = match found {
+            Ok(place) if self.is_due_at(db, key, place) => {
+                self.expire(db, key, place);
+                Err(self.place_for_new(db, key, hash))
+            }
+            Ok(place) => {
+                self.touch(db, key, place);
+                Ok(place)
+            }
+            Err(place) => Err(place),
+        };
+        Entry::new(self, db, key, hash, place)
+    }
+
+    /// Removes a key; whether it was there. An expired one was not.
+    pub fn remove(&mut self, db: usize, key: Key<'_>, disposal: Disposal) -> bool {
+        let hash = self.hasher.hash(key.bytes);
+        let Some(place) = self.locate(db, key, hash) else {
+            return false;
+        };
+        let entry = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
+        self.garbage.dispose_entry(entry, disposal);
+        self.changed(db, key, 1);
+        true
+    }
+
+    /// Takes a key out with its value, expiry and access word, to be put elsewhere. Counts no change: [`Keyspace::put`]
+    /// does (RENAME and MOVE are one change each).
+    pub fn take(&mut self, db: usize, key: Key<'_>) -> Option<OwnedEntry> {
+        let hash = self.hasher.hash(key.bytes);
+        let place = self.locate(db, key, hash)?;
+        let entry = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
+        self.changed(db, key, 0);
+        Some(OwnedEntry(entry))
+    }
+
+    /// A copy of value and expiry with a fresh access word (COPY). Big values share their buffer until one is changed.
+    pub fn copy(&mut self, db: usize, key: Key<'_>) -> Option<OwnedEntry> {
+        let hash = self.hasher.hash(key.bytes);
+        let place = self.locate(db, key, hash)?;
+        let table = self.databases[db].table(key.slot.index())?;
+        let mut entry = table.entry(place).duplicate(key.bytes);
+        entry.set_access(self.access.fresh());
+        Some(OwnedEntry(entry))
+    }
+
+    /// Puts what was taken or copied under a key, in place of what is there.
+    pub fn put(&mut self, db: usize, key: Key<'_>, owned: OwnedEntry) {
+        let hash = self.hasher.hash(key.bytes);
+        if let Some(place) = self.locate(db, key, hash) {
+            let old = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
+            self.garbage.dispose_entry(old, Disposal::Now);
+        }
+        let entry = owned.0.borrow().duplicate(key.bytes);
+        drop(owned);
+        let place = self.place_for_new(db, key, hash);
+        let hasher = &self.hasher;
+        self.databases[db].edit(key.slot.index(), |table| table.insert(place, hash, entry, hasher));
+        self.changed(db, key, 1);
+    }
+
+    /// Keys of a database on this core, expired ones that nobody met yet included.
+    pub fn len(&self, db: usize) -> u64 {
+        self.databases[db].len()
+    }
+
+    /// Whether a database has no key on this core.
+    pub fn is_empty(&self, db: usize) -> bool {
+        self.len(db) == 0
+    }
+
+    /// Keys that have an expiry.
+    pub fn volatile_len(&self, db: usize) -> u64 {
+        self.databases[db].volatile_len()
+    }
+
+    /// Keys of one slot.
+    pub fn slot_len(&self, db: usize, slot: Slot) -> u64 {
+        self.databases[db].table(slot.index()).map_or(0, SlotTable::len)
+    }
+
+    /// Bytes that a key takes: its entry, its value, its share of the table. Neither counts nor dates anything.
+    pub fn memory_usage(&mut self, db: usize, key: Key<'_>) -> Option<usize> {
+        let hash = self.hasher.hash(key.bytes);
+        let place = self.locate(db, key, hash)?;
+        let table = self.databases[db].table(key.slot.index())?;
+        let entry = table.entry(place);
+        let buffer = match entry.value() {
+            Value::Shared(bytes) => entry::size_class(bytes.len()),
+            Value::Integer(_) | Value::Bytes(_) => 0,
+        };
+        Some(entry.allocated_bytes() + buffer + table.share_bytes(place))
+    }
+
+    /// Bytes of tables and directories of a database, without entries (MEMORY STATS). Visits every bucket.
+    pub fn overhead_bytes(&self, db: usize) -> usize {
+        self.databases[db].overhead_bytes()
+    }
+
+    #[inline]
+    fn is_due(&self, expiry: i64) -> bool {
+        self.now.get() > expiry
+    }
+
+    #[inline]
+    fn is_due_at(&self, db: usize, key: Key<'_>, place: Place) -> bool {
+        let table = self.databases[db].table(key.slot.index());
+        let expiry = table.and_then(|table| table.entry(place).expiry());
+        expiry.is_some_and(|expiry| self.is_due(expiry))
+    }
+
+    /// Where a key stands that is there and not expired; removes an expired one.
+    #[inline]
+    fn locate(&mut self, db: usize, key: Key<'_>, hash: u64) -> Option<Place> {
+        let table = self.databases[db].table(key.slot.index())?;
+        let place = table.find(hash, key.bytes).ok()?;
+        if table.entry(place).expiry().is_some_and(|expiry| self.is_due(expiry)) {
+            self.expire(db, key, place);
+            return None;
+        }
+        Some(place)
+    }
+
+    /// Where a key that is not there belongs.
+    fn place_for_new(&self, db: usize, key: Key<'_>, hash: u64) -> Place {
+        let table = self.databases[db].table(key.slot.index());
+        match table.map(|table| table.find(hash, key.bytes)) {
+            None => Place::FIRST,
+            Some(Err(place)) => place,
+            Some(Ok(_)) => unreachable!("the caller removed it"),
+        }
+    }
+
+    fn info(&self, db: usize, key: Key<'_>, place: Place) -> Option<KeyInfo<'_>> {
+        let entry = self.databases[db].table(key.slot.index())?.entry(place);
+        let value = entry.value();
+        Some(KeyInfo {
+            value,
+            expiry: entry.expiry().map(UnixMillis),
+            encoding_name: value.encoding_name(entry.is_raw()),
+            idle_seconds: self.access.idle_seconds(entry.access()),
+            frequency: self.access.frequency(entry.access()),
+        })
+    }
+
+    #[inline]
+    fn touch(&mut self, db: usize, key: Key<'_>, place: Place) {
+        if self.no_touch {
+            return;
+        }
+        if let Some(table) = self.databases[db].table_mut(key.slot.index()) {
+            let old = table.entry(place).access();
+            let new = self.access.touched(old, || self.random.next_u32());
+            // Under LRU a key is dated once a second: most reads leave the entry's cache line clean.
+            if new != old {
+                table.with_entry(place, |entry| entry.set_access(new));
+            }
+        }
+    }
+
+    #[cold]
+    fn expire(&mut self, db: usize, key: Key<'_>, place: Place) {
+        let entry = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
+        self.garbage.dispose_entry(entry, Disposal::Now);
+        self.stats.expired_keys += 1;
+        self.changed(db, key, 0);
+    }
+
+    /// Every change of any key passes here, after it happened: the place for WATCH, the snapshot walk and keyspace
+    /// events. `dirty`: how many changes it counts as.
+    #[inline]
+    fn changed(&mut self, _db: usize, _key: Key<'_>, dirty: u64) {
+        self.stats.dirty += dirty;
+    }
+}

@@ -1,0 +1,193 @@
+//! Values as handlers see them: borrowed views, valid until the keyspace is used again.
+
+use bytes::Bytes;
+
+/// Longest string that OBJECT ENCODING calls "embstr" (Redis: OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
+const EMBSTR_MAX_BYTES: usize = 44;
+/// Digits and sign of the longest 64-bit integer.
+const INTEGER_MAX_BYTES: usize = 20;
+
+/// The type of a value, as TYPE and SCAN's TYPE option name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ValueKind {
+    String,
+}
+
+impl ValueKind {
+    /// What TYPE answers.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            ValueKind::String => "string",
+        }
+    }
+}
+
+/// A value where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Value<'a> {
+    /// A string that is a canonical integer.
+    Integer(i64),
+    /// A short string, inside its entry.
+    Bytes(&'a [u8]),
+    /// A string in a buffer that replies may share.
+    Shared(&'a Bytes),
+}
+
+/// Room for the decimal digits of an integer value; see [`Value::as_bytes`].
+pub type Digits = itoa::Buffer;
+
+impl<'a> Value<'a> {
+    pub fn kind(&self) -> ValueKind {
+        match self {
+            Value::Integer(_) | Value::Bytes(_) | Value::Shared(_) => ValueKind::String,
+        }
+    }
+
+    /// What TYPE answers.
+    pub fn type_name(&self) -> &'static str {
+        self.kind().type_name()
+    }
+
+    /// Length of the string in bytes; of an integer, of its decimal form.
+    pub fn len(&self) -> usize {
+        match self {
+            Value::Integer(integer) => decimal_len(*integer),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether the string is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The string's bytes; an integer is written into `digits` first.
+    pub fn as_bytes<'b>(&self, digits: &'b mut Digits) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match *self {
+            Value::Integer(integer) => digits.format(integer).as_bytes(),
+            Value::Bytes(bytes) => bytes,
+            Value::Shared(bytes) => bytes,
+        }
+    }
+
+    /// Appends the string's bytes to `out`.
+    pub fn copy_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes(&mut Digits::new()));
+    }
+
+    /// The string's bytes in a vector of their own.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        self.copy_to(&mut bytes);
+        bytes
+    }
+
+    /// The integer that the string spells in canonical form, as INCR accepts it (see [`parse_integer`]).
+    pub fn integer(&self) -> Option<i64> {
+        match self {
+            Value::Integer(integer) => Some(*integer),
+            Value::Bytes(bytes) => parse_integer(bytes),
+            Value::Shared(bytes) => parse_integer(bytes),
+        }
+    }
+
+    /// What OBJECT ENCODING answers; `raw` is the entry's mark of a string modified in place.
+    pub(super) fn encoding_name(&self, raw: bool) -> &'static str {
+        match self {
+            Value::Integer(_) => "int",
+            _ if raw || self.len() > EMBSTR_MAX_BYTES => "raw",
+            _ => "embstr",
+        }
+    }
+}
+
+/// Reads a canonical signed 64-bit integer: an optional minus, no plus, no leading zero (but "0"), no space.
+/// These are the strings that Redis encodes as integers and that INCR takes.
+pub fn parse_integer(bytes: &[u8]) -> Option<i64> {
+    if bytes.len() > INTEGER_MAX_BYTES {
+        return None;
+    }
+    let (negative, digits) = match bytes {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [] => return None,
+        [b'0', ..] => return (digits.len() == 1 && !negative).then_some(0),
+        _ => {}
+    }
+    let mut magnitude: u64 = 0;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        magnitude = magnitude.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+}
+
+fn decimal_len(integer: i64) -> usize {
+    let digits = integer.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
+    digits + usize::from(integer < 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_canonical_integers_are_integers() {
+        let accepted = [
+            ("0", 0),
+            ("7", 7),
+            ("-7", -7),
+            ("10", 10),
+            ("9223372036854775807", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+        ];
+        for (text, integer) in accepted {
+            assert_eq!(parse_integer(text.as_bytes()), Some(integer), "{text}");
+        }
+        let refused = [
+            "",
+            "-",
+            "+1",
+            "01",
+            "-0",
+            "-01",
+            "00",
+            " 1",
+            "1 ",
+            "1.0",
+            "1a",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "18446744073709551616",
+            "99999999999999999999",
+            "100000000000000000000",
+        ];
+        for text in refused {
+            assert_eq!(parse_integer(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn length_of_an_integer_is_that_of_its_digits() {
+        for integer in [0, 1, 9, 10, 99, 100, -1, -9, -10, i64::MAX, i64::MIN] {
+            assert_eq!(Value::Integer(integer).len(), integer.to_string().len(), "{integer}");
+        }
+    }
+
+    #[test]
+    fn encoding_turns_raw_past_44_bytes_or_when_modified() {
+        let bytes = [b'x'; 45];
+        assert_eq!(Value::Bytes(&bytes[..44]).encoding_name(false), "embstr");
+        assert_eq!(Value::Bytes(&bytes[..44]).encoding_name(true), "raw");
+        assert_eq!(Value::Bytes(&bytes).encoding_name(false), "raw");
+        assert_eq!(Value::Integer(1).encoding_name(false), "int");
+    }
+}

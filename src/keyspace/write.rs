@@ -1,0 +1,261 @@
+//! The write door: one key, looked up once, to be changed.
+
+use bytes::Bytes;
+
+use super::entry::{EntryBox, NewValue, fits_embedded};
+use super::table::Place;
+use super::value::{Digits, Value, parse_integer};
+use super::{Disposal, Key, Keyspace};
+use crate::base::clock::UnixMillis;
+
+/// A key that is about to be changed, there or not. All changes through one door count as one in `stats.dirty`.
+///
+/// Values replaced keep the key's expiry; a new key has none. Dates the access of what it writes.
+pub struct Entry<'a> {
+    keyspace: &'a mut Keyspace,
+    db: usize,
+    key: Key<'a>,
+    hash: u64,
+    /// Where the key stands, or where it belongs.
+    place: Result<Place, Place>,
+    counted: bool,
+}
+
+impl<'a> Entry<'a> {
+    #[inline]
+    pub(super) fn new(
+        keyspace: &'a mut Keyspace,
+        db: usize,
+        key: Key<'a>,
+        hash: u64,
+        place: Result<Place, Place>,
+    ) -> Self {
+        Entry { keyspace, db, key, hash, place, counted: false }
+    }
+
+    /// Whether the key is there.
+    #[inline]
+    pub fn exists(&self) -> bool {
+        self.place.is_ok()
+    }
+
+    /// The value, `None` when the key is not there.
+    pub fn value(&self) -> Option<Value<'_>> {
+        self.entry().map(|entry| entry.value())
+    }
+
+    /// When the key expires; `None` when it never does or is not there.
+    pub fn expiry(&self) -> Option<UnixMillis> {
+        self.entry()?.expiry().map(UnixMillis)
+    }
+
+    /// Stores a string, as an integer when it is a canonical one (SET and its like).
+    pub fn set_string(&mut self, bytes: &[u8]) {
+        match parse_integer(bytes) {
+            Some(integer) => self.set_integer(integer),
+            None => self.store_bytes(bytes, false),
+        }
+    }
+
+    /// Stores a string as SET does, without copying it when it is big.
+    pub fn set_shared(&mut self, bytes: Bytes) {
+        if fits_embedded(self.key.bytes.len(), bytes.len()) {
+            self.set_string(&bytes);
+        } else {
+            self.store(NewValue::Heap(bytes), false);
+        }
+    }
+
+    /// Stores a string that is not looked at for an integer (what INCRBYFLOAT leaves).
+    pub fn set_plain(&mut self, bytes: &[u8]) {
+        self.store_bytes(bytes, false);
+    }
+
+    /// Stores a string that OBJECT ENCODING calls "raw" whatever its length (what SETRANGE and the like create).
+    pub fn set_raw(&mut self, bytes: &[u8]) {
+        self.store_bytes(bytes, true);
+    }
+
+    /// Stores an integer. Never allocates when the value was one.
+    pub fn set_integer(&mut self, integer: i64) {
+        self.store(NewValue::Integer(integer), false);
+    }
+
+    /// Appends to the string, or stores `bytes` as SET does when the key is not there. Returns the new length. Amortised, a
+    /// big value costs what is appended, unless a reply not yet sent shares it.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        if !self.exists() {
+            self.set_string(bytes);
+            return bytes.len();
+        }
+        self.update_bytes(|value| {
+            value.extend_from_slice(bytes);
+            value.len()
+        })
+    }
+
+    /// Writes `bytes` at `offset`, padding with zeros up to there; creates the key when it is not there. Returns the new
+    /// length. The caller holds `offset + bytes.len()` within its limit.
+    pub fn overwrite(&mut self, offset: usize, bytes: &[u8]) -> usize {
+        self.update_bytes(|value| {
+            let end = offset + bytes.len();
+            if value.len() < end {
+                value.resize(end, 0);
+            }
+            value[offset..end].copy_from_slice(bytes);
+            value.len()
+        })
+    }
+
+    /// Changes the string's bytes in place (those of an empty string when the key is not there); it is "raw" after. Big values
+    /// are not copied, unless a reply not yet sent shares them.
+    pub fn update_bytes<R>(&mut self, change: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        if let Some(heap) = self.take_heap() {
+            let mut bytes = Vec::from(heap);
+            let result = change(&mut bytes);
+            if fits_embedded(self.key.bytes.len(), bytes.len()) {
+                self.store(NewValue::Embedded(&bytes), true);
+            } else {
+                self.store(NewValue::Heap(Bytes::from(bytes)), true);
+            }
+            return result;
+        }
+        let mut scratch = std::mem::take(&mut self.keyspace.scratch);
+        scratch.clear();
+        if let Some(value) = self.value() {
+            scratch.extend_from_slice(value.as_bytes(&mut Digits::new()));
+        }
+        let result = change(&mut scratch);
+        if fits_embedded(self.key.bytes.len(), scratch.len()) {
+            self.store(NewValue::Embedded(&scratch), true);
+            self.keyspace.scratch = scratch;
+        } else {
+            self.store(NewValue::Heap(Bytes::from(scratch)), true);
+        }
+        result
+    }
+
+    /// Sets, changes or removes the expiry; whether the key is there and its expiry changed.
+    pub fn set_expiry(&mut self, expiry: Option<UnixMillis>) -> bool {
+        let Ok(place) = self.place else {
+            return false;
+        };
+        if self.expiry() == expiry {
+            return false;
+        }
+        let expiry = expiry.map(UnixMillis::get);
+        self.keyspace.databases[self.db].edit(self.key.slot.index(), |table| table.set_expiry(place, expiry));
+        self.changed();
+        true
+    }
+
+    /// Removes the key; whether it was there. The door stays usable for a new value.
+    pub fn remove(&mut self) -> bool {
+        let Ok(place) = self.place else {
+            return false;
+        };
+        let entry = self.keyspace.databases[self.db].edit(self.key.slot.index(), |table| table.remove(place));
+        self.keyspace.garbage.dispose_entry(entry, Disposal::Now);
+        // A merge may have moved the neighbours.
+        self.place = Err(self.keyspace.place_for_new(self.db, self.key, self.hash));
+        self.changed();
+        true
+    }
+
+    /// Dates the last access back (RESTORE ... IDLETIME).
+    pub fn set_idle_seconds(&mut self, idle_seconds: u64) {
+        self.set_access(self.keyspace.access.word_with_idle(idle_seconds));
+    }
+
+    /// Sets the access counter (RESTORE ... FREQ).
+    pub fn set_frequency(&mut self, frequency: u8) {
+        self.set_access(self.keyspace.access.word_with_frequency(frequency));
+    }
+
+    fn set_access(&mut self, word: u32) {
+        self.with_entry(|entry| entry.set_access(word));
+    }
+
+    #[inline]
+    fn entry(&self) -> Option<super::entry::EntryRef<'_>> {
+        let place = self.place.ok()?;
+        let table = self.keyspace.databases[self.db].table(self.key.slot.index())?;
+        Some(table.entry(place))
+    }
+
+    fn with_entry<R>(&mut self, change: impl FnOnce(&mut EntryBox) -> R) -> Option<R> {
+        let place = self.place.ok()?;
+        let table = self.keyspace.databases[self.db].table_mut(self.key.slot.index())?;
+        Some(table.with_entry(place, change))
+    }
+
+    fn take_heap(&mut self) -> Option<Bytes> {
+        self.with_entry(EntryBox::take_heap).flatten()
+    }
+
+    fn store_bytes(&mut self, bytes: &[u8], raw: bool) {
+        if fits_embedded(self.key.bytes.len(), bytes.len()) {
+            self.store(NewValue::Embedded(bytes), raw);
+        } else {
+            self.store(NewValue::Heap(Bytes::copy_from_slice(bytes)), raw);
+        }
+    }
+
+    #[inline]
+    fn store(&mut self, value: NewValue<'_>, raw: bool) {
+        let keyspace = &mut *self.keyspace;
+        let slot = self.key.slot.index();
+        match self.place {
+            Ok(place) => {
+                let access = keyspace.access;
+                if let Some(table) = keyspace.databases[self.db].table_mut(slot) {
+                    table.with_entry(place, |entry| {
+                        entry.set_value(value, raw);
+                        entry.set_access(access.rewritten(entry.borrow().access()));
+                    });
+                }
+            }
+            Err(place) => {
+                let access = keyspace.access.fresh();
+                let entry = EntryBox::new(self.key.bytes, value, raw, None, access);
+                let (hash, hasher) = (self.hash, &keyspace.hasher);
+                let place = keyspace.databases[self.db].edit(slot, |table| table.insert(place, hash, entry, hasher));
+                self.place = Ok(place);
+            }
+        }
+        self.changed();
+    }
+
+    fn changed(&mut self) {
+        let dirty = u64::from(!self.counted);
+        self.counted = true;
+        self.keyspace.changed(self.db, self.key, dirty);
+    }
+}
+
+/// A value with its expiry and access word, outside of any table.
+pub struct OwnedEntry(pub(super) EntryBox);
+
+impl OwnedEntry {
+    /// The value.
+    pub fn value(&self) -> Value<'_> {
+        self.0.borrow().value()
+    }
+
+    /// When it expires.
+    pub fn expiry(&self) -> Option<UnixMillis> {
+        self.0.borrow().expiry().map(UnixMillis)
+    }
+
+    /// Sets, changes or removes the expiry.
+    pub fn set_expiry(&mut self, expiry: Option<UnixMillis>) {
+        self.0.set_expiry(expiry.map(UnixMillis::get));
+    }
+}
+
+impl Clone for OwnedEntry {
+    fn clone(&self) -> Self {
+        let entry = self.0.borrow();
+        OwnedEntry(entry.duplicate(entry.key()))
+    }
+}

@@ -12,7 +12,7 @@ use super::client::{Client, ClientRef, CloseReason};
 use super::latency::LatencyEvents;
 use super::node::Node;
 use super::pause::Pause;
-use super::slowlog::{SlowLog, SlowEntry};
+use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
 use crate::base::clock::Clock;
 use crate::base::core_id::CoreId;
@@ -61,6 +61,8 @@ pub struct Core {
     /// Clients in MONITOR mode, of any core.
     pub monitors: Vec<ClientRef>,
     pub pause: Pause,
+    /// DEBUG SET-ACTIVE-EXPIRE: off only in tests.
+    pub active_expire: bool,
     /// Calls that take this long are looked at: the lower of the slow log's and the latency monitor's thresholds.
     pub slow_threshold_ns: u64,
     /// What handlers ask of the runtime; emptied after every request.

@@ -60,10 +60,49 @@ pub struct CoreStats {
     pub requests_for_others: u64,
     /// When the last call ended or the turn began, monotonic: calls are timed back to back with one clock reading each.
     pub last_instant_ns: u64,
+    /// Most clients at one time; kept by core 0.
+    pub clients_peak: u64,
+    rates: Rates,
     errors: HashMap<Box<str>, u64>,
 }
 
+/// Samples for INFO's `instantaneous_*`: what was counted per second over the last ticks.
+#[derive(Clone, Copy, Default)]
+struct Rates {
+    sampled_us: u64,
+    /// Commands, received and sent bytes at the last sample.
+    counted: [u64; 3],
+    samples: [[u64; SAMPLES_COUNT]; 3],
+    next: usize,
+}
+
+/// Samples averaged (Redis's STATS_METRIC_SAMPLES).
+const SAMPLES_COUNT: usize = 16;
+/// Shortest time between samples, in microseconds.
+const SAMPLE_EVERY_US: u64 = 100_000;
+
 impl CoreStats {
+    /// Takes a sample of the rates; called by the tick.
+    pub fn sample(&mut self, monotonic_us: u64) {
+        let elapsed_us = monotonic_us.saturating_sub(self.rates.sampled_us);
+        if elapsed_us < SAMPLE_EVERY_US {
+            return;
+        }
+        let counted = [self.commands_processed, self.received_bytes, self.sent_bytes];
+        for (index, now) in counted.into_iter().enumerate() {
+            let per_second = now.saturating_sub(self.rates.counted[index]).saturating_mul(1_000_000) / elapsed_us;
+            self.rates.samples[index][self.rates.next] = per_second;
+        }
+        self.rates.counted = counted;
+        self.rates.sampled_us = monotonic_us;
+        self.rates.next = (self.rates.next + 1) % SAMPLES_COUNT;
+    }
+
+    /// Commands, received bytes and sent bytes per second, averaged over the last samples.
+    pub fn rates(&self) -> [u64; 3] {
+        self.rates.samples.map(|samples| samples.iter().sum::<u64>() / SAMPLES_COUNT as u64)
+    }
+
     pub fn new(commands_count: usize) -> CoreStats {
         CoreStats { commands: vec![CommandStats::default(); commands_count], ..CoreStats::default() }
     }
@@ -133,6 +172,10 @@ impl CoreStats {
         self.client_query_buffer_limit_disconnections += other.client_query_buffer_limit_disconnections;
         self.requests_forwarded += other.requests_forwarded;
         self.requests_for_others += other.requests_for_others;
+        self.clients_peak = self.clients_peak.max(other.clients_peak);
+        for (ours, theirs) in self.rates.samples.iter_mut().flatten().zip(other.rates.samples.iter().flatten()) {
+            *ours += theirs;
+        }
         for (code, count) in &other.errors {
             *self.errors.entry_ref(code.as_ref()).or_insert(0) += count;
         }

@@ -32,9 +32,10 @@ pub fn expand(path: &Path, folder: &Path) -> Included {
     let mut found = vec![PathBuf::new()];
     for part in path.components() {
         found = match part {
-            Component::Normal(name) if is_pattern(name.as_bytes()) => {
-                found.iter().flat_map(|folder| matches_in(folder, name.as_bytes())).collect()
-            }
+            Component::Normal(name) if is_pattern(name.as_bytes()) => found
+                .iter()
+                .flat_map(|folder| matches_in(folder, name.as_bytes()))
+                .collect(),
             _ => found.into_iter().map(|folder| folder.join(part)).collect(),
         };
     }
@@ -45,7 +46,9 @@ pub fn expand(path: &Path, folder: &Path) -> Included {
 
 /// The entries of a folder that match; those that begin with a dot only if the pattern does too.
 fn matches_in(folder: &Path, pattern: &[u8]) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let names = entries.flatten().map(|entry| entry.file_name());
     let wanted = names.filter(|name| {
         let hidden = name.as_bytes().starts_with(b".") && !pattern.starts_with(b".");
@@ -61,7 +64,9 @@ fn is_pattern(path: &[u8]) -> bool {
 /// The whole file; an error if it is larger than any configuration.
 pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let length = std::fs::File::open(path)?.take(FILE_BYTES_MAX.saturating_add(1)).read_to_end(&mut text)?;
+    let length = std::fs::File::open(path)?
+        .take(FILE_BYTES_MAX.saturating_add(1))
+        .read_to_end(&mut text)?;
     if length as u64 > FILE_BYTES_MAX {
         return Err(std::io::Error::other("the file is too large"));
     }
@@ -96,11 +101,19 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
 
 /// What follows in the pattern if its first element matches the byte.
 fn one(pattern: &[u8], byte: u8, nocase: bool) -> Option<&[u8]> {
-    let fold = |byte: u8| if nocase { byte.to_ascii_lowercase() } else { byte };
+    let fold = |byte: u8| {
+        if nocase {
+            byte.to_ascii_lowercase()
+        } else {
+            byte
+        }
+    };
     match pattern {
         [b'?', after @ ..] => Some(after),
         [b'[', class @ ..] => {
-            let (negated, mut class) = class.strip_prefix(b"^").map_or((false, class), |class| (true, class));
+            let (negated, mut class) = class
+                .strip_prefix(b"^")
+                .map_or((false, class), |class| (true, class));
             let mut found = false;
             loop {
                 class = match class {
@@ -122,7 +135,9 @@ fn one(pattern: &[u8], byte: u8, nocase: bool) -> Option<&[u8]> {
                 };
             }
         }
-        [b'\\', literal, after @ ..] | [literal, after @ ..] => (fold(*literal) == fold(byte)).then_some(after),
+        [b'\\', literal, after @ ..] | [literal, after @ ..] => {
+            (fold(*literal) == fold(byte)).then_some(after)
+        }
         [] => None,
     }
 }
@@ -143,7 +158,11 @@ mod tests {
             ("\\*", "*", true),
             ("*list*", "server_cpulist", true),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), text.as_bytes(), true), matched, "{pattern} {text}");
+            assert_eq!(
+                matches(pattern.as_bytes(), text.as_bytes(), true),
+                matched,
+                "{pattern} {text}"
+            );
         }
     }
 }

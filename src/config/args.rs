@@ -3,9 +3,8 @@
 //! Called by `main` before anything is read. It only rearranges words: the lines are read by the file reader, after the
 //! file and standard input, so that the command line wins.
 
-use super::file::split_words;
 use super::include::path_of;
-use super::value::quoted;
+use super::line::{quoted, split_words};
 use std::path::PathBuf;
 
 /// What the command line says.

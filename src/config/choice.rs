@@ -152,7 +152,7 @@ impl Kind for CoresKind {
         if word.eq_ignore_ascii_case("auto") {
             return Ok(Cores::Auto);
         }
-        match super::value::strict_integer(word.as_bytes()).map(u16::try_from) {
+        match crate::base::number::parse_i64(word.as_bytes()).map(u16::try_from) {
             Some(Ok(count @ 1..=128)) => Ok(Cores::Count(count)),
             _ => Err("argument must be 'auto' or between 1 and 128 inclusive".to_owned()),
         }

@@ -12,11 +12,16 @@ mod args;
 mod choice;
 mod file;
 mod include;
+mod line;
+mod notify;
+mod number;
 mod rewrite;
 mod set;
 mod table;
 mod value;
 mod words;
+
+use crate::base::glob;
 
 pub use args::Arguments;
 pub use choice::{
@@ -24,11 +29,13 @@ pub use choice::{
     OomScoreAdj, PropagationErrorBehavior, ProtectedAction, SanitizeDumpPayload, ShutdownOptions,
     Supervised, SyslogFacility, TlsAuthClients,
 };
-pub use file::{ConfigError, FileRow, Loaded, Place, Sources, load, split_words};
+pub use file::{ConfigError, FileRow, Loaded, Place, Sources, load};
+pub use line::split_words;
+pub use notify::NotifyFlags;
 pub use set::{Change, Requester, SetError};
 pub use table::{Config, DIRECTIVES};
 pub use value::{BytesOrPercent, Line, Origin, Rewrite};
-pub use words::{NotifyFlags, OutputLimit, OutputLimits, Primary, SavePoint};
+pub use words::{OutputLimit, OutputLimits, Primary, SavePoint};
 
 /// Reads words into a field of the configuration.
 pub type ParseInto = fn(&mut Config, &[Vec<u8>], Origin) -> Result<bool, String>;
@@ -188,7 +195,7 @@ fn asked_as(pattern: &[u8], directive: &Directive, name: &'static str) -> Option
             .then(|| pattern.to_vec());
     }
     let shown =
-        !directive.flags.has(Flags::HIDDEN) && include::matches(pattern, name.as_bytes(), true);
+        !directive.flags.has(Flags::HIDDEN) && glob::matches(pattern, name.as_bytes(), true);
     shown.then(|| name.as_bytes().to_vec())
 }
 

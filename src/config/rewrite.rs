@@ -4,7 +4,7 @@
 //! longer; adds what is missing at the end, below a signature. Called by the handler of CONFIG REWRITE, which reads
 //! the old file and replaces it with the text (write, fsync, rename): no file is touched here.
 
-use super::file::{split_words, trim};
+use super::line::{split_words, trim};
 use super::value::{Line, Rewrite};
 use super::{Config, DIRECTIVES, lookup};
 use hashbrown::HashMap;

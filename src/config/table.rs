@@ -10,6 +10,7 @@
 //! swept, and a reader would search in two places.
 
 use super::choice::*;
+use super::notify::{NotifyFlags, NotifyKind};
 use super::value::*;
 use super::words::*;
 use super::{Applies, Directive, FileRow, Flags};

@@ -5,6 +5,9 @@
 //! Called by the file reader, CONFIG SET, CONFIG GET and CONFIG REWRITE, always through the row. It never
 //! looks at another directive and never applies anything.
 
+use super::line::quoted;
+use super::number::{bytes_of, strtoll, with_unit};
+use crate::base::number::parse_i64;
 use std::marker::PhantomData;
 
 /// Where a value comes from. `save` adds up over the lines of a file, but is replaced by CONFIG SET.
@@ -207,7 +210,7 @@ impl<T: Copy + PartialEq + TryFrom<i128> + Into<i128>> Kind for Number<T> {
             Notation::Octal => strtoll(word, 8)
                 .map(i128::from)
                 .ok_or("argument couldn't be parsed as an octal number")?,
-            Notation::Integer => strict_integer(word)
+            Notation::Integer => parse_i64(word)
                 .map(i128::from)
                 .ok_or("argument couldn't be parsed into an integer")?,
         };
@@ -265,7 +268,7 @@ impl Kind for MemoryOrPercent {
                 )),
             };
         }
-        match word.strip_suffix(b"%").and_then(strict_integer) {
+        match word.strip_suffix(b"%").and_then(parse_i64) {
             Some(0) => Ok(BytesOrPercent::Bytes(0)),
             Some(percent @ 1..=100) => Ok(BytesOrPercent::Percent(percent as u8)),
             Some(101..) => Err("percentage argument must be less or equal to 100".to_owned()),
@@ -414,174 +417,12 @@ pub fn must_be_one_of(names: impl Iterator<Item = &'static str>) -> String {
     )
 }
 
-/// Reads a size with its unit as Redis does: an empty number is 0, and what exceeds 64 bits is the largest number.
-pub fn bytes_of(word: &[u8]) -> Option<u64> {
-    let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (digits, unit) = word.split_at_checked(digits)?;
-    let unit: u64 = match unit.to_ascii_lowercase().as_slice() {
-        b"" | b"b" => 1,
-        b"k" => 1000,
-        b"kb" => 1 << 10,
-        b"m" => 1_000_000,
-        b"mb" => 1 << 20,
-        b"g" => 1_000_000_000,
-        b"gb" => 1 << 30,
-        _ => return None,
-    };
-    if digits.len() >= 128 {
-        return None;
-    }
-    let number = digits.iter().fold(0u64, |number, digit| {
-        number
-            .saturating_mul(10)
-            .saturating_add(u64::from(digit.saturating_sub(b'0')))
-    });
-    Some(number.saturating_mul(unit))
-}
-
-/// A size in the largest unit that shows it exactly, as CONFIG REWRITE writes it.
-pub fn with_unit(bytes: i128) -> String {
-    for (unit, name) in [(1i128 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb")] {
-        if bytes != 0 && bytes.checked_rem(unit) == Some(0) {
-            return format!("{}{name}", bytes / unit);
-        }
-    }
-    bytes.to_string()
-}
-
-/// Reads a number in the one form that Redis writes it: no blanks, no plus, no leading zero.
-pub fn strict_integer(word: &[u8]) -> Option<i64> {
-    let digits = word.strip_prefix(b"-").unwrap_or(word);
-    let plain = match digits {
-        [b'0'] => word.len() == 1,
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if !plain {
-        return None;
-    }
-    std::str::from_utf8(word).ok()?.parse().ok()
-}
-
-/// Reads a number as C's `strtoll` does when the whole word must be used up: leading blanks and a sign are
-/// fine, the empty word is 0, and what does not fit becomes the nearest limit.
-pub fn strtoll(word: &[u8], base: u32) -> Option<i64> {
-    if word.is_empty() {
-        return Some(0);
-    }
-    let word = word.trim_ascii_start();
-    let (negative, digits) = match word {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, word),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let mut number = 0i64;
-    for byte in digits {
-        let digit = i64::from(char::from(*byte).to_digit(base)?);
-        number = number.saturating_mul(i64::from(base));
-        number = if negative {
-            number.saturating_sub(digit)
-        } else {
-            number.saturating_add(digit)
-        };
-    }
-    Some(number)
-}
-
-/// A word in double quotes, with what is not printable escaped, so that the line splitter reads the same bytes again.
-pub fn quoted(word: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(word.len().saturating_add(2));
-    out.push(b'"');
-    for byte in word {
-        match byte {
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', *byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            7 => out.extend_from_slice(b"\\a"),
-            8 => out.extend_from_slice(b"\\b"),
-            0x20..=0x7e => out.push(*byte),
-            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn words(word: &str) -> Vec<Vec<u8>> {
         vec![word.as_bytes().to_vec()]
-    }
-
-    #[test]
-    fn memory_units_are_decimal_without_b_and_binary_with_it() {
-        let table: &[(&str, Option<u64>)] = &[
-            ("100", Some(100)),
-            ("100b", Some(100)),
-            ("1k", Some(1000)),
-            ("1Kb", Some(1024)),
-            ("2m", Some(2_000_000)),
-            ("2MB", Some(2 << 20)),
-            ("3g", Some(3_000_000_000)),
-            ("3gb", Some(3 << 30)),
-            ("", Some(0)),
-            ("-1", None),
-            ("1 gb", None),
-            ("1tb", None),
-            ("99999999999999999999gb", Some(u64::MAX)),
-        ];
-        for (word, bytes) in table {
-            assert_eq!(bytes_of(word.as_bytes()), *bytes, "{word}");
-        }
-    }
-
-    #[test]
-    fn integers_have_one_spelling() {
-        for (word, number) in [
-            ("0", Some(0)),
-            ("-1", Some(-1)),
-            ("10", Some(10)),
-            ("-9223372036854775808", Some(i64::MIN)),
-        ] {
-            assert_eq!(strict_integer(word.as_bytes()), number, "{word}");
-        }
-        for word in [
-            "",
-            "-",
-            "+1",
-            "01",
-            "-0",
-            " 1",
-            "1 ",
-            "1.0",
-            "9223372036854775808",
-        ] {
-            assert_eq!(strict_integer(word.as_bytes()), None, "{word}");
-        }
-    }
-
-    #[test]
-    fn strtoll_takes_the_whole_word() {
-        let table: &[(&str, u32, Option<i64>)] = &[
-            ("", 10, Some(0)),
-            (" +12", 10, Some(12)),
-            ("-5", 10, Some(-5)),
-            ("5x", 10, None),
-            ("-", 10, None),
-            (" ", 10, None),
-            ("0777", 8, Some(0o777)),
-            ("8", 8, None),
-            ("99999999999999999999", 10, Some(i64::MAX)),
-        ];
-        for (word, base, number) in table {
-            assert_eq!(strtoll(word.as_bytes(), *base), *number, "{word:?}");
-        }
     }
 
     #[test]
@@ -618,20 +459,6 @@ mod tests {
                 "argument must be a memory or percent value",
                 "{word}"
             );
-        }
-    }
-
-    #[test]
-    fn sizes_are_written_in_their_largest_exact_unit() {
-        for (bytes, shown) in [
-            (0, "0"),
-            (1, "1"),
-            (1024, "1kb"),
-            (1 << 20, "1mb"),
-            (3 << 30, "3gb"),
-            (1025, "1025"),
-        ] {
-            assert_eq!(with_unit(bytes), shown);
         }
     }
 }

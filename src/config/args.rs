@@ -3,9 +3,8 @@
 //! Called by `main` before anything is read. It only rearranges words: the lines are read by the file reader, after the
 //! file and standard input, so that the command line wins.
 
-use super::file::split_words;
 use super::include::path_of;
-use super::value::quoted;
+use super::line::{quoted, split_words};
 use std::path::PathBuf;
 
 /// What the command line says.
@@ -70,10 +69,17 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> (Option<String>, bool, String) {
-        let arguments: Vec<Vec<u8>> = arguments.iter().map(|one| one.as_bytes().to_vec()).collect();
+        let arguments: Vec<Vec<u8>> = arguments
+            .iter()
+            .map(|one| one.as_bytes().to_vec())
+            .collect();
         let parsed = Arguments::parse(&arguments);
         let file = parsed.file.map(|path| path.to_string_lossy().into_owned());
-        (file, parsed.stdin, String::from_utf8(parsed.options).unwrap())
+        (
+            file,
+            parsed.stdin,
+            String::from_utf8(parsed.options).unwrap(),
+        )
     }
 
     #[test]
@@ -81,15 +87,40 @@ mod tests {
         let table: &[(&[&str], Option<&str>, bool, &str)] = &[
             (&[], None, false, ""),
             (&["a.conf"], Some("a.conf"), false, ""),
-            (&["a.conf", "--port", "7000", "--save", "900", "1"], Some("a.conf"), false, "port \"7000\" \nsave \"900\" \"1\" "),
+            (
+                &["a.conf", "--port", "7000", "--save", "900", "1"],
+                Some("a.conf"),
+                false,
+                "port \"7000\" \nsave \"900\" \"1\" ",
+            ),
             (&["-", "--port", "1"], None, true, "port \"1\" "),
             (&["--port", "1", "-"], None, true, "port \"1\" "),
             (&["--port 7000", "--hz 5"], None, false, "port 7000 \nhz 5 "),
-            (&["--save", "--port", "1"], None, false, "save \"\"\nport \"1\" "),
-            (&["--port", "1", "--save"], None, false, "port \"1\" \nsave \"\""),
-            (&["--requirepass", "--port", "--port", "1"], None, false, "requirepass \"--port\" \nport \"1\" "),
+            (
+                &["--save", "--port", "1"],
+                None,
+                false,
+                "save \"\"\nport \"1\" ",
+            ),
+            (
+                &["--port", "1", "--save"],
+                None,
+                false,
+                "port \"1\" \nsave \"\"",
+            ),
+            (
+                &["--requirepass", "--port", "--port", "1"],
+                None,
+                false,
+                "requirepass \"--port\" \nport \"1\" ",
+            ),
             (&["--save", ""], None, false, "save \"\" "),
-            (&["--sentinel", "--port", "1"], None, false, "sentinel \nport \"1\" "),
+            (
+                &["--sentinel", "--port", "1"],
+                None,
+                false,
+                "sentinel \nport \"1\" ",
+            ),
             (&["--logfile", "a b\n"], None, false, "logfile \"a b\\n\" "),
         ];
         for (arguments, file, stdin, options) in table {
@@ -101,14 +132,29 @@ mod tests {
     #[test]
     fn the_command_line_wins_over_standard_input() {
         let (_, _, options) = parse(&["--port", "3", "--bind", "127.0.0.1 -::1"]);
-        let loaded = load(Sources { file: None, stdin: Some(b"port 2"), options: options.as_bytes() }).unwrap();
-        assert_eq!((loaded.config.port, loaded.config.bind.as_slice()), (3, &["127.0.0.1".to_owned(), "-::1".to_owned()][..]));
+        let loaded = load(Sources {
+            file: None,
+            stdin: Some(b"port 2"),
+            options: options.as_bytes(),
+        })
+        .unwrap();
+        assert_eq!(
+            (loaded.config.port, loaded.config.bind.as_slice()),
+            (3, &["127.0.0.1".to_owned(), "-::1".to_owned()][..])
+        );
     }
 
     #[test]
     fn an_error_of_the_command_line_says_so() {
         let (_, _, options) = parse(&["--port"]);
-        let error = load(Sources { options: options.as_bytes(), ..Sources::default() }).unwrap_err();
-        assert_eq!((error.file.as_deref(), error.reason.as_str()), (Some("the command line"), "wrong number of arguments"));
+        let error = load(Sources {
+            options: options.as_bytes(),
+            ..Sources::default()
+        })
+        .unwrap_err();
+        assert_eq!(
+            (error.file.as_deref(), error.reason.as_str()),
+            (Some("the command line"), "wrong number of arguments")
+        );
     }
 }

@@ -10,9 +10,10 @@
 //! swept, and a reader would search in two places.
 
 use super::choice::*;
+use super::notify::{NotifyFlags, NotifyKind};
 use super::value::*;
 use super::words::*;
-use super::{Applies, Directive, Flags, FileRow};
+use super::{Applies, Directive, FileRow, Flags};
 use Applies::{Later, Never, Now};
 
 const INT: i128 = i32::MAX as i128;
@@ -336,7 +337,11 @@ fn is_path(name: &str) -> bool {
 }
 
 fn rdb_file_name(name: &str) -> Result<(), &'static str> {
-    if is_path(name) { Err("dbfilename can't be a path, just a filename") } else { Ok(()) }
+    if is_path(name) {
+        Err("dbfilename can't be a path, just a filename")
+    } else {
+        Ok(())
+    }
 }
 
 fn aof_file_name(name: &str) -> Result<(), &'static str> {
@@ -359,7 +364,10 @@ fn host_name(name: &str) -> Result<(), &'static str> {
     if name.len() >= 256 {
         return Err("Hostnames must be less than 256 characters");
     }
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')) {
+    if !name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+    {
         return Err("Hostnames may only contain alphanumeric characters, hyphens or dots");
     }
     Ok(())
@@ -385,10 +393,14 @@ fn title_template(template: &str) -> Result<(), &'static str> {
             rest = after;
             continue;
         }
-        let Some((variable, after)) = after.split_once('}') else { return WRONG };
+        let Some((variable, after)) = after.split_once('}') else {
+            return WRONG;
+        };
         match variable {
             "title" => {}
-            "listen-addr" | "server-mode" | "config-file" | "port" | "tls-port" | "unixsocket" => shows = true,
+            "listen-addr" | "server-mode" | "config-file" | "port" | "tls-port" | "unixsocket" => {
+                shows = true
+            }
             _ => return WRONG,
         }
         rest = after;

@@ -5,6 +5,9 @@
 //! Called by the file reader, CONFIG SET, CONFIG GET and CONFIG REWRITE, always through the row. It never
 //! looks at another directive and never applies anything.
 
+use super::line::quoted;
+use super::number::{bytes_of, strtoll, with_unit};
+use crate::base::number::parse_i64;
 use std::marker::PhantomData;
 
 /// Where a value comes from. `save` adds up over the lines of a file, but is replaced by CONFIG SET.
@@ -58,7 +61,12 @@ pub trait Kind {
     type Value: PartialEq;
 
     /// Reads the words that follow the name. `old` is the value so far. The error is Redis's reason text.
-    fn parse(&self, words: &[Vec<u8>], old: &Self::Value, origin: Origin) -> Result<Self::Value, String>;
+    fn parse(
+        &self,
+        words: &[Vec<u8>],
+        old: &Self::Value,
+        origin: Origin,
+    ) -> Result<Self::Value, String>;
 
     /// The value as CONFIG GET shows it.
     fn format(&self, value: &Self::Value) -> Vec<u8>;
@@ -100,7 +108,11 @@ impl Kind for YesNo {
     }
 
     fn format(&self, value: &bool) -> Vec<u8> {
-        if *value { b"yes".to_vec() } else { b"no".to_vec() }
+        if *value {
+            b"yes".to_vec()
+        } else {
+            b"no".to_vec()
+        }
     }
 }
 
@@ -143,24 +155,45 @@ pub struct Number<T> {
 
 /// A plain number.
 pub const fn integer<T>(min: i128, max: i128) -> Number<T> {
-    Number { notation: Notation::Integer, min, max, value: PhantomData }
+    Number {
+        notation: Notation::Integer,
+        min,
+        max,
+        value: PhantomData,
+    }
 }
 
 /// A size in bytes.
 pub const fn memory<T>(min: i128, max: i128) -> Number<T> {
-    Number { notation: Notation::Memory, min, max, value: PhantomData }
+    Number {
+        notation: Notation::Memory,
+        min,
+        max,
+        value: PhantomData,
+    }
 }
 
 /// File permissions in octal; `max` is a plain number here, and octal in the error text.
 pub const fn octal<T>(min: i128, max: i128) -> Number<T> {
-    Number { notation: Notation::Octal, min, max, value: PhantomData }
+    Number {
+        notation: Notation::Octal,
+        min,
+        max,
+        value: PhantomData,
+    }
 }
 
 impl<T> Number<T> {
     fn out_of_range(&self) -> String {
         match self.notation {
-            Notation::Octal => format!("argument must be between {:o} and {:o} inclusive", self.min, self.max),
-            _ => format!("argument must be between {} and {} inclusive", self.min, self.max),
+            Notation::Octal => format!(
+                "argument must be between {:o} and {:o} inclusive",
+                self.min, self.max
+            ),
+            _ => format!(
+                "argument must be between {} and {} inclusive",
+                self.min, self.max
+            ),
         }
     }
 }
@@ -171,11 +204,15 @@ impl<T: Copy + PartialEq + TryFrom<i128> + Into<i128>> Kind for Number<T> {
     fn parse(&self, words: &[Vec<u8>], _old: &T, _origin: Origin) -> Result<T, String> {
         let word = single(words)?;
         let number = match self.notation {
-            Notation::Memory => bytes_of(word).map(i128::from).ok_or("argument must be a memory value")?,
-            Notation::Octal => strtoll(word, 8).map(i128::from).ok_or("argument couldn't be parsed as an octal number")?,
-            Notation::Integer => {
-                strict_integer(word).map(i128::from).ok_or("argument couldn't be parsed into an integer")?
-            }
+            Notation::Memory => bytes_of(word)
+                .map(i128::from)
+                .ok_or("argument must be a memory value")?,
+            Notation::Octal => strtoll(word, 8)
+                .map(i128::from)
+                .ok_or("argument couldn't be parsed as an octal number")?,
+            Notation::Integer => parse_i64(word)
+                .map(i128::from)
+                .ok_or("argument couldn't be parsed into an integer")?,
         };
         if number < self.min || number > self.max {
             return Err(self.out_of_range());
@@ -215,15 +252,23 @@ pub struct MemoryOrPercent;
 impl Kind for MemoryOrPercent {
     type Value = BytesOrPercent;
 
-    fn parse(&self, words: &[Vec<u8>], _old: &BytesOrPercent, _origin: Origin) -> Result<BytesOrPercent, String> {
+    fn parse(
+        &self,
+        words: &[Vec<u8>],
+        _old: &BytesOrPercent,
+        _origin: Origin,
+    ) -> Result<BytesOrPercent, String> {
         let word = single(words)?;
         if let Some(bytes) = bytes_of(word) {
             return match i64::try_from(bytes) {
                 Ok(_) => Ok(BytesOrPercent::Bytes(bytes)),
-                Err(_) => Err(format!("argument must be between -100 and {} inclusive", i64::MAX)),
+                Err(_) => Err(format!(
+                    "argument must be between -100 and {} inclusive",
+                    i64::MAX
+                )),
             };
         }
-        match word.strip_suffix(b"%").and_then(strict_integer) {
+        match word.strip_suffix(b"%").and_then(parse_i64) {
             Some(0) => Ok(BytesOrPercent::Bytes(0)),
             Some(percent @ 1..=100) => Ok(BytesOrPercent::Percent(percent as u8)),
             Some(101..) => Err("percentage argument must be less or equal to 100".to_owned()),
@@ -257,18 +302,27 @@ pub struct Text {
 
 /// A text that may be empty.
 pub const fn text_or_empty() -> Text {
-    Text { unset_when_empty: false, check: |_| Ok(()) }
+    Text {
+        unset_when_empty: false,
+        check: |_| Ok(()),
+    }
 }
 
 /// A text that counts as not set while it is empty.
 pub const fn text_or_unset() -> Text {
-    Text { unset_when_empty: true, check: |_| Ok(()) }
+    Text {
+        unset_when_empty: true,
+        check: |_| Ok(()),
+    }
 }
 
 impl Text {
     /// The same with a check of its own.
     pub const fn checked(self, check: fn(&str) -> Result<(), &'static str>) -> Text {
-        Text { unset_when_empty: self.unset_when_empty, check }
+        Text {
+            unset_when_empty: self.unset_when_empty,
+            check,
+        }
     }
 }
 
@@ -334,112 +388,33 @@ impl<T: Named> Kind for Choice<T> {
 
     fn parse(&self, words: &[Vec<u8>], _old: &T, _origin: Origin) -> Result<T, String> {
         let found = match words {
-            [word] => T::NAMES.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())),
+            [word] => T::NAMES
+                .iter()
+                .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())),
             _ => None,
         };
-        found.map(|(_, value)| *value).ok_or_else(|| must_be_one_of(T::NAMES.iter().map(|(name, _)| *name)))
+        found
+            .map(|(_, value)| *value)
+            .ok_or_else(|| must_be_one_of(T::NAMES.iter().map(|(name, _)| *name)))
     }
 
     fn format(&self, value: &T) -> Vec<u8> {
-        T::NAMES.iter().find(|(_, one)| one == value).map_or("unknown", |(name, _)| name).as_bytes().to_vec()
+        T::NAMES
+            .iter()
+            .find(|(_, one)| one == value)
+            .map_or("unknown", |(name, _)| name)
+            .as_bytes()
+            .to_vec()
     }
 }
 
 /// The reason that lists what would have been right.
 pub fn must_be_one_of(names: impl Iterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.collect();
-    format!("argument(s) must be one of the following: {}", names.join(", "))
-}
-
-/// Reads a size with its unit as Redis does: an empty number is 0, and what exceeds 64 bits is the largest number.
-pub fn bytes_of(word: &[u8]) -> Option<u64> {
-    let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (digits, unit) = word.split_at_checked(digits)?;
-    let unit: u64 = match unit.to_ascii_lowercase().as_slice() {
-        b"" | b"b" => 1,
-        b"k" => 1000,
-        b"kb" => 1 << 10,
-        b"m" => 1_000_000,
-        b"mb" => 1 << 20,
-        b"g" => 1_000_000_000,
-        b"gb" => 1 << 30,
-        _ => return None,
-    };
-    if digits.len() >= 128 {
-        return None;
-    }
-    let number = digits.iter().fold(0u64, |number, digit| {
-        number.saturating_mul(10).saturating_add(u64::from(digit.saturating_sub(b'0')))
-    });
-    Some(number.saturating_mul(unit))
-}
-
-/// A size in the largest unit that shows it exactly, as CONFIG REWRITE writes it.
-pub fn with_unit(bytes: i128) -> String {
-    for (unit, name) in [(1i128 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb")] {
-        if bytes != 0 && bytes.checked_rem(unit) == Some(0) {
-            return format!("{}{name}", bytes / unit);
-        }
-    }
-    bytes.to_string()
-}
-
-/// Reads a number in the one form that Redis writes it: no blanks, no plus, no leading zero.
-pub fn strict_integer(word: &[u8]) -> Option<i64> {
-    let digits = word.strip_prefix(b"-").unwrap_or(word);
-    let plain = match digits {
-        [b'0'] => word.len() == 1,
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if !plain {
-        return None;
-    }
-    std::str::from_utf8(word).ok()?.parse().ok()
-}
-
-/// Reads a number as C's `strtoll` does when the whole word must be used up: leading blanks and a sign are
-/// fine, the empty word is 0, and what does not fit becomes the nearest limit.
-pub fn strtoll(word: &[u8], base: u32) -> Option<i64> {
-    if word.is_empty() {
-        return Some(0);
-    }
-    let word = word.trim_ascii_start();
-    let (negative, digits) = match word {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, word),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let mut number = 0i64;
-    for byte in digits {
-        let digit = i64::from(char::from(*byte).to_digit(base)?);
-        number = number.saturating_mul(i64::from(base));
-        number = if negative { number.saturating_sub(digit) } else { number.saturating_add(digit) };
-    }
-    Some(number)
-}
-
-/// A word in double quotes, with what is not printable escaped, so that the line splitter reads the same bytes again.
-pub fn quoted(word: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(word.len().saturating_add(2));
-    out.push(b'"');
-    for byte in word {
-        match byte {
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', *byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            7 => out.extend_from_slice(b"\\a"),
-            8 => out.extend_from_slice(b"\\b"),
-            0x20..=0x7e => out.push(*byte),
-            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
-    out
+    format!(
+        "argument(s) must be one of the following: {}",
+        names.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -451,82 +426,39 @@ mod tests {
     }
 
     #[test]
-    fn memory_units_are_decimal_without_b_and_binary_with_it() {
-        let table: &[(&str, Option<u64>)] = &[
-            ("100", Some(100)),
-            ("100b", Some(100)),
-            ("1k", Some(1000)),
-            ("1Kb", Some(1024)),
-            ("2m", Some(2_000_000)),
-            ("2MB", Some(2 << 20)),
-            ("3g", Some(3_000_000_000)),
-            ("3gb", Some(3 << 30)),
-            ("", Some(0)),
-            ("-1", None),
-            ("1 gb", None),
-            ("1tb", None),
-            ("99999999999999999999gb", Some(u64::MAX)),
-        ];
-        for (word, bytes) in table {
-            assert_eq!(bytes_of(word.as_bytes()), *bytes, "{word}");
-        }
-    }
-
-    #[test]
-    fn integers_have_one_spelling() {
-        for (word, number) in [("0", Some(0)), ("-1", Some(-1)), ("10", Some(10)), ("-9223372036854775808", Some(i64::MIN))] {
-            assert_eq!(strict_integer(word.as_bytes()), number, "{word}");
-        }
-        for word in ["", "-", "+1", "01", "-0", " 1", "1 ", "1.0", "9223372036854775808"] {
-            assert_eq!(strict_integer(word.as_bytes()), None, "{word}");
-        }
-    }
-
-    #[test]
-    fn strtoll_takes_the_whole_word() {
-        let table: &[(&str, u32, Option<i64>)] = &[
-            ("", 10, Some(0)),
-            (" +12", 10, Some(12)),
-            ("-5", 10, Some(-5)),
-            ("5x", 10, None),
-            ("-", 10, None),
-            (" ", 10, None),
-            ("0777", 8, Some(0o777)),
-            ("8", 8, None),
-            ("99999999999999999999", 10, Some(i64::MAX)),
-        ];
-        for (word, base, number) in table {
-            assert_eq!(strtoll(word.as_bytes(), *base), *number, "{word:?}");
-        }
-    }
-
-    #[test]
     fn numbers_out_of_range_name_the_range() {
         let kind = integer::<u16>(0, 65535);
-        let error = kind.parse(&words("65536"), &0, Origin::Command).unwrap_err();
+        let error = kind
+            .parse(&words("65536"), &0, Origin::Command)
+            .unwrap_err();
         assert_eq!(error, "argument must be between 0 and 65535 inclusive");
-        let error = octal::<u32>(0, 0o777).parse(&words("1000"), &0, Origin::Command).unwrap_err();
+        let error = octal::<u32>(0, 0o777)
+            .parse(&words("1000"), &0, Origin::Command)
+            .unwrap_err();
         assert_eq!(error, "argument must be between 0 and 777 inclusive");
-        let error = integer::<u32>(1, i128::from(u32::MAX)).parse(&words("-1"), &1, Origin::Command).unwrap_err();
+        let error = integer::<u32>(1, i128::from(u32::MAX))
+            .parse(&words("-1"), &1, Origin::Command)
+            .unwrap_err();
         assert_eq!(error, "argument must be between 1 and 4294967295 inclusive");
     }
 
     #[test]
     fn a_limit_is_a_size_or_a_percentage() {
-        let parse = |word| MemoryOrPercent.parse(&words(word), &BytesOrPercent::Bytes(0), Origin::Command);
+        let parse =
+            |word| MemoryOrPercent.parse(&words(word), &BytesOrPercent::Bytes(0), Origin::Command);
         assert_eq!(parse("1gb"), Ok(BytesOrPercent::Bytes(1 << 30)));
         assert_eq!(parse("5%"), Ok(BytesOrPercent::Percent(5)));
         assert_eq!(parse("0%"), Ok(BytesOrPercent::Bytes(0)));
-        assert_eq!(parse("101%").unwrap_err(), "percentage argument must be less or equal to 100");
+        assert_eq!(
+            parse("101%").unwrap_err(),
+            "percentage argument must be less or equal to 100"
+        );
         for word in ["-5", "-5%", "%", "x"] {
-            assert_eq!(parse(word).unwrap_err(), "argument must be a memory or percent value", "{word}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_written_in_their_largest_exact_unit() {
-        for (bytes, shown) in [(0, "0"), (1, "1"), (1024, "1kb"), (1 << 20, "1mb"), (3 << 30, "3gb"), (1025, "1025")] {
-            assert_eq!(with_unit(bytes), shown);
+            assert_eq!(
+                parse(word).unwrap_err(),
+                "argument must be a memory or percent value",
+                "{word}"
+            );
         }
     }
 }

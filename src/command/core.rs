@@ -154,7 +154,7 @@ impl Core {
 /// u64::MAX when neither the slow log nor the latency monitor wants anything.
 fn slow_threshold_ns(config: &Config) -> u64 {
     let slow = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
-    match u64::try_from(config.latency_monitor_threshold).unwrap_or(0) {
+    match config.latency_monitor_threshold {
         0 => slow,
         ms => slow.min(ms.saturating_mul(1_000_000)),
     }

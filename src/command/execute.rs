@@ -35,7 +35,7 @@ pub fn run_part(core: &mut Core, call: &Call<'_>) -> Result<Part, CommandError> 
         unreachable!("only rows that say so have parts")
     };
     let mut scratch = ReplyBuffer::new();
-    core.keyspace.set_no_touch(call.caller.no_touch);
+    core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(&mut scratch, call.caller.resp);
     part(&mut Context { core, caller: call.caller, reply, slot: call.slot }, &call.args)
 }
@@ -71,7 +71,7 @@ fn timed(
 ) {
     let begun_ns = core.stats.last_instant_ns;
     let mark = output.mark();
-    core.keyspace.set_no_touch(call.caller.no_touch);
+    core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(output, call.caller.resp);
     let mut cx = Context { core, caller: call.caller, reply, slot: call.slot };
     let outcome = handler(&mut cx);

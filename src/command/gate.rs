@@ -11,7 +11,7 @@ use crate::base::core_id::CoreId;
 use crate::base::number::parse_i64;
 use crate::base::slot::{Slot, key_slot};
 use crate::cluster::view::Serving;
-use crate::config::EnableDebugCommand;
+
 use crate::resp::Args;
 
 /// What becomes of a request.
@@ -117,11 +117,7 @@ fn refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandEr
 }
 
 fn debug_allowed(core: &Core, client: &Client) -> bool {
-    match core.config.enable_debug_command {
-        EnableDebugCommand::Yes => true,
-        EnableDebugCommand::No => false,
-        EnableDebugCommand::Local => client.is_local(),
-    }
+    core.config.enable_debug_command.allows(client.is_local())
 }
 
 /// The core that runs the command, and the slot of its keys where the gate had to compute it.

@@ -20,7 +20,7 @@ pub mod stats;
 pub mod table;
 
 mod connection;
-mod server;
+pub mod server;
 mod strings;
 
 use spec::CommandSpec;

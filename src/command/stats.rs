@@ -128,12 +128,10 @@ impl CoreStats {
     pub fn error(&mut self, text: &str) {
         self.error_replies += 1;
         let code = text.split(' ').next().unwrap_or("ERR");
-        match self.errors.get_mut(code) {
-            Some(count) => *count += 1,
-            None if self.errors.len() < ERROR_CODES_MAX => {
-                self.errors.insert(code.into(), 1);
-            }
-            None => {}
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < ERROR_CODES_MAX {
+            self.errors.insert(code.into(), 1);
         }
     }
 
@@ -177,7 +175,7 @@ impl CoreStats {
             *ours += theirs;
         }
         for (code, count) in &other.errors {
-            *self.errors.entry_ref(code.as_ref()).or_insert(0) += count;
+            *self.errors.entry(code.clone()).or_insert(0) += count;
         }
     }
 }

@@ -16,8 +16,6 @@ use crate::config::Config;
 /// A socket that listens.
 pub struct Listener {
     pub descriptor: OwnedFd,
-    /// What it was bound to, for the log.
-    pub name: String,
     /// The path to remove at the end, for a Unix socket.
     pub unix_path: Option<String>,
 }
@@ -91,7 +89,7 @@ fn listen_tcp(address: &str, port: u16, backlog: u32) -> io::Result<Listener> {
         }
     }
     socket::listen(&descriptor, backlog_of(backlog))?;
-    Ok(Listener { descriptor, name: address.to_string(), unix_path: None })
+    Ok(Listener { descriptor, unix_path: None })
 }
 
 fn listen_unix(path: &str, permissions: u32, backlog: u32) -> io::Result<Listener> {
@@ -102,7 +100,7 @@ fn listen_unix(path: &str, permissions: u32, backlog: u32) -> io::Result<Listene
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(permissions))?;
     }
     socket::listen(&descriptor, backlog_of(backlog))?;
-    Ok(Listener { descriptor, name: path.to_owned(), unix_path: Some(path.to_owned()) })
+    Ok(Listener { descriptor, unix_path: Some(path.to_owned()) })
 }
 
 /// The kernel cuts the backlog to net.core.somaxconn by itself.

@@ -677,13 +677,13 @@ impl Requests {
         let waiting = connection.output_bytes() as u64;
         let limit = &self.core.config.client_output_buffer_limit.normal;
         let now = self.core.clock.unix();
-        let above_soft = limit.soft > 0 && waiting > limit.soft;
+        let above_soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes;
         let since = *client.output_soft_since.get_or_insert(now);
         if !above_soft {
             client.output_soft_since = None;
         }
-        let overrun = limit.hard > 0 && waiting > limit.hard
-            || above_soft && now.since(since) > i64::try_from(limit.seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+        let overrun = limit.hard_bytes > 0 && waiting > limit.hard_bytes
+            || above_soft && now.since(since) > i64::try_from(limit.soft_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
         if !overrun || client.closing.is_some() {
             return true;
         }

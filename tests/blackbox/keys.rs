@@ -66,7 +66,7 @@ fn copy_and_move_work_across_databases() {
         ("MOVE a 0", ":0"),
         ("MOVE a 4", ":1"),
         ("DBSIZE", ":0"),
-        ("MOVE a 3", ":0"),
+        ("MOVE missing 2", ":0"),
         ("MOVE a 99", "-ERR DB index is out of range"),
         ("MOVE a x", "-ERR value is not an integer or out of range"),
         ("SELECT 4", "+OK"),

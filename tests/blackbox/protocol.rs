@@ -28,7 +28,7 @@ fn protocol_errors_are_redis_texts_and_close() {
             (b"*\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
             (b"*1\r\nPING\r\n", "-ERR Protocol error: expected '$', got 'P'\r\n"),
             (b"*1\r\n:1\r\n", "-ERR Protocol error: expected '$', got ':'\r\n"),
-            (b"*1\r\n\r\n", "-ERR Protocol error: expected '$', got '\r'\r\n"),
+            (b"*1\r\n\r\n", "-ERR Protocol error: expected '$', got ' '\r\n"),
             (b"*1\r\n$x\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
             (b"*1\r\n$-1\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
             (b"*1\r\n$\r\n", "-ERR Protocol error: invalid bulk length\r\n"),

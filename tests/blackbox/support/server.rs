@@ -182,7 +182,18 @@ impl Server {
 
     /// True where the server is held to Redis 7.2: slotcore, or a newer server in its place.
     pub fn is_72(&self) -> bool {
-        let version = self.connect().info("redis_version").unwrap_or_default();
+        Self::speaks_72(&mut self.connect())
+    }
+
+    /// `is_72` for a server with `requirepass`.
+    pub fn is_72_with(&self, password: &str) -> bool {
+        let mut client = self.connect();
+        client.cmd(&["AUTH", password]);
+        Self::speaks_72(&mut client)
+    }
+
+    fn speaks_72(client: &mut Client) -> bool {
+        let version = client.info("redis_version").unwrap_or_default();
         let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (7, 2)
     }

@@ -8,7 +8,7 @@ mod support;
 mod clients;
 mod cluster_one_node;
 mod connection;
-//mod differential;
+mod differential;
 mod expiry;
 mod keys;
 mod leaks;

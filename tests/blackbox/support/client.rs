@@ -94,7 +94,12 @@ impl Client {
                 self.start += used;
                 return Ok(Reply { raw, value });
             }
-            if self.fill()? == 0 {
+            let got = self.fill().map_err(|error| {
+                let rest = &self.buffer[self.start..];
+                let shown = String::from_utf8_lossy(&rest[..rest.len().min(200)]);
+                io::Error::new(error.kind(), format!("{error}; {} bytes are there: {shown:?}", rest.len()))
+            })?;
+            if got == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }

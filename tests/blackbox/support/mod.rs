@@ -9,7 +9,7 @@ pub mod server;
 pub mod table;
 
 pub use client::Client;
-pub use reply::Value;
+pub use reply::{Reply, Value};
 pub use server::{Kind, Server};
 pub use table::{check, on_both, on_both_with};
 

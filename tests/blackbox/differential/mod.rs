@@ -97,7 +97,12 @@ impl Side {
             .map(|request| {
                 client.try_read().unwrap_or_else(|error| {
                     let lines: Vec<String> = batch.iter().map(|request| shown(&request.args)).collect();
-                    panic!("{:?}: no reply to {}: {error}; the batch:\n{}", self.server.kind, shown(&request.args), lines.join("\n"))
+                    panic!(
+                        "{:?}: no reply to {}: {error}; the batch:\n{}",
+                        self.server.kind,
+                        shown(&request.args),
+                        lines.join("\n")
+                    )
                 })
             })
             .collect()
@@ -116,7 +121,10 @@ struct Run {
 fn run(cluster: bool) {
     let seed = number_from_env("SLOTCORE_DIFF_SEED", 1);
     let commands = number_from_env("SLOTCORE_DIFF_COMMANDS", 40_000) / 2;
-    println!("SLOTCORE_DIFF_SEED={seed} SLOTCORE_DIFF_COMMANDS={}, cluster: {cluster}", commands * 2);
+    println!(
+        "SLOTCORE_DIFF_SEED={seed} SLOTCORE_DIFF_COMMANDS={}, cluster: {cluster}",
+        commands * 2
+    );
     let args: &[&str] = if cluster { &["--cluster-enabled", "yes"] } else { &[] };
     let mut generator = Generator::new(seed, cluster);
     let mut run = Run {
@@ -145,7 +153,14 @@ fn run(cluster: bool) {
         }
         index += batch.len() as u64;
         if generator.random().chance(10) {
-            let options = generator.random().pick(&["", "COUNT 3", "MATCH k* COUNT 5", "TYPE string", "MATCH *1* COUNT 100", "TYPE list"]);
+            let options = generator.random().pick(&[
+                "",
+                "COUNT 3",
+                "MATCH k* COUNT 5",
+                "TYPE string",
+                "MATCH *1* COUNT 100",
+                "TYPE list",
+            ]);
             run.compare_scans(index, connection, options);
         }
     }
@@ -219,7 +234,9 @@ impl Run {
         let touches = |words: &[Vec<u8>]| {
             let keyspace_wide = ["FLUSHALL", "FLUSHDB", "SWAPDB", "SELECT", "RESET", "HELLO"];
             words[1..].iter().any(|word| keys.contains(&word))
-                || keyspace_wide.iter().any(|name| words[0].eq_ignore_ascii_case(name.as_bytes()))
+                || keyspace_wide
+                    .iter()
+                    .any(|name| words[0].eq_ignore_ascii_case(name.as_bytes()))
         };
         let before: Vec<String> = self
             .history
@@ -252,7 +269,11 @@ impl Run {
         let ours = scan(&mut self.ours.clients[connection], options);
         let theirs = scan(&mut self.theirs.clients[connection], options);
         if ours != theirs {
-            let line = [b"SCAN".to_vec(), b"(full iteration)".to_vec(), options.as_bytes().to_vec()];
+            let line = [
+                b"SCAN".to_vec(),
+                b"(full iteration)".to_vec(),
+                options.as_bytes().to_vec(),
+            ];
             let as_value = |keys: BTreeSet<Vec<u8>>| Value::Array(keys.into_iter().map(Value::Bulk).collect());
             self.report(at, connection, &line, &as_value(ours), &as_value(theirs));
         }
@@ -266,12 +287,25 @@ impl Run {
             self.ours.clients[0].must(&select);
             self.theirs.clients[0].must(&select);
             let keys = scan(&mut self.theirs.clients[0], "COUNT 1000");
-            let mut requests = vec![Request { args: vec![b"DBSIZE".to_vec()], compare: Compare::Exact }];
+            let mut requests = vec![Request {
+                args: vec![b"DBSIZE".to_vec()],
+                compare: Compare::Exact,
+            }];
             for key in &keys {
-                for (name, compare) in [("TYPE", Compare::Exact), ("GET", Compare::Exact), ("PEXPIRETIME", expiry)] {
-                    requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare });
+                for (name, compare) in [
+                    ("TYPE", Compare::Exact),
+                    ("GET", Compare::Exact),
+                    ("PEXPIRETIME", expiry),
+                ] {
+                    requests.push(Request {
+                        args: vec![name.as_bytes().to_vec(), key.clone()],
+                        compare,
+                    });
                 }
-                requests.push(Request { args: vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()], compare: Compare::Exact });
+                requests.push(Request {
+                    args: vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()],
+                    compare: Compare::Exact,
+                });
             }
             self.batch(at, 0, &requests);
         }
@@ -333,7 +367,10 @@ fn without_identity(reply: &Value) -> Value {
     let own = |name: &Value| matches!(name, Value::Bulk(name) if name == b"version" || name == b"id");
     match reply {
         Value::Map(pairs) => Value::Map(
-            pairs.iter().map(|(name, value)| (name.clone(), if own(name) { Value::Null } else { value.clone() })).collect(),
+            pairs
+                .iter()
+                .map(|(name, value)| (name.clone(), if own(name) { Value::Null } else { value.clone() }))
+                .collect(),
         ),
         Value::Array(items) => {
             let mut items = items.clone();
@@ -351,15 +388,24 @@ fn without_identity(reply: &Value) -> Value {
 fn is_known(args: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
     let (ours, theirs) = (ours.to_string(), theirs.to_string());
     let known = KNOWN.iter().find(|known| {
-        args[0].eq_ignore_ascii_case(known.command.as_bytes()) && ours.starts_with(known.redis_72) && theirs.starts_with(known.redis_70)
+        args[0].eq_ignore_ascii_case(known.command.as_bytes())
+            && ours.starts_with(known.redis_72)
+            && theirs.starts_with(known.redis_70)
     });
     known.is_some_and(|known| !known.reason.is_empty())
 }
 
 fn cut(text: &str) -> String {
-    if text.chars().count() <= 400 { text.to_owned() } else { text.chars().take(400).chain("...".chars()).collect() }
+    if text.chars().count() <= 400 {
+        text.to_owned()
+    } else {
+        text.chars().take(400).chain("...".chars()).collect()
+    }
 }
 
 fn shown(args: &[Vec<u8>]) -> String {
-    args.iter().map(|arg| cut(&Value::Bulk(arg.clone()).to_string())).collect::<Vec<_>>().join(" ")
+    args.iter()
+        .map(|arg| cut(&Value::Bulk(arg.clone()).to_string()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -65,12 +65,14 @@ impl Value {
 
     /// The value beside `name` in a map, or in a flat array of names and values as RESP2 has it.
     pub fn field(&self, name: &str) -> Option<&Value> {
-        let is_name = |value: &Value| matches!(value, Value::Bulk(_) | Value::Simple(_)) && value.bytes() == name.as_bytes();
+        let is_name =
+            |value: &Value| matches!(value, Value::Bulk(_) | Value::Simple(_)) && value.bytes() == name.as_bytes();
         match self {
             Value::Map(pairs) => pairs.iter().find(|(key, _)| is_name(key)).map(|(_, value)| value),
-            Value::Array(items) => {
-                items.chunks(2).find(|pair| pair.len() == 2 && is_name(&pair[0])).map(|pair| &pair[1])
-            }
+            Value::Array(items) => items
+                .chunks(2)
+                .find(|pair| pair.len() == 2 && is_name(&pair[0]))
+                .map(|pair| &pair[1]),
             other => panic!("expected a map, got {other}"),
         }
     }
@@ -166,7 +168,10 @@ struct Cursor<'a> {
 
 fn malformed(what: &str, bytes: &[u8]) -> io::Error {
     let shown = &bytes[..bytes.len().min(80)];
-    io::Error::new(io::ErrorKind::InvalidData, format!("not RESP ({what}): {}", quoted(shown)))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("not RESP ({what}): {}", quoted(shown)),
+    )
 }
 
 impl Cursor<'_> {
@@ -244,7 +249,9 @@ impl Cursor<'_> {
             }
             '*' | '~' | '>' => {
                 let count = length()?;
-                let Some(items) = self.many(count, depth)? else { return Ok(None) };
+                let Some(items) = self.many(count, depth)? else {
+                    return Ok(None);
+                };
                 match kind {
                     '*' => Value::Array(items),
                     '~' => Value::Set(items),
@@ -253,7 +260,9 @@ impl Cursor<'_> {
             }
             '%' | '|' => {
                 let count = length()?;
-                let Some(items) = self.many(count.saturating_mul(2), depth)? else { return Ok(None) };
+                let Some(items) = self.many(count.saturating_mul(2), depth)? else {
+                    return Ok(None);
+                };
                 if kind == '|' {
                     // An attribute stands before the reply it describes; the tests look at the reply.
                     return self.value(depth + 1);

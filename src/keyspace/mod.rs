@@ -40,7 +40,7 @@ pub use garbage::Disposal;
 pub use maintenance::ExpireOutcome;
 pub use scan::ScanCursor;
 pub use table::SlotTable;
-pub use value::{Digits, Value, ValueKind, parse_integer};
+pub use value::{Digits, Value, ValueKind};
 pub use write::{Entry, OwnedEntry};
 
 use access::AccessClock;

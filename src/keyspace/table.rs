@@ -15,7 +15,7 @@ use crate::base::random::Random;
 
 /// Most bits of the hash that choose a bucket: what fits in a scan cursor. 2^28 buckets hold 2 * 10^10 keys; past that
 /// the buckets themselves grow.
-pub(super) const MAX_DEPTH: u8 = if cfg!(test) { 12 } else { 28 };
+pub(super) const MAX_DEPTH: u8 = if cfg!(test) { 8 } else { 28 };
 /// Sibling buckets merge when they hold this many entries together.
 const MERGE_MAX_ENTRIES: usize = 48;
 
@@ -392,5 +392,53 @@ impl Directory {
         self.buckets = self.buckets.drain(..).step_by(2).collect();
         self.depth -= 1;
         self.deepest = self.buckets.iter().filter(|bucket| bucket.depth() == self.depth).count();
+    }
+}
+
+#[cfg(test)]
+impl SlotTable {
+    /// Asserts everything that must hold between calls.
+    pub(super) fn check(&self, hasher: &impl KeyHash) {
+        let (mut len, mut volatile, mut deepest) = (0, 0, 0);
+        let depth = match &self.root {
+            Root::One(bucket) => {
+                assert_eq!(bucket.depth(), 0);
+                0
+            }
+            Root::Many(directory) => {
+                assert!((1..=MAX_DEPTH).contains(&directory.depth));
+                assert_eq!(directory.buckets.len(), 1 << directory.depth);
+                directory.depth
+            }
+        };
+        for (index, bucket) in self.buckets().iter().enumerate() {
+            assert!(bucket.depth() <= depth);
+            let span = 1usize << (depth - bucket.depth());
+            if index % span != 0 {
+                assert_eq!(bucket.len(), 0, "an alias is empty");
+                assert_eq!(bucket.depth(), self.buckets()[index / span * span].depth());
+                continue;
+            }
+            deepest += usize::from(bucket.depth() == depth);
+            assert!(bucket.len() <= BUCKET_MAX_ENTRIES || bucket.depth() == MAX_DEPTH);
+            let mut last_tag = 0;
+            for (position, entry) in bucket.entries().enumerate() {
+                let hash = hasher.hash(entry.key());
+                assert_eq!(self.bucket_index(hash), index);
+                assert_eq!(bucket.tag(position), tag_of(hash));
+                assert!(last_tag <= tag_of(hash));
+                last_tag = tag_of(hash);
+                len += 1;
+                if let Some(expiry) = entry.expiry() {
+                    volatile += 1;
+                    assert!(bucket.min_expiry() <= super::expiry::coarse(expiry));
+                }
+            }
+        }
+        assert_eq!((len, volatile), (self.len, self.volatile));
+        if let Root::Many(directory) = &self.root {
+            assert_eq!(deepest, directory.deepest);
+            assert!(deepest > 0);
+        }
     }
 }

@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::entry::{EntryBox, NewValue, fits_embedded};
 use super::table::Place;
-use super::value::{Digits, Value, parse_integer};
+use super::value::{Digits, Value};
 use super::{Disposal, Key, Keyspace};
 use crate::base::clock::UnixMillis;
+use crate::base::number::parse_i64;
 
 /// A key that is about to be changed, there or not. All changes through one door count as one in `stats.dirty`.
 ///
@@ -51,7 +52,7 @@ impl<'a> Entry<'a> {
 
     /// Stores a string, as an integer when it is a canonical one (SET and its like).
     pub fn set_string(&mut self, bytes: &[u8]) {
-        match parse_integer(bytes) {
+        match parse_i64(bytes) {
             Some(integer) => self.set_integer(integer),
             None => self.store_bytes(bytes, false),
         }

@@ -68,9 +68,9 @@ fn filled(keys: usize, one_slot: bool) -> Keyspace {
 }
 
 /// Names of present keys in random order, so that the processor guesses neither entry nor slot.
-fn shuffled(one_slot: bool) -> Vec<Vec<u8>> {
+fn shuffled(keys: usize, one_slot: bool) -> Vec<Vec<u8>> {
     let mut random = Random::new(5);
-    (0..1 << 18).map(|_| key_name(random.below(KEYS as u64) as usize, one_slot)).collect()
+    (0..1 << 18).map(|_| key_name(random.below(keys as u64) as usize, one_slot)).collect()
 }
 
 /// The rival: one table of boxed entries of the same layout, 48 bytes each.
@@ -111,9 +111,10 @@ impl Rival {
 }
 
 fn look_ups(criterion: &mut Criterion) {
-    for (name, one_slot) in [("16384 slots", false), ("1 slot", true)] {
-        let mut keyspace = filled(KEYS, one_slot);
-        let names = shuffled(one_slot);
+    let cases = [("16384 slots", KEYS, false), ("1 slot", KEYS, true), ("1 slot, in cache", 4000, true)];
+    for (name, count, one_slot) in cases {
+        let mut keyspace = filled(count, one_slot);
+        let names = shuffled(count, one_slot);
         let keys: Vec<Key<'_>> = names.iter().map(|name| Key::new(name)).collect();
         let mut group = criterion.benchmark_group(name);
         let mut next = (0..keys.len()).cycle();
@@ -148,6 +149,9 @@ fn look_ups(criterion: &mut Criterion) {
             })
         });
         drop(keyspace);
+        if count < KEYS {
+            continue;
+        }
         group.sample_size(10);
         let fresh: Vec<Vec<u8>> = (0..KEYS).map(|number| key_name(number, one_slot)).collect();
         group.bench_function("insert a million", |bencher| {
@@ -168,7 +172,7 @@ fn look_ups(criterion: &mut Criterion) {
 
 fn rival(criterion: &mut Criterion) {
     let mut rival = Rival::filled(KEYS);
-    let names = shuffled(false);
+    let names = shuffled(KEYS, false);
     let mut next = (0..names.len()).cycle();
     let mut group = criterion.benchmark_group("hashbrown");
     group.bench_function("get hit", |bencher| {

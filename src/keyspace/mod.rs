@@ -221,21 +221,10 @@ impl Keyspace {
     #[inline]
     pub fn write<'a>(&'a mut self, db: usize, key: Key<'a>) -> Entry<'a> {
         let hash = self.hasher.hash(key.bytes);
-        let found = match self.databases[db].table(key.slot.index()) {
-            None => Err(Place::FIRST),
-            Some(table) => table.find(hash, key.bytes),
-        };
-        let place = match found {
-            Ok(place) if self.is_due_at(db, key, place) => {
-                self.expire(db, key, place);
-                Err(self.place_for_new(db, key, hash))
-            }
-            Ok(place) => {
-                self.touch(db, key, place);
-                Ok(place)
-            }
-            Err(place) => Err(place),
-        };
+        let place = self.locate(db, key, hash);
+        if let Some(place) = place {
+            self.touch(db, key, place);
+        }
         Entry::new(self, db, key, hash, place)
     }
 
@@ -280,9 +269,8 @@ impl Keyspace {
         }
         let entry = owned.0.borrow().duplicate(key.bytes);
         drop(owned);
-        let place = self.place_for_new(db, key, hash);
         let hasher = &self.hasher;
-        self.databases[db].edit(key.slot.index(), |table| table.insert(place, hash, entry, hasher));
+        self.databases[db].edit(key.slot.index(), |table| table.insert(hash, entry, hasher));
         self.changed(db, key, 1);
     }
 
@@ -329,33 +317,16 @@ impl Keyspace {
         self.now.get() > expiry
     }
 
-    #[inline]
-    fn is_due_at(&self, db: usize, key: Key<'_>, place: Place) -> bool {
-        let table = self.databases[db].table(key.slot.index());
-        let expiry = table.and_then(|table| table.entry(place).expiry());
-        expiry.is_some_and(|expiry| self.is_due(expiry))
-    }
-
     /// Where a key stands that is there and not expired; removes an expired one.
     #[inline]
     fn locate(&mut self, db: usize, key: Key<'_>, hash: u64) -> Option<Place> {
         let table = self.databases[db].table(key.slot.index())?;
-        let place = table.find(hash, key.bytes).ok()?;
+        let place = table.find(hash, key.bytes)?;
         if table.entry(place).expiry().is_some_and(|expiry| self.is_due(expiry)) {
             self.expire(db, key, place);
             return None;
         }
         Some(place)
-    }
-
-    /// Where a key that is not there belongs.
-    fn place_for_new(&self, db: usize, key: Key<'_>, hash: u64) -> Place {
-        let table = self.databases[db].table(key.slot.index());
-        match table.map(|table| table.find(hash, key.bytes)) {
-            None => Place::FIRST,
-            Some(Err(place)) => place,
-            Some(Ok(_)) => unreachable!("the caller removed it"),
-        }
     }
 
     fn info(&self, db: usize, key: Key<'_>, place: Place) -> Option<KeyInfo<'_>> {

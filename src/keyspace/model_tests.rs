@@ -44,11 +44,8 @@ impl Model {
     }
 
     fn set(&mut self, db: usize, key: &[u8], bytes: &[u8], encoding: &'static str) {
-        let value = self.keys.entry((db, key.to_vec())).or_insert(ModelValue {
-            bytes: Vec::new(),
-            encoding: "",
-            expiry: None,
-        });
+        let value =
+            self.keys.entry((db, key.to_vec())).or_insert(ModelValue { bytes: Vec::new(), encoding: "", expiry: None });
         value.bytes = bytes.to_vec();
         value.encoding = encoding;
     }

@@ -30,16 +30,11 @@ pub(super) fn tag_of(hash: u64) -> u16 {
     hash as u16
 }
 
-/// Where an entry stands, or where a new one belongs. Valid until the table changes.
+/// Where an entry stands. Valid until the table changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place {
     bucket: usize,
     index: usize,
-}
-
-impl Place {
-    /// Where the first entry of an empty table belongs.
-    pub const FIRST: Place = Place { bucket: 0, index: 0 };
 }
 
 /// All keys of one slot of one database.
@@ -154,14 +149,12 @@ impl SlotTable {
         }
     }
 
-    /// Where `key` stands, or else where it belongs.
+    /// Where `key` stands.
     #[inline]
-    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Result<Place, Place> {
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
         let bucket = self.bucket_index(hash);
-        match self.bucket(bucket).find(tag_of(hash), |entry| entry.key() == key) {
-            Ok(index) => Ok(Place { bucket, index }),
-            Err(index) => Err(Place { bucket, index }),
-        }
+        let index = self.bucket(bucket).find(tag_of(hash), |entry| entry.key() == key)?;
+        Some(Place { bucket, index })
     }
 
     #[inline]
@@ -208,21 +201,18 @@ impl SlotTable {
         self.volatile = self.volatile + u64::from(expiry.is_some()) - u64::from(before);
     }
 
-    /// Inserts an entry whose key has `hash` and is not in the table, at the place that a search for it gave.
-    pub(super) fn insert(&mut self, place: Place, hash: u64, entry: EntryBox, hasher: &impl KeyHash) -> Place {
-        let volatile = entry.borrow().expiry().is_some();
-        let mut place = place;
-        while self.bucket(place.bucket).len() >= BUCKET_MAX_ENTRIES && self.bucket(place.bucket).depth() < MAX_DEPTH {
-            self.split(place.bucket, hasher);
-            let bucket = self.bucket_index(hash);
-            let Err(index) = self.bucket(bucket).find(tag_of(hash), |_| false) else {
-                unreachable!("nothing matches");
-            };
-            place = Place { bucket, index };
+    /// Inserts an entry whose key has `hash` and is not in the table.
+    pub(super) fn insert(&mut self, hash: u64, entry: EntryBox, hasher: &impl KeyHash) -> Place {
+        let mut bucket = self.bucket_index(hash);
+        while self.bucket(bucket).len() >= BUCKET_MAX_ENTRIES && self.bucket(bucket).depth() < MAX_DEPTH {
+            self.split(bucket, hasher);
+            bucket = self.bucket_index(hash);
         }
-        self.bucket_mut(place.bucket).insert(place.index, tag_of(hash), entry);
         self.len += 1;
-        self.volatile += u64::from(volatile);
+        self.volatile += u64::from(entry.borrow().expiry().is_some());
+        let tag = tag_of(hash);
+        let place = Place { bucket, index: self.bucket(bucket).lower_bound(tag) };
+        self.bucket_mut(bucket).insert(place.index, tag, entry);
         place
     }
 

@@ -116,6 +116,7 @@ impl SlotTable {
     }
 
     /// The bucket in which keys with `hash` belong.
+    #[inline]
     pub(super) fn bucket_at(&self, hash: u64) -> &Bucket {
         self.bucket(self.bucket_index(hash))
     }

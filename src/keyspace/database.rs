@@ -110,6 +110,25 @@ impl Database {
     }
 }
 
+#[cfg(test)]
+impl Database {
+    /// Asserts everything that must hold between calls.
+    pub fn check(&self, hasher: &impl super::table::KeyHash) {
+        let (mut len, mut volatile) = (0, 0);
+        for (slot, table) in self.tables.iter().enumerate() {
+            if !table.is_empty() {
+                table.check(hasher);
+            }
+            assert_eq!(self.next_occupied(slot) == Some(slot), !table.is_empty());
+            assert_eq!(self.next_volatile(slot) == Some(slot), table.volatile_len() > 0);
+            len += table.len();
+            volatile += table.volatile_len();
+        }
+        assert_eq!((len, volatile), (self.len, self.volatile_len));
+        assert_eq!(self.len_by_group.iter().sum::<u64>(), len);
+    }
+}
+
 fn set_bit(word: &mut u64, bit: u64, on: bool) {
     *word = if on { *word | bit } else { *word & !bit };
 }

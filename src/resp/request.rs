@@ -10,8 +10,8 @@ use bytes::Bytes;
 use memchr::memchr;
 
 use super::args::{Args, Span};
-use super::inline::split_words;
 use crate::base::number::parse_i64;
+use crate::base::words::split_words_into;
 
 /// A bulk from here on gets a buffer of its own (Redis's PROTO_MBULK_BIG_ARG).
 pub const LARGE_BYTES_MIN: usize = 32 * 1024;
@@ -332,11 +332,9 @@ impl RequestParser {
         let end = self.scanned + offset;
         let line = &data[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let words = split_words(line).ok_or(ProtocolError::UnbalancedQuotes)?;
         let mut bytes = Vec::with_capacity(line.len());
-        for word in &words {
-            self.spans.push(Span::of(bytes.len(), word.len()));
-            bytes.extend_from_slice(word);
+        if !split_words_into(line, &mut bytes, |start, length| self.spans.push(Span::of(start, length))) {
+            return Err(ProtocolError::UnbalancedQuotes);
         }
         self.inline = Some(bytes);
         self.at = end + 1;

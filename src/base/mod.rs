@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod core_id;
 pub mod glob;
+mod grisu;
 pub mod hex;
 pub mod long_double;
 pub mod number;

@@ -1,2 +1,89 @@
 //! Arguments, configuration, start.
-fn main() {}
+
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use slotcore::config::{Applies, Arguments, Config, Sources, load};
+use slotcore::runtime;
+
+#[global_allocator]
+static ALLOCATOR: runtime::allocator::CountingAllocator = runtime::allocator::CountingAllocator;
+
+const USAGE: &str = "\
+Usage: slotcore [/path/to/redis.conf] [options] [-]
+       slotcore - (read config from stdin)
+       slotcore -v or --version
+       slotcore -h or --help
+
+Every directive of redis.conf can be given as an option: --port 7000 --cores 2 --save \"\"
+
+Examples:
+       slotcore                        (default configuration, port 6379)
+       slotcore /etc/redis/7000.conf
+       slotcore --port 7000 --cluster-enabled yes
+       slotcore /etc/redis/7000.conf --loglevel verbose -
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    match arguments.first().map(Vec::as_slice) {
+        Some(b"-v" | b"--version") => {
+            println!("slotcore v={} redis_version=7.2.4 bits=64", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Some(b"-h" | b"--help") => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    let (config, file, warnings) = match read_configuration(&arguments) {
+        Ok(read) => read,
+        Err(line) => return fail(&line),
+    };
+    if let Err(line) = std::env::set_current_dir(&config.dir).map_err(|e| format!("Can't chdir to '{}': {e}", config.dir)) {
+        return fail(&line);
+    }
+    if let Err(line) = runtime::log::open(&config) {
+        return fail(&line);
+    }
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    for (name, applies) in config.not_in_effect() {
+        match applies {
+            Applies::Now => {}
+            Applies::Later(what) => tracing::warn!("'{name}' is accepted and not in effect yet: it waits for {what}"),
+            Applies::Never(why) => tracing::info!("'{name}' is accepted and has no effect: {why}"),
+        }
+    }
+    match runtime::start(config, file) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => {
+            tracing::error!("{line}");
+            fail(&line)
+        }
+    }
+}
+
+fn fail(line: &str) -> ExitCode {
+    runtime::log::complain(line);
+    ExitCode::FAILURE
+}
+
+/// The configuration, the absolute path of its file, and what the log should say.
+fn read_configuration(arguments: &[Vec<u8>]) -> Result<(Config, String, Vec<String>), String> {
+    let arguments = Arguments::parse(arguments);
+    let mut stdin = Vec::new();
+    if arguments.stdin {
+        std::io::stdin().read_to_end(&mut stdin).map_err(|error| format!("Can't read standard input: {error}"))?;
+    }
+    let sources = Sources {
+        file: arguments.file.as_deref(),
+        stdin: arguments.stdin.then_some(stdin.as_slice()),
+        options: &arguments.options,
+    };
+    let loaded = load(sources).map_err(|error| error.to_string())?;
+    let file = arguments.file.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    let file = file.map_or_else(String::new, |path| path.display().to_string());
+    Ok((loaded.config, file, loaded.warnings))
+}

@@ -1,0 +1,222 @@
+//! A client as commands see it: who it is and what it has set up. The socket side is the runtime's.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::base::clock::UnixMillis;
+use crate::base::core_id::CoreId;
+use crate::command::error::CommandError;
+use crate::command::spec::CommandSpec;
+use crate::resp::RespVersion;
+
+/// Where a connection ends: an address or a Unix socket's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Tcp(SocketAddr),
+    Unix(String),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(SocketAddr::V4(address)) => write!(f, "{address}"),
+            // Redis prints IPv6 addresses in brackets, as std does.
+            Endpoint::Tcp(address) => write!(f, "{address}"),
+            Endpoint::Unix(path) => write!(f, "{path}:0"),
+        }
+    }
+}
+
+/// Finds a client again from another core. The id tells whether the index still means the same client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ClientRef {
+    pub core: CoreId,
+    pub index: u32,
+    pub id: u64,
+}
+
+/// What a request carries of its client to the core that runs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    pub client: ClientRef,
+    pub db: u16,
+    pub resp: RespVersion,
+    /// CLIENT NO-TOUCH: lookups leave the access clocks alone.
+    pub no_touch: bool,
+    /// ASKING came before this command.
+    pub asking: bool,
+    /// READONLY: a replica may answer reads of its primary's slots.
+    pub readonly: bool,
+    /// The peer is on this host: loopback or a Unix socket (enable-debug-command local).
+    pub local: bool,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The reply to the next command is skipped.
+    SkipNext,
+    /// The reply to the running command is skipped.
+    Skip,
+}
+
+/// Why a connection ends, for the log and INFO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer closed or the socket failed.
+    Peer,
+    /// QUIT, or a protocol error: what is still to send goes out first.
+    AfterReply,
+    Killed,
+    Timeout,
+    OutputLimit,
+    QueryBufferLimit,
+    Shutdown,
+}
+
+/// A connected client of this core.
+pub struct Client {
+    pub id: u64,
+    pub index: u32,
+    pub peer: Endpoint,
+    pub local: Endpoint,
+    /// The descriptor's number, as CLIENT LIST shows it.
+    pub descriptor: i32,
+    pub name: Vec<u8>,
+    pub library_name: Vec<u8>,
+    pub library_version: Vec<u8>,
+    pub db: u16,
+    pub resp: RespVersion,
+    pub authenticated: bool,
+    pub readonly: bool,
+    pub asking: bool,
+    pub no_evict: bool,
+    pub no_touch: bool,
+    pub monitor: bool,
+    pub reply_mode: ReplyMode,
+    /// Set by handlers and limits; the runtime closes the connection at the end of the turn.
+    pub closing: Option<CloseReason>,
+    pub created: UnixMillis,
+    pub last_interaction: UnixMillis,
+    pub last_command: Option<&'static CommandSpec>,
+    /// Since when the output has been above its soft limit.
+    pub output_soft_since: Option<UnixMillis>,
+    pub traffic: Traffic,
+}
+
+/// What the runtime reports of a connection's buffers, for CLIENT LIST and INFO.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    /// Bytes of requests received and not yet run.
+    pub query_buffer_bytes: usize,
+    /// Capacity beyond that.
+    pub query_buffer_free_bytes: usize,
+    /// Replies that wait to be sent, or are on their way through the kernel.
+    pub output_bytes: usize,
+    /// Memory that those replies take.
+    pub output_memory_bytes: usize,
+    /// Largest `query_buffer_bytes` and output in the last seconds.
+    pub largest_query_buffer_bytes: usize,
+    pub largest_output_bytes: usize,
+    /// Requests that run on other cores now.
+    pub elsewhere_count: usize,
+}
+
+impl Client {
+    pub fn new(id: u64, index: u32, descriptor: i32, peer: Endpoint, local: Endpoint, now: UnixMillis) -> Client {
+        Client {
+            id,
+            index,
+            peer,
+            local,
+            descriptor,
+            name: Vec::new(),
+            library_name: Vec::new(),
+            library_version: Vec::new(),
+            db: 0,
+            resp: RespVersion::V2,
+            authenticated: false,
+            readonly: false,
+            asking: false,
+            no_evict: false,
+            no_touch: false,
+            monitor: false,
+            reply_mode: ReplyMode::On,
+            closing: None,
+            created: now,
+            last_interaction: now,
+            last_command: None,
+            output_soft_since: None,
+            traffic: Traffic::default(),
+        }
+    }
+
+    pub fn is_local(&self) -> bool {
+        match &self.peer {
+            Endpoint::Tcp(address) => address.ip().is_loopback(),
+            Endpoint::Unix(_) => true,
+        }
+    }
+
+    /// What travels with a request of this client.
+    pub fn caller(&self, core: CoreId) -> Caller {
+        Caller {
+            client: ClientRef { core, index: self.index, id: self.id },
+            db: self.db,
+            resp: self.resp,
+            no_touch: self.no_touch,
+            asking: self.asking,
+            readonly: self.readonly,
+            local: self.is_local(),
+        }
+    }
+
+    /// The flags column of CLIENT LIST.
+    pub fn flags_text(&self) -> String {
+        let mut text = String::new();
+        for (set, letter) in [
+            (self.monitor, 'O'),
+            (self.closing == Some(CloseReason::AfterReply), 'c'),
+            (self.closing == Some(CloseReason::Killed), 'A'),
+            (self.readonly, 'r'),
+            (self.no_evict, 'e'),
+            (self.no_touch, 'T'),
+            (matches!(self.peer, Endpoint::Unix(_)), 'U'),
+        ] {
+            if set {
+                text.push(letter);
+            }
+        }
+        if text.is_empty() {
+            text.push('N');
+        }
+        text
+    }
+
+    /// RESET: everything but the connection itself as it was after the accept.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.name.clear();
+        self.db = 0;
+        self.resp = RespVersion::V2;
+        self.authenticated = authenticated;
+        self.readonly = false;
+        self.asking = false;
+        self.no_evict = false;
+        self.no_touch = false;
+        self.monitor = false;
+        self.reply_mode = ReplyMode::On;
+    }
+}
+
+/// Checks a connection or library name: printable, no spaces.
+pub fn check_name(name: &[u8], what: &str) -> Result<(), CommandError> {
+    if name.iter().all(|b| (b'!'..=b'~').contains(b)) {
+        return Ok(());
+    }
+    Err(CommandError::formatted(format!("ERR {what} cannot contain spaces, newlines or special characters.")))
+}

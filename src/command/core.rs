@@ -1,0 +1,161 @@
+//! What one core owns: its keyspace, its clients, its share of every statistic, and its copies of the node's settings.
+//!
+//! A `Core` is plain data: no sockets, no clock, no other core. The runtime drives it: it sets the clock, runs
+//! requests through the gate and `execute`, and carries out the `Effect`s that handlers leave behind.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::client::{Client, ClientRef, CloseReason};
+use super::latency::LatencyEvents;
+use super::node::Node;
+use super::pause::Pause;
+use super::slowlog::{SlowEntry, SlowLog};
+use super::stats::CoreStats;
+use crate::base::clock::Clock;
+use crate::base::core_id::CoreId;
+use crate::base::hex::HexId;
+use crate::base::random::Random;
+use crate::cluster::view::{ClusterView, SlotOwners};
+use crate::config::Config;
+use crate::keyspace::Keyspace;
+
+/// Facts that hold from start to end of the process, the same on every core.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    pub run_id: HexId,
+    pub cores_count: usize,
+    pub started_unix_s: i64,
+    pub process_id: u32,
+    pub executable: String,
+    /// Absolute path of the configuration file; empty when there is none.
+    pub config_file: String,
+    /// Kernel name, release and machine, as INFO's `os`.
+    pub operating_system: String,
+}
+
+/// Allocator figures of the calling core's thread, or of the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryFigures {
+    /// Bytes allocated and not freed by this core (may be negative: it may free what another core made).
+    pub allocated_bytes: i64,
+}
+
+/// Everything one core owns.
+pub struct Core {
+    pub id: CoreId,
+    pub facts: Rc<NodeFacts>,
+    pub keyspace: Keyspace,
+    pub clients: Slab<Client>,
+    /// This core's snapshot of the settings; replaced whole.
+    pub config: Box<Config>,
+    pub owners: SlotOwners,
+    pub cluster: ClusterView,
+    pub clock: Clock,
+    pub random: Random,
+    pub stats: CoreStats,
+    pub slowlog: SlowLog,
+    pub latency: LatencyEvents,
+    /// Clients in MONITOR mode, of any core.
+    pub monitors: Vec<ClientRef>,
+    pub pause: Pause,
+    /// DEBUG SET-ACTIVE-EXPIRE: off only in tests.
+    pub active_expire: bool,
+    /// Calls that take this long are looked at: the lower of the slow log's and the latency monitor's thresholds.
+    pub slow_threshold_ns: u64,
+    /// What handlers ask of the runtime; emptied after every request.
+    pub effects: Vec<Effect>,
+    /// What there is once per node; on core 0 only.
+    pub node: Option<Box<Node>>,
+    /// Reads the allocator's counters of this thread.
+    pub memory: fn() -> MemoryFigures,
+}
+
+/// What a handler wants done that reaches beyond its core's data.
+pub enum Effect {
+    /// Bytes for a client of any core: MONITOR lines, push messages.
+    Push { to: ClientRef, bytes: Bytes },
+    /// Close a client of this core.
+    Close { index: u32, reason: CloseReason },
+    /// Hand a new snapshot to every core before the reply leaves (core 0 only).
+    Publish(Publication),
+    /// A slow call's entry, to be completed where its client is connected.
+    Slow { client: ClientRef, entry: Box<SlowEntry> },
+    /// The pause has changed: look again at the clients that wait.
+    PauseChanged,
+    /// End the process (core 0 only).
+    Shutdown(ShutdownOptions),
+    /// Return free memory to the system on this core's thread.
+    PurgeMemory,
+}
+
+/// A snapshot that core 0 hands to every core.
+#[derive(Clone)]
+pub enum Publication {
+    Config { config: Box<Config>, changed: Vec<&'static str> },
+    Cluster(Box<ClusterView>),
+}
+
+/// SHUTDOWN's options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownOptions {
+    pub now: bool,
+    pub force: bool,
+    /// Some(true) for SAVE, Some(false) for NOSAVE.
+    pub save: Option<bool>,
+}
+
+impl Core {
+    /// Takes over what core 0 published.
+    pub fn apply(&mut self, publication: Publication) {
+        match publication {
+            Publication::Config { config, changed } => {
+                self.config = config;
+                self.settings_changed(&changed);
+            }
+            Publication::Cluster(view) => self.cluster = *view,
+        }
+    }
+
+    /// Hands settings to the parts that keep a copy. An empty list means all of them.
+    pub fn settings_changed(&mut self, changed: &[&'static str]) {
+        let any = |names: &[&str]| changed.is_empty() || changed.iter().any(|name| names.contains(name));
+        if any(&["maxmemory-policy", "lfu-log-factor", "lfu-decay-time"]) {
+            self.keyspace.set_access_policy(super::server::access_policy(&self.config));
+        }
+        self.slow_threshold_ns = slow_threshold_ns(&self.config);
+        if any(&["slowlog-max-len"]) {
+            self.slowlog.set_length_max(self.config.slowlog_max_len as usize);
+        }
+        if any(&["latency-tracking"]) && !self.config.latency_tracking {
+            self.stats.forget_latencies();
+        }
+    }
+
+    /// This node's clients may also be on other cores: is this one of ours, and still the same?
+    pub fn own_client(&mut self, client: ClientRef) -> Option<&mut Client> {
+        if client.core != self.id {
+            return None;
+        }
+        self.clients.get_mut(client.index as usize).filter(|c| c.id == client.id)
+    }
+
+    /// What there is once per node.
+    ///
+    /// # Panics
+    /// On any core but the first: the row of the command says `OnFirstCore`.
+    pub fn node(&mut self) -> &mut Node {
+        self.node.as_mut().expect("only core 0 owns the node's state")
+    }
+}
+
+/// u64::MAX when neither the slow log nor the latency monitor wants anything.
+fn slow_threshold_ns(config: &Config) -> u64 {
+    let slow = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
+    match config.latency_monitor_threshold {
+        0 => slow,
+        ms => slow.min(ms.saturating_mul(1_000_000)),
+    }
+}

@@ -1,0 +1,91 @@
+//! Every error reply that commands share, with Redis's text in one place.
+//!
+//! A handler returns one of these and writes nothing; whoever ran it puts the text on the wire, counts it under its
+//! first word (INFO errorstats) and counts the call as failed.
+
+use std::borrow::Cow;
+
+/// An error reply. `text` gives the line without the leading `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandError {
+    WrongType,
+    Syntax,
+    NotAnInteger,
+    NotAFloat,
+    IncrementOverflow,
+    NanOrInfinity,
+    NoSuchKey,
+    OutOfRange,
+    IndexOutOfRange,
+    StringTooLong,
+    InvalidExpire(&'static str),
+    SameObject,
+    WrongArity(Cow<'static, str>),
+    UnknownSubcommand { given: String, container: &'static str },
+    NoAuth,
+    WrongPass,
+    CrossSlot,
+    ClusterDown,
+    ClusterDownUnbound,
+    Moved { slot: u16, address: String },
+    Ask { slot: u16, address: String },
+    ClusterDisabled,
+    InvalidSlot,
+    Loading,
+    ReadOnly,
+    OutOfMemory,
+    InvalidDbIndex,
+    InvalidCursor,
+    /// A text with the arguments of the call in it, error code first.
+    Text(Cow<'static, str>),
+}
+
+impl CommandError {
+    /// `ERR` and a fixed text.
+    pub const fn text_static(text: &'static str) -> CommandError {
+        CommandError::Text(Cow::Borrowed(text))
+    }
+
+    /// A formatted text; it begins with its code (`ERR ...`).
+    pub fn formatted(text: String) -> CommandError {
+        CommandError::Text(Cow::Owned(text))
+    }
+
+    /// The line on the wire, without the leading `-` and the line end.
+    pub fn text(&self) -> Cow<'static, str> {
+        use CommandError::*;
+        match self {
+            WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value".into(),
+            Syntax => "ERR syntax error".into(),
+            NotAnInteger => "ERR value is not an integer or out of range".into(),
+            NotAFloat => "ERR value is not a valid float".into(),
+            IncrementOverflow => "ERR increment or decrement would overflow".into(),
+            NanOrInfinity => "ERR increment would produce NaN or Infinity".into(),
+            NoSuchKey => "ERR no such key".into(),
+            OutOfRange => "ERR value is out of range".into(),
+            IndexOutOfRange => "ERR index out of range".into(),
+            StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)".into(),
+            InvalidExpire(command) => format!("ERR invalid expire time in '{command}' command").into(),
+            SameObject => "ERR source and destination objects are the same".into(),
+            WrongArity(name) => format!("ERR wrong number of arguments for '{name}' command").into(),
+            UnknownSubcommand { given, container } => {
+                format!("ERR unknown subcommand '{given}'. Try {container} HELP.").into()
+            }
+            NoAuth => "NOAUTH Authentication required.".into(),
+            WrongPass => "WRONGPASS invalid username-password pair or user is disabled.".into(),
+            CrossSlot => "CROSSSLOT Keys in request don't hash to the same slot".into(),
+            ClusterDown => "CLUSTERDOWN The cluster is down".into(),
+            ClusterDownUnbound => "CLUSTERDOWN Hash slot not served".into(),
+            Moved { slot, address } => format!("MOVED {slot} {address}").into(),
+            Ask { slot, address } => format!("ASK {slot} {address}").into(),
+            ClusterDisabled => "ERR This instance has cluster support disabled".into(),
+            InvalidSlot => "ERR Invalid or out of range slot".into(),
+            Loading => "LOADING Redis is loading the dataset in memory".into(),
+            ReadOnly => "READONLY You can't write against a read only replica.".into(),
+            OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.".into(),
+            InvalidDbIndex => "ERR DB index is out of range".into(),
+            InvalidCursor => "ERR invalid cursor".into(),
+            Text(text) => text.clone(),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Runs a handler that the gate let pass, on whichever core it belongs to, and keeps the books: calls, time, errors,
+//! the slow log, the latency monitor.
+
+use super::client::Caller;
+use super::context::Context;
+use super::core::{Core, Effect};
+use super::error::CommandError;
+use super::slowlog::SlowEntry;
+use super::spec::{Flags, Part, Run};
+use super::table::CommandId;
+use crate::base::clock::monotonic_ns;
+use crate::base::slot::Slot;
+use crate::resp::{Args, Reply, ReplyBuffer};
+
+/// One request on the core that runs it.
+pub struct Call<'a> {
+    pub command: CommandId,
+    pub caller: Caller,
+    pub slot: Option<Slot>,
+    pub args: Args<'a>,
+}
+
+/// Runs the handler and writes its reply, or the error that it returned, to `output`.
+pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
+    let handler = match call.command.spec().run {
+        Run::OnConnection(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => handler,
+        Run::Container | Run::OnEveryCore { .. } => unreachable!("the gate sends these elsewhere"),
+    };
+    timed(core, call, output, |cx| handler(cx, &call.args));
+}
+
+/// Runs one core's share of a command that concerns every core. Time and calls are counted by `merge`.
+pub fn run_part(core: &mut Core, call: &Call<'_>) -> Result<Part, CommandError> {
+    let Run::OnEveryCore { part, .. } = call.command.spec().run else {
+        unreachable!("only rows that say so have parts")
+    };
+    let mut scratch = ReplyBuffer::new();
+    core.keyspace.no_touch = call.caller.no_touch;
+    let reply = Reply::new(&mut scratch, call.caller.resp);
+    part(&mut Context { core, caller: call.caller, reply, slot: call.slot }, &call.args)
+}
+
+/// Writes the reply of a command that every core has done its share of.
+pub fn merge(core: &mut Core, call: &Call<'_>, parts: Result<Vec<Part>, CommandError>, output: &mut ReplyBuffer) {
+    let Run::OnEveryCore { merge, .. } = call.command.spec().run else {
+        unreachable!("only rows that say so have parts")
+    };
+    timed(core, call, output, |cx| merge(cx, &call.args, parts?));
+}
+
+/// Refused before it ran: the error is the reply, and the row's `rejected` counts it.
+pub fn refuse(core: &mut Core, command: Option<CommandId>, error: &CommandError, output: &mut ReplyBuffer) {
+    if let Some(command) = command {
+        core.stats.commands[command.index()].rejected += 1;
+    }
+    write_error(core, error, output);
+}
+
+fn write_error(core: &mut Core, error: &CommandError, output: &mut ReplyBuffer) {
+    let text = error.text();
+    core.stats.error(&text);
+    Reply::new(output, crate::resp::RespVersion::V2).error(&text);
+}
+
+#[inline]
+fn timed(
+    core: &mut Core,
+    call: &Call<'_>,
+    output: &mut ReplyBuffer,
+    handler: impl FnOnce(&mut Context<'_>) -> Result<(), CommandError>,
+) {
+    let begun_ns = core.stats.last_instant_ns;
+    let mark = output.mark();
+    core.keyspace.no_touch = call.caller.no_touch;
+    let reply = Reply::new(output, call.caller.resp);
+    let mut cx = Context { core, caller: call.caller, reply, slot: call.slot };
+    let outcome = handler(&mut cx);
+    let failed = outcome.is_err();
+    if let Err(error) = outcome {
+        output.truncate_to(mark);
+        write_error(core, &error, output);
+    }
+    let ended_ns = monotonic_ns();
+    let duration_ns = ended_ns.saturating_sub(begun_ns);
+    core.stats.last_instant_ns = ended_ns;
+    core.stats.called(call.command, duration_ns, failed, core.config.latency_tracking);
+    if duration_ns >= core.slow_threshold_ns {
+        note_slow(core, call, duration_ns);
+    }
+}
+
+/// The call took long enough for the slow log or the latency monitor, or both.
+#[cold]
+fn note_slow(core: &mut Core, call: &Call<'_>, duration_ns: u64) {
+    let duration_us = duration_ns / 1000;
+    let flags = call.command.spec().flags;
+    let unix_s = core.clock.unix().seconds();
+    let slower_than = core.config.slowlog_log_slower_than;
+    if slower_than >= 0 && duration_us >= slower_than as u64 && !flags.has(Flags::SKIP_SLOWLOG) {
+        let entry = Box::new(SlowEntry::new(unix_s, duration_us, &call.args));
+        core.effects.push(Effect::Slow { client: call.caller.client, entry });
+    }
+    let threshold_ms = core.config.latency_monitor_threshold;
+    let duration_ms = duration_us / 1000;
+    if threshold_ms > 0 && duration_ms >= threshold_ms as u64 {
+        let event = if flags.has(Flags::FAST) { "fast-command" } else { "command" };
+        core.latency.add(event, unix_s, duration_ms);
+    }
+}

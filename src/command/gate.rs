@@ -1,0 +1,224 @@
+//! The gate: every check before a handler, in Redis's order, and the answer to "which core runs this".
+//!
+//! The connection's core calls `check` once per request; nothing reaches a handler that has not passed here.
+
+use super::client::Client;
+use super::core::Core;
+use super::error::CommandError;
+use super::spec::{CommandSpec, Flags, Keys, Run};
+use super::table::{CommandId, table};
+use crate::base::core_id::CoreId;
+use crate::base::number::parse_i64;
+use crate::base::slot::{Slot, key_slot};
+use crate::cluster::view::Serving;
+
+use crate::resp::Args;
+
+/// What becomes of a request.
+pub enum Verdict {
+    Run { command: CommandId, place: Place, slot: Option<Slot> },
+    Refused { error: CommandError, command: Option<CommandId> },
+    /// CLIENT PAUSE: ask again when the pause has changed.
+    Paused,
+}
+
+/// Where a request that passed runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The connection's core, with the client at hand.
+    Connection,
+    Core(CoreId),
+    Every,
+}
+
+/// Longest part of an unknown command's name and arguments that is quoted back.
+const QUOTED_BYTES_MAX: usize = 128;
+
+/// Passes judgement on a request of the client at `index`.
+pub fn check(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
+    let command = match find(args) {
+        Ok(command) => command,
+        Err(refusal) => return refusal,
+    };
+    let spec = command.spec();
+    let client = &core.clients[index as usize];
+    if let Some(error) = refusal(core, client, spec) {
+        return Verdict::Refused { error, command: Some(command) };
+    }
+    let writes = Flags(Flags::WRITE.0 | Flags::MAY_REPLICATE.0);
+    if core.pause.holds(spec.flags.0 & writes.0 != 0, core.clock.unix()) {
+        return Verdict::Paused;
+    }
+    match place(core, client, spec, args) {
+        Ok((place, slot)) => Verdict::Run { command, place, slot },
+        Err(error) => Verdict::Refused { error, command: Some(command) },
+    }
+}
+
+/// Finds the row and checks the number of arguments.
+#[inline]
+fn find(args: &Args<'_>) -> Result<CommandId, Verdict> {
+    let Some(mut command) = args.get(0).and_then(|name| table().find(name)) else {
+        return Err(Verdict::Refused { error: unknown_command(args), command: None });
+    };
+    if matches!(command.spec().run, Run::Container) {
+        let container = command;
+        // A container alone falls through to the arity check of its own row.
+        if let Some(sub) = args.get(1) {
+            command = table().find_sub(container, sub).ok_or_else(|| Verdict::Refused {
+                error: unknown_subcommand(sub, container.spec().name),
+                command: None,
+            })?;
+        }
+    }
+    let spec = command.spec();
+    if !spec.arity.accepts(args.len()) || matches!(spec.run, Run::Container) {
+        return Err(Verdict::Refused { error: CommandError::WrongArity(spec.name.into()), command: Some(command) });
+    }
+    Ok(command)
+}
+
+fn unknown_command(args: &Args<'_>) -> CommandError {
+    let name = String::from_utf8_lossy(clip(args.get(0).unwrap_or_default(), QUOTED_BYTES_MAX)).into_owned();
+    let mut quoted = String::new();
+    for argument in args.iter().skip(1) {
+        if quoted.len() >= QUOTED_BYTES_MAX {
+            break;
+        }
+        let room = QUOTED_BYTES_MAX - quoted.len();
+        quoted.push_str(&format!("'{}' ", String::from_utf8_lossy(clip(argument, room))));
+    }
+    CommandError::formatted(format!("ERR unknown command '{name}', with args beginning with: {quoted}"))
+}
+
+fn unknown_subcommand(given: &[u8], container: &str) -> CommandError {
+    let given = String::from_utf8_lossy(clip(given, QUOTED_BYTES_MAX));
+    CommandError::formatted(format!("ERR unknown subcommand '{given}'. Try {} HELP.", container.to_uppercase()))
+}
+
+fn clip(bytes: &[u8], length: usize) -> &[u8] {
+    &bytes[..bytes.len().min(length)]
+}
+
+/// The checks that do not depend on the keys.
+#[inline]
+fn refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandError> {
+    if spec.flags.has(Flags::PROTECTED) && !debug_allowed(core, client) {
+        return Some(CommandError::text_static(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+             from a local connection, otherwise you need to set this option in the configuration file, and then \
+             restart the server.",
+        ));
+    }
+    if !client.authenticated && !spec.flags.has(Flags::NO_AUTH) {
+        return Some(CommandError::NoAuth);
+    }
+    None
+}
+
+fn debug_allowed(core: &Core, client: &Client) -> bool {
+    core.config.enable_debug_command.allows(client.is_local())
+}
+
+/// The core that runs the command, and the slot of its keys where the gate had to compute it.
+#[inline]
+fn place(core: &Core, client: &Client, spec: &CommandSpec, args: &Args<'_>) -> Result<(Place, Option<Slot>), CommandError> {
+    let place = match spec.run {
+        Run::OnConnection(_) | Run::Container => Place::Connection,
+        Run::OnFirstCore(_) => Place::Core(CoreId::FIRST),
+        Run::OnEveryCore { .. } => Place::Every,
+        Run::OnOwner(_) => Place::Core(CoreId::FIRST),
+    };
+    if let Keys::SlotNumber(at) = spec.keys {
+        let Some(slot) = args.get(at).and_then(parse_i64).and_then(Slot::checked) else {
+            return Err(CommandError::InvalidSlot);
+        };
+        return Ok((Place::Core(core.owners.owner(slot)), Some(slot)));
+    }
+    if !core.cluster.enabled {
+        return Ok((place, None));
+    }
+    let Some(slot) = common_slot(spec, args)? else {
+        return Ok((place, None));
+    };
+    serve(core, client, spec, slot)?;
+    match spec.run {
+        Run::OnOwner(_) => Ok((Place::Core(core.owners.owner(slot)), Some(slot))),
+        _ => Ok((place, Some(slot))),
+    }
+}
+
+/// Does this node answer for the slot? The texts are the cluster specification's.
+fn serve(core: &Core, _client: &Client, spec: &CommandSpec, slot: Slot) -> Result<(), CommandError> {
+    match core.cluster.serving(slot) {
+        Serving::Nobody => Err(CommandError::ClusterDownUnbound),
+        _ if !core.cluster.ok => {
+            let readonly = spec.flags.has(Flags::READONLY);
+            if !core.config.cluster_allow_reads_when_down {
+                Err(CommandError::ClusterDown)
+            } else if !readonly {
+                Err(CommandError::text_static("CLUSTERDOWN The cluster is down and only accepts read commands"))
+            } else {
+                Ok(())
+            }
+        }
+        Serving::Here => Ok(()),
+        Serving::Elsewhere(address) => Err(CommandError::Moved { slot: slot.get(), address: address.to_owned() }),
+    }
+}
+
+/// The slot that all keys share; None for a command without keys.
+#[inline]
+fn common_slot(spec: &CommandSpec, args: &Args<'_>) -> Result<Option<Slot>, CommandError> {
+    if let Keys::At(at, _) = spec.keys {
+        return Ok(args.get(at).map(key_slot));
+    }
+    let mut common = None;
+    for_each_key(spec, args, &mut |key| {
+        let slot = key_slot(key);
+        if *common.get_or_insert(slot) == slot { Ok(()) } else { Err(CommandError::CrossSlot) }
+    })?;
+    Ok(common)
+}
+
+/// Calls `visit` for each key of the command, in order.
+///
+/// # Errors
+/// What `visit` says, or the finder of a row whose arguments do not add up.
+pub fn for_each_key(
+    spec: &CommandSpec,
+    args: &Args<'_>,
+    visit: &mut dyn FnMut(&[u8]) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    for index in key_indexes(spec, args)? {
+        if let Some(key) = args.get(index) {
+            visit(key)?;
+        }
+    }
+    Ok(())
+}
+
+/// The argument indexes of the command's keys. Indexes past the end do not occur.
+pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, CommandError> {
+    let count = args.len();
+    let mut indexes = match spec.keys {
+        Keys::None | Keys::SlotNumber(_) => Vec::new(),
+        Keys::At(at, _) => vec![at],
+        Keys::Pair(at, _, _) => vec![at, at + 1],
+        Keys::Range { first, last, step, .. } => {
+            let last = if last < 0 { count as isize + last } else { last };
+            (first..=last.max(0) as usize).step_by(step).collect()
+        }
+        Keys::Counted { count_at, .. } => {
+            let keys = args.get(count_at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+            (count_at + 1..count_at.saturating_add(1).saturating_add(keys).min(count)).collect()
+        }
+        Keys::Found { finder, .. } => {
+            let mut found = Vec::new();
+            finder(args, &mut found)?;
+            found
+        }
+    };
+    indexes.retain(|index| *index < count);
+    Ok(indexes)
+}

@@ -1,0 +1,29 @@
+//! Commands: the table of rows, the gate that every request passes, the handlers, one file per family.
+//!
+//! A request comes from the runtime as `Args` of a client: `gate::check` judges it and names the core it runs on;
+//! there `execute::run` calls the row's handler with a `Context`. A new command is one row beside its handler in the file of its
+//! family; a new family is one line in `FAMILIES`.
+
+pub mod client;
+pub mod context;
+pub mod core;
+pub mod error;
+pub mod execute;
+pub mod gate;
+pub mod latency;
+pub mod monitor;
+pub mod node;
+pub mod pause;
+pub mod slowlog;
+pub mod spec;
+pub mod stats;
+pub mod table;
+
+mod connection;
+pub mod server;
+mod strings;
+
+use spec::CommandSpec;
+
+/// Every family's rows.
+const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, server::COMMANDS, strings::COMMANDS];

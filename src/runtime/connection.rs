@@ -1,0 +1,266 @@
+//! The socket side of a client: bytes in, bytes out, and the order of replies.
+//!
+//! Replies leave in the order of the requests. While everything runs on the connection's own core they are written straight
+//! into `output`. Once a request has gone to another core, its place is kept in `pending`, and what is answered
+//! here behind it waits in `held`.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use crate::resp::{ArgsBuf, ReplyBuffer, RequestParser};
+
+/// Pieces of one vectored send (the kernel's UIO_MAXIOV).
+const PIECES_MAX: usize = 1024;
+
+/// A reply that cannot leave yet.
+enum Pending {
+    /// The request runs elsewhere.
+    Awaited,
+    /// As `Awaited`, and nobody wants the reply (CLIENT REPLY OFF).
+    Unwanted,
+    /// Answered here: this many bytes of `held`.
+    Held(usize),
+    /// Came back before an earlier one.
+    Arrived(Box<ReplyBuffer>),
+}
+
+/// What one connection owns beside its `Client`.
+pub struct Connection {
+    descriptor: OwnedFd,
+    pub parser: RequestParser,
+    /// Bytes of a request that is not complete, or that must wait.
+    pub input: Vec<u8>,
+    /// A request that CLIENT PAUSE holds; nothing behind it is read.
+    pub postponed: Option<ArgsBuf>,
+    pub output: ReplyBuffer,
+    held: ReplyBuffer,
+    pending: VecDeque<Pending>,
+    /// Sequence number of the first of `pending`.
+    first_sequence: u32,
+    sending: ReplyBuffer,
+    pieces: Vec<libc::iovec>,
+    message: Option<Box<libc::msghdr>>,
+    /// A receive is armed.
+    pub receiving: bool,
+    /// A send is under way.
+    pub is_sending: bool,
+    /// It stands in the list of connections to flush.
+    pub is_dirty: bool,
+    /// The socket has been shut down: it goes once its operations have completed.
+    pub is_shut: bool,
+}
+
+impl Connection {
+    pub fn new(descriptor: OwnedFd) -> Connection {
+        Connection {
+            descriptor,
+            parser: RequestParser::new(),
+            input: Vec::new(),
+            postponed: None,
+            output: ReplyBuffer::new(),
+            held: ReplyBuffer::new(),
+            pending: VecDeque::new(),
+            first_sequence: 0,
+            sending: ReplyBuffer::new(),
+            pieces: Vec::new(),
+            message: None,
+            receiving: false,
+            is_sending: false,
+            is_dirty: false,
+            is_shut: false,
+        }
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+
+    /// Requests whose replies have not come back.
+    pub fn elsewhere_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Keeps a place for a reply that comes later; returns its sequence number.
+    pub fn await_reply(&mut self, wanted: bool) -> u32 {
+        let sequence = self.first_sequence.wrapping_add(self.pending.len() as u32);
+        self.pending.push_back(if wanted { Pending::Awaited } else { Pending::Unwanted });
+        sequence
+    }
+
+    /// Lets `write` append the reply of a request that runs here, now.
+    #[inline]
+    pub fn reply_here<R>(&mut self, write: impl FnOnce(&mut ReplyBuffer) -> R) -> R {
+        if self.pending.is_empty() {
+            return write(&mut self.output);
+        }
+        let before = self.held.len_bytes();
+        let result = write(&mut self.held);
+        self.pending.push_back(Pending::Held(self.held.len_bytes() - before));
+        result
+    }
+
+    /// Takes a reply that was awaited: `length` bytes from the front of `from`.
+    ///
+    /// # Panics
+    /// When nobody awaits it: cores answer each request once.
+    pub fn arrived(&mut self, sequence: u32, length: usize, from: &mut ReplyBuffer) {
+        let place = sequence.wrapping_sub(self.first_sequence) as usize;
+        let unwanted = match self.pending.get(place) {
+            Some(Pending::Awaited) => false,
+            Some(Pending::Unwanted) => true,
+            _ => panic!("a reply that nobody awaits"),
+        };
+        let kept = if unwanted { 0 } else { length };
+        if place == 0 {
+            from.drain_into(&mut self.output, kept);
+            self.pop_pending();
+        } else {
+            let mut reply = Box::new(ReplyBuffer::new());
+            from.drain_into(&mut reply, kept);
+            self.pending[place] = Pending::Arrived(reply);
+        }
+        from.advance(length - kept);
+        self.release_held();
+    }
+
+    fn pop_pending(&mut self) {
+        self.pending.pop_front();
+        self.first_sequence = self.first_sequence.wrapping_add(1);
+    }
+
+    /// Lets go what waited only for those before it.
+    fn release_held(&mut self) {
+        loop {
+            match self.pending.front_mut() {
+                Some(Pending::Held(length)) => {
+                    let length = *length;
+                    self.held.drain_into(&mut self.output, length);
+                }
+                Some(Pending::Arrived(reply)) => {
+                    let length = reply.len_bytes();
+                    reply.drain_into(&mut self.output, length);
+                }
+                Some(Pending::Awaited | Pending::Unwanted) | None => return,
+            }
+            self.pop_pending();
+        }
+    }
+
+    /// Is everything answered and sent?
+    pub fn is_drained(&self) -> bool {
+        self.pending.is_empty() && self.output.is_empty() && !self.is_sending
+    }
+
+    /// Makes what waits ready to send. None when a send is under way or nothing waits.
+    pub fn prepare_send(&mut self) -> Option<Outgoing<'_>> {
+        if self.is_sending || self.output.is_empty() && self.sending.is_empty() {
+            return None;
+        }
+        if self.sending.is_empty() {
+            std::mem::swap(&mut self.output, &mut self.sending);
+        }
+        self.is_sending = true;
+        self.pieces.clear();
+        let pieces = self.sending.slices(PIECES_MAX);
+        self.pieces.extend(pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr() as *mut _, iov_len: piece.len() }));
+        if self.pieces.len() == 1 {
+            return self.sending.slices(1).next().map(Outgoing::One);
+        }
+        // SAFETY: all-zero is a valid msghdr: no name, no control data, no pieces.
+        let message = self.message.get_or_insert_with(|| Box::new(unsafe { std::mem::zeroed() }));
+        message.msg_iov = self.pieces.as_mut_ptr();
+        message.msg_iovlen = self.pieces.len() as _;
+        Some(Outgoing::Many(&**message))
+    }
+
+    /// A send has moved `count` bytes.
+    pub fn sent(&mut self, count: usize) {
+        self.is_sending = false;
+        self.sending.advance(count);
+    }
+
+    /// Gives up what was on its way: the peer is gone.
+    pub fn send_failed(&mut self) {
+        self.is_sending = false;
+        self.sending.clear();
+    }
+
+    /// Bytes that wait for the client, under way or not.
+    pub fn output_bytes(&self) -> usize {
+        self.output.len_bytes() + self.sending.len_bytes() + self.held.len_bytes()
+    }
+
+    /// Memory of those.
+    pub fn output_memory_bytes(&self) -> usize {
+        self.output.memory_bytes() + self.sending.memory_bytes() + self.held.memory_bytes()
+    }
+
+    /// Bytes received and not run, the collected part of a large argument included.
+    pub fn input_bytes(&self) -> usize {
+        self.input.len() + self.parser.memory_bytes()
+    }
+
+    /// Gives back what a quiet connection does not need.
+    pub fn shrink(&mut self) {
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+        if self.is_drained() && self.sending.is_empty() {
+            self.output.release();
+            self.sending.release();
+            self.pieces = Vec::new();
+            self.message = None;
+        }
+    }
+}
+
+/// What to hand to the kernel; lives in the connection until the send has completed.
+pub enum Outgoing<'a> {
+    One(&'a [u8]),
+    Many(*const libc::msghdr),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        Connection::new(std::fs::File::open("/dev/null").unwrap().into())
+    }
+
+    fn reply(text: &str) -> ReplyBuffer {
+        let mut buffer = ReplyBuffer::new();
+        buffer.extend(text.as_bytes());
+        buffer
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_their_requests() {
+        let mut connection = connection();
+        connection.reply_here(|out| out.extend(b"1"));
+        let second = connection.await_reply(true);
+        connection.reply_here(|out| out.extend(b"3"));
+        let fourth = connection.await_reply(true);
+        let unwanted = connection.await_reply(false);
+        connection.reply_here(|out| out.extend(b"5"));
+        assert_eq!(connection.output.to_vec(), b"1");
+        connection.arrived(fourth, 1, &mut reply("4"));
+        connection.arrived(unwanted, 1, &mut reply("x"));
+        assert_eq!(connection.output.to_vec(), b"1");
+        connection.arrived(second, 1, &mut reply("2"));
+        assert_eq!(connection.output.to_vec(), b"12345");
+        assert_eq!(connection.elsewhere_count(), 0);
+        connection.reply_here(|out| out.extend(b"6"));
+        assert_eq!(connection.output.to_vec(), b"123456");
+    }
+
+    #[test]
+    #[should_panic(expected = "nobody awaits")]
+    fn a_second_answer_to_one_request_is_our_mistake() {
+        let mut connection = connection();
+        let first = connection.await_reply(true);
+        connection.await_reply(true);
+        connection.arrived(first, 1, &mut reply("1"));
+        connection.arrived(first, 1, &mut reply("1"));
+    }
+}

@@ -1,0 +1,144 @@
+//! Listening sockets and what an accepted connection is made of.
+//!
+//! Core 0 accepts for all and hands a connection to the core that has the fewest: with 4 connections on 2 cores
+//! SO_REUSEPORT's hashing leaves one core idle in one case of eight and splits evenly in three of eight only.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, sockopt};
+
+use crate::command::client::Endpoint;
+use crate::config::Config;
+
+/// A socket that listens.
+pub struct Listener {
+    pub descriptor: OwnedFd,
+    /// The path to remove at the end, for a Unix socket.
+    pub unix_path: Option<String>,
+}
+
+/// A connection that core 0 has accepted, on its way to the core that serves it.
+pub struct Accepted {
+    pub descriptor: OwnedFd,
+    pub peer: Endpoint,
+    pub local: Endpoint,
+    pub id: u64,
+}
+
+/// Opens every listening socket that the configuration names.
+///
+/// # Errors
+/// One line that says which address and why; optional addresses (a leading `-`) that do not exist here are passed over.
+pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    if config.port != 0 {
+        for name in &config.bind {
+            let (optional, address) = match name.strip_prefix('-') {
+                Some(rest) => (true, rest),
+                None => (false, name.as_str()),
+            };
+            match listen_tcp(address, config.port, config.tcp_backlog) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) if optional && is_missing_address(&error) => {}
+                // The public test suite waits for these words.
+                Err(error) => return Err(format!("Failed listening on port {} (tcp), aborting. Could not create server TCP listening socket {address}:{}: {error}", config.port, config.port)),
+            }
+        }
+    }
+    if !config.unixsocket.is_empty() {
+        let listener = listen_unix(&config.unixsocket, config.unixsocketperm, config.tcp_backlog)
+            .map_err(|error| format!("Failed opening Unix socket: bind: {}: {error}", config.unixsocket))?;
+        listeners.push(listener);
+    }
+    if listeners.is_empty() {
+        return Err("Configured to not listen anywhere, exiting.".to_owned());
+    }
+    Ok(listeners)
+}
+
+fn is_missing_address(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT))
+}
+
+/// `*` is every IPv4 address, `::*` every IPv6 address, as in redis.conf. Names are resolved.
+fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {
+    use std::net::ToSocketAddrs;
+    match address {
+        "*" | "" => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)),
+        "::*" => Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)),
+        _ => (address, port)
+            .to_socket_addrs()?
+            .next()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address")),
+    }
+}
+
+fn listen_tcp(address: &str, port: u16, backlog: u32) -> io::Result<Listener> {
+    let address = resolve(address, port)?;
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let descriptor = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    socket::setsockopt(&descriptor, sockopt::ReuseAddr, &true)?;
+    match address {
+        SocketAddr::V4(v4) => socket::bind(descriptor.as_raw_fd(), &SockaddrIn::from(v4))?,
+        SocketAddr::V6(v6) => {
+            socket::setsockopt(&descriptor, sockopt::Ipv6V6Only, &true)?;
+            socket::bind(descriptor.as_raw_fd(), &SockaddrIn6::from(v6))?;
+        }
+    }
+    socket::listen(&descriptor, backlog_of(backlog))?;
+    Ok(Listener { descriptor, unix_path: None })
+}
+
+fn listen_unix(path: &str, permissions: u32, backlog: u32) -> io::Result<Listener> {
+    let _ = std::fs::remove_file(path); // a socket left behind by a process that was killed
+    let descriptor = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    socket::bind(descriptor.as_raw_fd(), &UnixAddr::new(path)?)?;
+    if permissions != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(permissions))?;
+    }
+    socket::listen(&descriptor, backlog_of(backlog))?;
+    Ok(Listener { descriptor, unix_path: Some(path.to_owned()) })
+}
+
+/// The kernel cuts the backlog to net.core.somaxconn by itself.
+fn backlog_of(backlog: u32) -> Backlog {
+    Backlog::new(backlog.clamp(1, 4096) as i32).unwrap_or(Backlog::MAXCONN)
+}
+
+impl Accepted {
+    /// Takes over a descriptor that accept returned, with the options that Redis sets on it.
+    ///
+    /// # Errors
+    /// When the peer is gone already.
+    pub fn new(descriptor: RawFd, listener: &Listener, id: u64, keepalive_s: u32) -> io::Result<Accepted> {
+        // SAFETY: the kernel has just handed this descriptor to us; nobody else knows it.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        if let Some(path) = &listener.unix_path {
+            return Ok(Accepted { descriptor, peer: Endpoint::Unix(path.clone()), local: Endpoint::Unix(path.clone()), id });
+        }
+        let peer = endpoint(socket::getpeername::<SockaddrStorage>(descriptor.as_raw_fd())?)?;
+        let local = endpoint(socket::getsockname::<SockaddrStorage>(descriptor.as_raw_fd())?)?;
+        socket::setsockopt(&descriptor, sockopt::TcpNoDelay, &true)?;
+        if keepalive_s > 0 {
+            // Probes in the last third of the interval, as Redis sets them: a dead peer is found within about twice of it.
+            socket::setsockopt(&descriptor, sockopt::KeepAlive, &true)?;
+            socket::setsockopt(&descriptor, sockopt::TcpKeepIdle, &keepalive_s)?;
+            socket::setsockopt(&descriptor, sockopt::TcpKeepInterval, &(keepalive_s / 3).max(1))?;
+            socket::setsockopt(&descriptor, sockopt::TcpKeepCount, &3)?;
+        }
+        Ok(Accepted { descriptor, peer, local, id })
+    }
+}
+
+fn endpoint(address: SockaddrStorage) -> io::Result<Endpoint> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Ok(Endpoint::Tcp(SocketAddr::new(IpAddr::V4(v4.ip()), v4.port())));
+    }
+    if let Some(v6) = address.as_sockaddr_in6() {
+        return Ok(Endpoint::Tcp(SocketAddr::new(IpAddr::V6(v6.ip()), v6.port())));
+    }
+    Err(io::Error::from(io::ErrorKind::Unsupported))
+}

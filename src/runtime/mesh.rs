@@ -1,0 +1,255 @@
+//! The mesh: how the cores of one node speak with one another.
+//!
+//! Between each pair of cores runs a bounded queue in each direction, written by one core and read by the other.
+//! During a turn a core gathers what it has for another in an `Envelope`, and the turn sends at most one per
+//! destination: cross-core messages are cheap only in batches. Within an envelope, and between envelopes, order is kept; that
+//! is what keeps the order of one connection's commands on one slot.
+//!
+//! A core that waits in its ring or is parked has said so in its `Bell`; whoever sends to it then rings. A busy
+//! core looks into its queues each turn and needs no bell.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use bytes::Bytes;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
+
+use super::batch::{OwnedCall, ReplyBatch, ReplyTarget, RequestBatch};
+use super::listen::Accepted;
+use crate::base::core_id::CoreId;
+use crate::command::client::ClientRef;
+use crate::command::core::Publication;
+use crate::command::error::CommandError;
+use crate::command::slowlog::SlowEntry;
+use crate::command::spec::Part;
+
+/// Envelopes under way between two cores. A turn sends one, so this is how many turns the sender may be ahead; a full
+/// queue holds the envelope back, where it goes on growing, bounded by what clients have sent.
+const ENVELOPES_MAX: usize = 256;
+
+/// What one core has for another at the end of a turn.
+#[derive(Default)]
+pub struct Envelope {
+    pub replies: ReplyBatch,
+    pub messages: Vec<Message>,
+}
+
+impl Envelope {
+    fn is_empty(&self) -> bool {
+        self.replies.is_empty() && self.messages.is_empty()
+    }
+}
+
+/// Anything but replies, in order.
+pub enum Message {
+    /// Run these and reply.
+    Requests(Box<RequestBatch>),
+    /// Do your share of a command and answer with `Share`.
+    Part { gather: u32, call: Box<OwnedCall> },
+    Share { gather: u32, share: Result<Part, CommandError> },
+    /// Take this snapshot over and answer with `Published`.
+    Publish { ticket: u32, publication: Publication },
+    Published { ticket: u32 },
+    /// A reply that was long in the making (gathered or published first).
+    Reply { target: ReplyTarget, reply: Box<crate::resp::ReplyBuffer> },
+    /// Bytes for a client of yours.
+    Push { to: ClientRef, bytes: Bytes },
+    /// A slow call of a client of yours.
+    Slow { client: ClientRef, entry: Box<SlowEntry> },
+    /// A connection for you to serve.
+    Connection(Box<Accepted>),
+    /// End.
+    Stop,
+}
+
+/// Wakes a core that waits.
+pub struct Bell {
+    eventfd: EventFd,
+    waiting: AtomicBool,
+}
+
+impl Bell {
+    fn new() -> std::io::Result<Bell> {
+        let eventfd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Bell { eventfd, waiting: AtomicBool::new(false) })
+    }
+
+    fn ring_if_waiting(&self) {
+        // Pairs with the fence in `Mesh::begin_wait`: either we see the flag, or the waiter sees our envelope.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) && self.waiting.swap(false, Ordering::Relaxed) {
+            let _ = self.eventfd.write(1); // fails only when the counter is at its end, and then it is ringing
+        }
+    }
+}
+
+/// One core's end of the mesh.
+pub struct Mesh {
+    me: CoreId,
+    to: Vec<Option<Producer<Envelope>>>,
+    from: Vec<Option<Consumer<Envelope>>>,
+    outgoing: Vec<Envelope>,
+    bells: Arc<[Bell]>,
+}
+
+impl Mesh {
+    /// The ends of a full mesh between `count` cores, by core.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn build(count: usize) -> std::io::Result<Vec<Mesh>> {
+        let bells: Arc<[Bell]> = (0..count).map(|_| Bell::new()).collect::<Result<Vec<_>, _>>()?.into();
+        let mut ends: Vec<Mesh> = (0..count)
+            .map(|index| Mesh {
+                me: CoreId::new(index),
+                to: (0..count).map(|_| None).collect(),
+                from: (0..count).map(|_| None).collect(),
+                outgoing: (0..count).map(|_| Envelope::default()).collect(),
+                bells: bells.clone(),
+            })
+            .collect();
+        for source in 0..count {
+            for target in (0..count).filter(|target| *target != source) {
+                let (producer, consumer) = RingBuffer::new(ENVELOPES_MAX);
+                ends[source].to[target] = Some(producer);
+                ends[target].from[source] = Some(consumer);
+            }
+        }
+        Ok(ends)
+    }
+
+    /// The descriptor of this core's bell, to be watched by its client ring.
+    pub fn bell_descriptor(&self) -> RawFd {
+        self.bells[self.me.index()].eventfd.as_raw_fd()
+    }
+
+    /// The other cores.
+    pub fn others(&self) -> impl Iterator<Item = CoreId> + use<> {
+        let me = self.me;
+        (0..self.to.len()).map(CoreId::new).filter(move |core| *core != me)
+    }
+
+    /// Where requests for `core` are appended.
+    pub fn requests_to(&mut self, core: CoreId) -> &mut RequestBatch {
+        let messages = &mut self.outgoing[core.index()].messages;
+        if !matches!(messages.last(), Some(Message::Requests(_))) {
+            messages.push(Message::Requests(Box::default()));
+        }
+        match messages.last_mut() {
+            Some(Message::Requests(batch)) => batch,
+            _ => unreachable!("just pushed"),
+        }
+    }
+
+    /// Where replies for the clients of `core` are appended.
+    pub fn replies_to(&mut self, core: CoreId) -> &mut ReplyBatch {
+        &mut self.outgoing[core.index()].replies
+    }
+
+    pub fn send(&mut self, core: CoreId, message: Message) {
+        assert!(core != self.me, "a core does not write to itself");
+        self.outgoing[core.index()].messages.push(message);
+    }
+
+    /// Hands over what has gathered, one envelope per destination. Says whether anything had to stay behind.
+    pub fn flush(&mut self) -> bool {
+        let mut held_back = false;
+        for (index, envelope) in self.outgoing.iter_mut().enumerate() {
+            if envelope.is_empty() {
+                continue;
+            }
+            let Some(queue) = self.to[index].as_mut() else { continue };
+            match queue.push(std::mem::take(envelope)) {
+                Ok(()) => self.bells[index].ring_if_waiting(),
+                Err(PushError::Full(back)) => {
+                    *envelope = back;
+                    held_back = true;
+                }
+            }
+        }
+        held_back
+    }
+
+    /// The next envelope of any other core.
+    pub fn receive(&mut self) -> Option<(CoreId, Envelope)> {
+        self.from.iter_mut().enumerate().find_map(|(index, queue)| {
+            let envelope = queue.as_mut()?.pop().ok()?;
+            Some((CoreId::new(index), envelope))
+        })
+    }
+
+    /// Says that this core is about to wait. False when something has come meanwhile: do not wait.
+    pub fn begin_wait(&mut self) -> bool {
+        let bell = &self.bells[self.me.index()];
+        bell.waiting.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let quiet = self.from.iter().flatten().all(|queue| queue.is_empty());
+        if !quiet {
+            bell.waiting.store(false, Ordering::Relaxed);
+        }
+        quiet
+    }
+
+    /// This core is awake and looks into its queues by itself.
+    pub fn end_wait(&mut self) {
+        self.bells[self.me.index()].waiting.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pushed(envelope: Envelope) -> Vec<Bytes> {
+        envelope.messages.into_iter().filter_map(|m| if let Message::Push { bytes, .. } = m { Some(bytes) } else { None }).collect()
+    }
+
+    #[test]
+    fn an_envelope_carries_a_turns_messages_in_order() {
+        let mut ends = Mesh::build(2).unwrap();
+        let mut second = ends.pop().unwrap();
+        let mut first = ends.pop().unwrap();
+        for text in ["a", "b"] {
+            first.send(CoreId::new(1), Message::Push { to: ClientRef::default(), bytes: Bytes::from(text) });
+        }
+        assert!(!first.flush());
+        let (from, envelope) = second.receive().unwrap();
+        assert_eq!(from, CoreId::FIRST);
+        assert_eq!(pushed(envelope), ["a", "b"]);
+        assert!(second.receive().is_none());
+    }
+
+    #[test]
+    fn a_full_queue_holds_the_envelope_back_and_loses_nothing() {
+        let mut ends = Mesh::build(2).unwrap();
+        let mut second = ends.pop().unwrap();
+        let mut first = ends.pop().unwrap();
+        let sent = ENVELOPES_MAX + 10;
+        let mut held = false;
+        for number in 0..sent {
+            first.send(CoreId::new(1), Message::Push { to: ClientRef::default(), bytes: Bytes::from(number.to_string()) });
+            held = first.flush();
+        }
+        assert!(held);
+        let mut received = Vec::new();
+        while let Some((_, envelope)) = second.receive() {
+            received.extend(pushed(envelope));
+            first.flush();
+        }
+        assert_eq!(received, (0..sent).map(|n| Bytes::from(n.to_string())).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_waits_is_told_of_what_came_before() {
+        let mut ends = Mesh::build(2).unwrap();
+        let mut second = ends.pop().unwrap();
+        let mut first = ends.pop().unwrap();
+        assert!(second.begin_wait());
+        first.send(CoreId::new(1), Message::Stop);
+        first.flush();
+        assert_eq!(second.bells[1].eventfd.read().unwrap(), 1);
+        assert!(!second.begin_wait());
+    }
+}

@@ -1,0 +1,205 @@
+//! The node at work: threads, rings, sockets, signals. The only folder that names glommio, io-uring or a socket.
+//!
+//! `start` takes a configuration and returns when the node has stopped: `preflight` (can this machine run us),
+//! `listen` (the doors), then one `worker` per core, tied together by the `mesh`. A core's thread runs a glommio executor
+//! whose main task is the worker's turn loop; client sockets have a `ring` of their own.
+
+mod admission;
+pub mod allocator;
+mod batch;
+mod connection;
+mod listen;
+pub mod log;
+mod mesh;
+mod park;
+mod preflight;
+mod requests;
+mod ring;
+mod tick;
+mod worker;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use glommio::Placement;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use slab::Slab;
+
+use crate::base::clock::Clock;
+use crate::base::core_id::CoreId;
+use crate::base::hex::HexId;
+use crate::base::random::Random;
+use crate::cluster::view::{ClusterView, SlotOwners};
+use crate::command::core::{Core, NodeFacts, ShutdownOptions};
+use crate::command::latency::LatencyEvents;
+use crate::command::node::Node;
+use crate::command::pause::Pause;
+use crate::command::slowlog::SlowLog;
+use crate::command::stats::CoreStats;
+use crate::config::{Config, Cores};
+use crate::keyspace::{Keyspace, KeyspaceOptions};
+use mesh::Mesh;
+use worker::{Census, Doors, Worker};
+
+/// Stack of a core's thread, the kernel's usual size.
+const STACK_BYTES: usize = 8 << 20;
+
+/// What every core's thread starts from.
+#[derive(Clone)]
+struct Seed {
+    config: Config,
+    facts: NodeFacts,
+    hash_seeds: [u64; 4],
+    census: Arc<Census>,
+}
+
+/// Runs the node until it is told to stop.
+///
+/// # Errors
+/// One line for the operator: what cannot be had and how to mend it.
+pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
+    end_with_the_first_panic();
+    preflight::check()?;
+    let signals = take_signals()?;
+    config.maxclients = preflight::fit_open_files(config.maxclients)?;
+    let cpus = placement_cpus(&config)?;
+    let cores_count = match config.cores {
+        Cores::Count(count) => usize::from(count),
+        Cores::Auto => std::thread::available_parallelism().map_or(1, |n| n.get()).min(CoreId::COUNT_MAX),
+    };
+    let mut random = Random::from_entropy();
+    let facts = facts(&mut random, cores_count, config_file);
+    tracing::warn!("slotcore {} is starting: PID: {}, {cores_count} core(s)", env!("CARGO_PKG_VERSION"), facts.process_id);
+    let listeners = listen::listen(&config)?;
+    let unix_paths: Vec<String> = listeners.iter().filter_map(|listener| listener.unix_path.clone()).collect();
+    let hash_seeds = std::array::from_fn(|_| random.next_u64());
+    let seed = Seed { config, facts, hash_seeds, census: Census::new(cores_count) };
+    let result = run_cores(&seed, Doors { listeners, signals }, &cpus);
+    for path in unix_paths {
+        let _ = std::fs::remove_file(path);
+    }
+    result
+}
+
+/// A core that panics takes its slots' data with it: the node must not go on without them, half alive.
+fn end_with_the_first_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        tracing::error!("=== BUG: {panic}");
+        std::process::abort();
+    }));
+}
+
+/// SIGTERM and SIGINT come to core 0 through a descriptor; a peer that closes early is an error of a send, no signal.
+fn take_signals() -> Result<SignalFd, String> {
+    let wanted = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    let ignored = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGPIPE, Signal::SIGHUP]);
+    ignored.thread_block().map_err(|error| format!("Can't block signals: {error}"))?;
+    SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(|error| format!("signalfd: {error}"))
+}
+
+/// The CPUs of `server-cpulist`, in order; empty for no pinning. `0-3`, `0,2`, `0-6:2` as in Redis.
+fn placement_cpus(config: &Config) -> Result<Vec<usize>, String> {
+    let mut cpus = Vec::new();
+    for part in config.server_cpulist.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (range, step) = part.split_once(':').map_or((part, "1"), |(range, step)| (range, step));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.trim().parse::<usize>().map_err(|_| format!("server-cpulist: '{part}' is no list of CPUs"));
+        let (first, last, step) = (number(first)?, number(last)?, number(step)?.max(1));
+        cpus.extend((first..=last).step_by(step));
+    }
+    Ok(cpus)
+}
+
+fn facts(random: &mut Random, cores_count: usize, config_file: String) -> NodeFacts {
+    let system = nix::sys::utsname::uname().ok();
+    let operating_system = system.map_or_else(String::new, |system| {
+        let part = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+        format!("{} {} {}", part(system.sysname()), part(system.release()), part(system.machine()))
+    });
+    NodeFacts {
+        run_id: HexId::random(random),
+        cores_count,
+        started_unix_s: Clock::read().unix().seconds(),
+        process_id: std::process::id(),
+        executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
+        config_file,
+        operating_system,
+    }
+}
+
+fn run_cores(seed: &Seed, doors: Doors, cpus: &[usize]) -> Result<(), String> {
+    let cores_count = seed.facts.cores_count;
+    let meshes = Mesh::build(cores_count).map_err(|error| format!("Can't connect the cores: {error}"))?;
+    let mut doors = Some(doors);
+    let mut threads = Vec::new();
+    for (index, mesh) in meshes.into_iter().enumerate() {
+        let placement = if cpus.is_empty() { Placement::Unbound } else { Placement::Fixed(cpus[index % cpus.len()]) };
+        let (seed, doors) = (seed.clone(), doors.take_if(|_| index == 0));
+        let thread = std::thread::Builder::new().name(format!("core-{index}")).stack_size(STACK_BYTES);
+        let thread = thread.spawn(move || run_core(CoreId::new(index), &seed, mesh, doors, placement));
+        threads.push(thread.map_err(|error| format!("Can't start a thread: {error}"))?);
+    }
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(line)) => return Err(line),
+            Err(_) => unreachable!("a panic ends the process"),
+        }
+    }
+    Ok(())
+}
+
+/// The life of one core's thread.
+fn run_core(id: CoreId, seed: &Seed, mesh: Mesh, doors: Option<Doors>, placement: Placement) -> Result<(), String> {
+    let executor = preflight::executor(placement, &format!("core-{}", id.index())).make();
+    let executor = executor.map_err(|error| format!("Core {} could not be set up: {error}", id.index()))?;
+    let core = new_core(id, seed);
+    let census = seed.census.clone();
+    let stopped: std::io::Result<Option<ShutdownOptions>> = executor.run(async move {
+        let first = doors.is_some();
+        let worker = Worker::new(core, mesh, census, doors)?;
+        if first {
+            tracing::info!("Server initialized");
+            tracing::info!("Ready to accept connections tcp");
+        }
+        worker.run().await
+    });
+    match stopped {
+        Ok(Some(_)) => tracing::warn!("slotcore is now ready to exit, bye bye..."),
+        Ok(None) => {}
+        Err(error) => return Err(format!("Core {} could not go on: {error}", id.index())),
+    }
+    Ok(())
+}
+
+fn new_core(id: CoreId, seed: &Seed) -> Core {
+    let config = seed.config.clone();
+    let databases = if config.cluster_enabled { 1 } else { config.databases as usize };
+    let access = crate::command::server::access_policy(&config);
+    let mut core = Core {
+        id,
+        facts: Rc::new(seed.facts.clone()),
+        keyspace: Keyspace::new(KeyspaceOptions { databases, hash_seeds: seed.hash_seeds, access }),
+        clients: Slab::new(),
+        owners: if config.cluster_enabled { SlotOwners::striped(seed.facts.cores_count) } else { SlotOwners::all_first() },
+        cluster: ClusterView::disabled(),
+        clock: Clock::read(),
+        random: Random::from_entropy(),
+        stats: CoreStats::new(crate::command::table::table().len()),
+        slowlog: SlowLog::new(config.slowlog_max_len as usize),
+        latency: LatencyEvents::default(),
+        monitors: Vec::new(),
+        pause: Pause::default(),
+        active_expire: true,
+        slow_threshold_ns: u64::MAX,
+        effects: Vec::new(),
+        node: (id == CoreId::FIRST).then(|| Box::new(Node { config: config.clone() })),
+        memory: allocator::figures,
+        config: Box::new(config),
+    };
+    core.settings_changed(&[]);
+    core
+}

@@ -1,0 +1,45 @@
+//! The periodic work of one core that is not about a single request: expiry, idle clients, buffers that have grown.
+
+use super::connection::Connection;
+use crate::base::clock::UnixMillis;
+use crate::command::client::Client;
+use crate::command::core::Core;
+
+/// Buckets or entries that one tick of active expiry looks at: about 1 ms of work.
+const EXPIRE_BUDGET: usize = 20_000;
+/// A connection quiet for so long gives its buffers back.
+const SHRINK_AFTER_MS: i64 = 2_000;
+
+/// Deletes keys whose time has come. True when more are waiting.
+pub fn expire(core: &mut Core) -> bool {
+    if !core.active_expire {
+        return false;
+    }
+    let outcome = core.keyspace.expire_cycle(EXPIRE_BUDGET, &mut |_, _, _| {});
+    outcome.more
+}
+
+/// Refreshes what CLIENT LIST shows of a connection and gives back what it does not need.
+pub fn observe(client: &mut Client, connection: &mut Connection, now: UnixMillis) {
+    report(client, connection);
+    if now.since(client.last_interaction) > SHRINK_AFTER_MS {
+        connection.shrink();
+    }
+}
+
+/// Copies the connection's figures into its client.
+pub fn report(client: &mut Client, connection: &Connection) {
+    let traffic = &mut client.traffic;
+    traffic.query_buffer_bytes = connection.input_bytes();
+    traffic.query_buffer_free_bytes = connection.input.capacity() - connection.input.len();
+    traffic.output_bytes = connection.output_bytes();
+    traffic.output_memory_bytes = connection.output_memory_bytes();
+    traffic.elsewhere_count = connection.elsewhere_count();
+    traffic.largest_query_buffer_bytes = traffic.largest_query_buffer_bytes.max(traffic.query_buffer_bytes);
+    traffic.largest_output_bytes = traffic.largest_output_bytes.max(traffic.output_bytes);
+}
+
+/// `timeout` spares clients that only listen, and those that CLIENT PAUSE holds.
+pub fn may_time_out(client: &Client, connection: &Connection) -> bool {
+    !client.monitor && connection.postponed.is_none() && client.closing.is_none()
+}

@@ -1,0 +1,380 @@
+//! One core at work: the turn loop.
+//!
+//! A turn: reap what the client ring has completed, parse and run or forward the requests that came, take in what other
+//! cores have sent, send the replies and the envelopes, and enter the ring once, which submits everything
+//! and, when there is nothing left to do, waits for the next event, at most `WAIT_IN_RING`. A core that
+//! stays quiet longer parks in glommio (see `park`).
+//!
+//! The path of a request: `Worker::completed` (bytes are here) -> `requests::Requests::input` (parse) -> `gate::check`
+//! -> `execute::run` here, or `mesh` to the owning core and the reply back through `Connection::arrived` ->
+//! `Worker::flush_connections` -> the ring.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signalfd::SignalFd;
+
+use super::connection::Outgoing;
+use super::listen::{Accepted, Listener};
+use super::mesh::Mesh;
+use super::park::Parking;
+use super::requests::Requests;
+use super::ring::{ClientRing, Completion, Operation};
+use crate::base::clock::{Clock, monotonic_ns};
+use crate::base::core_id::CoreId;
+use crate::command::client::CloseReason;
+use crate::command::core::{Core, ShutdownOptions};
+
+/// A quiet core waits this long in its ring before it parks: the next request costs one system call less.
+const WAIT_IN_RING: Duration = Duration::from_millis(1);
+/// A busy core lets other tasks of its executor run this often.
+const YIELD_EVERY: Duration = Duration::from_millis(1);
+/// Keys or large values freed in one turn while the core is otherwise busy.
+const FREED_PER_TURN: usize = 256;
+
+/// Counters that cores share: who has how many clients, and the next client's number.
+pub struct Census {
+    connected: Vec<AtomicU32>,
+    next_client_id: AtomicU64,
+}
+
+impl Census {
+    pub fn new(cores_count: usize) -> Arc<Census> {
+        let connected = (0..cores_count).map(|_| AtomicU32::new(0)).collect();
+        Arc::new(Census { connected, next_client_id: AtomicU64::new(1) })
+    }
+
+    /// Clients of the whole node.
+    pub fn clients_count(&self) -> u32 {
+        self.connected.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Counts a client in on the core that has the fewest; returns that core.
+    fn place(&self) -> CoreId {
+        let counts = self.connected.iter().map(|count| count.load(Ordering::Relaxed));
+        let (index, _) = counts.enumerate().min_by_key(|(_, count)| *count).unwrap_or((0, 0));
+        self.connected[index].fetch_add(1, Ordering::Relaxed);
+        CoreId::new(index)
+    }
+
+    fn leave(&self, core: CoreId) {
+        self.connected[core.index()].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn next_id(&self) -> u64 {
+        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What only core 0 has: the doors.
+pub struct Doors {
+    pub listeners: Vec<Listener>,
+    pub signals: SignalFd,
+}
+
+/// One core with everything that drives it.
+pub struct Worker {
+    ring: ClientRing,
+    parking: Parking,
+    requests: Requests,
+    census: Arc<Census>,
+    doors: Option<Doors>,
+    completions: Vec<Completion>,
+    /// Sends submitted in this turn, each of which completes once.
+    sends_submitted: usize,
+    /// Sends that did not complete at once: their sockets are full.
+    sends_stalled: usize,
+    last_yield: Instant,
+}
+
+impl Worker {
+    /// Sets the core's ring up on the calling thread and arms everything that can wake it.
+    ///
+    /// # Errors
+    /// When the ring or its descriptors cannot be had.
+    pub fn new(core: Core, mesh: Mesh, census: Arc<Census>, doors: Option<Doors>) -> io::Result<Worker> {
+        let mut ring = ClientRing::new()?;
+        let parking = Parking::new()?;
+        ring.register_wakeup(parking.descriptor())?;
+        ring.watch(Operation::Bell, mesh.bell_descriptor());
+        if let Some(doors) = &doors {
+            for (index, listener) in doors.listeners.iter().enumerate() {
+                ring.accept(index as u32, listener.descriptor.as_raw_fd());
+            }
+            ring.watch(Operation::Signal, doors.signals.as_raw_fd());
+        }
+        let mut worker = Worker {
+            ring,
+            parking,
+            requests: Requests::new(core, mesh, census.clone()),
+            census,
+            doors,
+            completions: Vec::with_capacity(1024),
+            sends_submitted: 0,
+            sends_stalled: 0,
+            last_yield: Instant::now(),
+        };
+        worker.arm_tick();
+        Ok(worker)
+    }
+
+    /// Works until the node stops.
+    ///
+    /// # Errors
+    /// When the ring itself fails; nothing can be served any more.
+    pub async fn run(mut self) -> io::Result<Option<ShutdownOptions>> {
+        loop {
+            let quiet = self.turn()?;
+            if let Some(stopped) = self.requests.stopped.take() {
+                self.say_goodbye();
+                return Ok(stopped);
+            }
+            if quiet {
+                self.park().await?;
+            } else if self.last_yield.elapsed() >= YIELD_EVERY {
+                glommio::executor().yield_task_queue_now().await;
+                self.last_yield = Instant::now();
+            }
+        }
+    }
+
+    /// One turn. True when nothing happened and nothing came while it waited.
+    fn turn(&mut self) -> io::Result<bool> {
+        self.set_clock();
+        let mut worked = self.take_completions();
+        worked |= self.requests.take_messages();
+        self.requests.settle();
+        worked |= self.requests.free_slice(FREED_PER_TURN);
+        self.adopt_connections();
+        self.close_connections();
+        self.flush_connections();
+        let held_back = self.requests.mesh.flush();
+        let busy = held_back || self.requests.has_more_to_do();
+        self.enter(busy || worked && self.requests.is_expiring())?;
+        self.ring.reap(&mut self.completions);
+        Ok(!worked && !busy && self.completions.is_empty())
+    }
+
+    fn set_clock(&mut self) {
+        let core = &mut self.requests.core;
+        core.clock = Clock::read();
+        core.keyspace.set_clock(core.clock.unix());
+        core.stats.last_instant_ns = monotonic_ns();
+    }
+
+    /// Enters the ring: submits, and waits when the core has nothing else to do.
+    fn enter(&mut self, busy: bool) -> io::Result<()> {
+        // Each send of this turn completes within the call, unless its socket is full: wait for one event more.
+        let want = if self.sends_stalled == 0 { self.sends_submitted + 1 } else { 1 };
+        self.sends_stalled += std::mem::take(&mut self.sends_submitted);
+        if busy || !self.requests.mesh.begin_wait() {
+            return self.ring.enter(0, Duration::ZERO);
+        }
+        let result = self.ring.enter(want, WAIT_IN_RING);
+        self.requests.mesh.end_wait();
+        result
+    }
+
+    /// Sleeps in glommio until the ring has something.
+    async fn park(&mut self) -> io::Result<()> {
+        self.ring.arm_wakeup();
+        // Whatever came before the eventfd was armed shows up here; whatever comes later signals it.
+        self.ring.enter(0, Duration::ZERO)?;
+        self.ring.reap(&mut self.completions);
+        if self.completions.is_empty() && self.requests.mesh.begin_wait() {
+            self.parking.park().await;
+        }
+        self.requests.mesh.end_wait();
+        self.ring.disarm_wakeup();
+        self.last_yield = Instant::now();
+        Ok(())
+    }
+
+    fn take_completions(&mut self) -> bool {
+        let mut completions = std::mem::take(&mut self.completions);
+        let worked = !completions.is_empty();
+        for completion in completions.drain(..) {
+            self.completed(completion);
+        }
+        self.completions = completions;
+        worked
+    }
+
+    fn completed(&mut self, completion: Completion) {
+        match completion.operation {
+            Operation::Receive(index) => self.received(index, completion),
+            Operation::Send(index) => self.sent(index, completion.result),
+            Operation::Accept(listener) => self.accepted(listener, completion),
+            Operation::Bell => {
+                if !completion.more {
+                    self.ring.watch(Operation::Bell, self.requests.mesh.bell_descriptor());
+                }
+            }
+            Operation::Tick => {
+                self.arm_tick();
+                self.requests.tick();
+            }
+            Operation::Signal => self.signalled(),
+            Operation::Cancel => {}
+        }
+    }
+
+    fn arm_tick(&mut self) {
+        let hz = self.requests.core.config.hz.clamp(1, 500);
+        self.ring.tick_after(Duration::from_millis(1000 / u64::from(hz)));
+    }
+
+    fn received(&mut self, index: u32, completion: Completion) {
+        if let Some(buffer) = completion.buffer {
+            let length = completion.result.max(0) as usize;
+            self.requests.input(index, self.ring.received(buffer, length));
+            self.ring.recycle(buffer);
+        }
+        if completion.more {
+            return;
+        }
+        let Some(connection) = self.requests.connection(index) else { return };
+        connection.receiving = false;
+        match -completion.result {
+            // All receive buffers were taken in one enter, or the receive was cancelled while the client is held.
+            libc::ENOBUFS => self.resume_receiving(index),
+            libc::ECANCELED => self.resume_receiving(index),
+            // The peer has said all it had to say; it may still read the answers.
+            0 => self.requests.close(index, CloseReason::AfterReply),
+            _ if completion.result > 0 => self.resume_receiving(index),
+            _ => self.requests.close(index, CloseReason::Peer),
+        }
+        self.finish_if_shut(index);
+    }
+
+    fn resume_receiving(&mut self, index: u32) {
+        if let Some(connection) = self.requests.connection(index)
+            && !connection.is_shut
+            && !connection.receiving
+            && connection.postponed.is_none()
+        {
+            connection.receiving = true;
+            let descriptor = connection.descriptor();
+            self.ring.receive(index, descriptor);
+        }
+    }
+
+    fn sent(&mut self, index: u32, result: i32) {
+        self.sends_stalled = self.sends_stalled.saturating_sub(1);
+        match usize::try_from(result) {
+            Ok(count) => self.requests.sent(index, count),
+            Err(_) => self.requests.send_failed(index),
+        }
+        self.finish_if_shut(index);
+    }
+
+    fn accepted(&mut self, listener_index: u32, completion: Completion) {
+        let Some(doors) = &self.doors else { return };
+        let listener = &doors.listeners[listener_index as usize];
+        if !completion.more {
+            self.ring.accept(listener_index, listener.descriptor.as_raw_fd());
+        }
+        if completion.result < 0 {
+            tracing::warn!("Accepting client connection: {}", io::Error::from_raw_os_error(-completion.result));
+            return;
+        }
+        let config = &self.requests.core.config;
+        let accepted = Accepted::new(completion.result, listener, self.census.next_id(), config.tcp_keepalive);
+        let Ok(accepted) = accepted else { return };
+        if let Some(refusal) = super::admission::refusal(config, &accepted, self.census.clients_count()) {
+            self.requests.core.stats.connections_rejected += 1;
+            super::admission::refuse(&accepted, refusal);
+            return;
+        }
+        let core = self.census.place();
+        self.requests.assign(core, accepted);
+    }
+
+    /// Arms the receives of connections that have just come to this core.
+    fn adopt_connections(&mut self) {
+        while let Some((index, descriptor)) = self.requests.adopted.pop() {
+            self.ring.receive(index, descriptor);
+        }
+        while let Some(index) = self.requests.resumed.pop() {
+            self.resume_receiving(index);
+        }
+        while let Some(index) = self.requests.held.pop() {
+            if self.requests.connection(index).is_some_and(|c| c.receiving) {
+                self.ring.cancel(Operation::Receive(index));
+            }
+        }
+    }
+
+    /// Sends what connections have gathered in this turn.
+    fn flush_connections(&mut self) {
+        let mut dirty = std::mem::take(&mut self.requests.dirty);
+        for index in dirty.drain(..) {
+            if self.requests.check_output(index) {
+                self.flush_connection(index);
+            }
+        }
+        self.requests.dirty = dirty;
+        // Limits that were overrun just now close their connections in the next turn.
+    }
+
+    fn flush_connection(&mut self, index: u32) {
+        let Some(connection) = self.requests.connection(index) else { return };
+        connection.is_dirty = false;
+        if connection.is_shut {
+            return;
+        }
+        let descriptor = connection.descriptor();
+        match connection.prepare_send() {
+            None => return,
+            Some(Outgoing::One(bytes)) => self.ring.send(index, descriptor, bytes),
+            Some(Outgoing::Many(message)) => self.ring.send_vectored(index, descriptor, message),
+        }
+        self.sends_submitted += 1;
+    }
+
+    /// Shuts the sockets of clients that are to go; they are forgotten once their operations have completed.
+    fn close_connections(&mut self) {
+        for index in self.requests.take_closable() {
+            let Some(connection) = self.requests.connection(index) else { continue };
+            shut_down(connection.descriptor());
+            connection.is_shut = true;
+            if connection.receiving {
+                self.ring.cancel(Operation::Receive(index));
+            }
+            if connection.is_sending {
+                self.ring.cancel(Operation::Send(index));
+            }
+            self.finish_if_shut(index);
+        }
+    }
+
+    /// Forgets a connection whose socket is shut and whose operations have completed.
+    fn finish_if_shut(&mut self, index: u32) {
+        if self.requests.forget_if_finished(index) {
+            self.census.leave(self.requests.core.id);
+        }
+    }
+
+    fn signalled(&mut self) {
+        let Some(doors) = &mut self.doors else { return };
+        while let Ok(Some(signal)) = doors.signals.read_signal() {
+            let name = if signal.ssi_signo == libc::SIGINT as u32 { "SIGINT" } else { "SIGTERM" };
+            tracing::warn!("Received {name} scheduling shutdown...");
+            self.requests.shut_down(ShutdownOptions::default());
+        }
+    }
+
+    /// The last replies go out with what the sockets take at once.
+    fn say_goodbye(&mut self) {
+        self.flush_connections();
+        let _ = self.requests.mesh.flush();
+        let _ = self.ring.enter(0, Duration::ZERO);
+    }
+}
+
+fn shut_down(descriptor: RawFd) {
+    let _ = nix::sys::socket::shutdown(descriptor, nix::sys::socket::Shutdown::Both);
+}

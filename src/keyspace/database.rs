@@ -119,8 +119,9 @@ impl Database {
             if !table.is_empty() {
                 table.check(hasher);
             }
-            assert_eq!(self.next_occupied(slot) == Some(slot), !table.is_empty());
-            assert_eq!(self.next_volatile(slot) == Some(slot), table.volatile_len() > 0);
+            let is_set = |words: &[u64]| words[slot / GROUP_SLOTS] >> (slot % GROUP_SLOTS) & 1 == 1;
+            assert_eq!(is_set(&self.occupied), !table.is_empty());
+            assert_eq!(is_set(&self.volatile), table.volatile_len() > 0);
             len += table.len();
             volatile += table.volatile_len();
         }

@@ -402,7 +402,7 @@ fn scan_finds_what_stays_while_buckets_merge_and_split() {
     let mut keyspace = keyspace(1);
     let many = MANY / 4;
     (0..many).for_each(|number| keyspace.write(0, Key::new(&tagged(number))).set_integer(0));
-    let stays = |number: usize| number % 23 == 0;
+    let stays = |number: usize| number.is_multiple_of(23);
     let mut random = Random::new(7);
     let mut removed = 0;
     let mut calls = 0;
@@ -471,7 +471,7 @@ fn active_expiry_removes_what_is_due_and_nothing_else() {
     keyspace.set_clock(UnixMillis(middle));
     let mut removed = 0;
     while keyspace.expire_cycle(100, &mut |_, _, _| removed += 1).more {}
-    let due = |number: usize| number % 3 != 0 && START_MS + number as i64 * 1000 < middle;
+    let due = |number: usize| !number.is_multiple_of(3) && START_MS + number as i64 * 1000 < middle;
     assert_eq!(removed, (0..many).filter(|number| due(*number)).count());
     check(&keyspace);
     for number in 0..many {

@@ -86,12 +86,42 @@ fn microseconds(clock: ClockId) -> i64 {
     time.tv_sec() * 1_000_000 + time.tv_nsec() / 1000
 }
 
-/// Monotonic nanoseconds, for timing calls back to back.
-#[must_use]
-pub fn monotonic_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| {
-        t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64
-    })
+/// Times one call after the other: the end of one is the beginning of the next, so each costs one reading. Reads the
+/// processor's time stamp counter where it runs at a constant rate: a third of the cost of the system's clock.
+#[derive(Clone, Debug)]
+pub struct Stopwatch {
+    clock: quanta::Clock,
+    begun: u64,
+}
+
+impl Stopwatch {
+    /// Calibrates on the first call in a process, which takes some milliseconds.
+    #[must_use]
+    pub fn new() -> Stopwatch {
+        let clock = quanta::Clock::new();
+        let begun = clock.raw();
+        Stopwatch { clock, begun }
+    }
+
+    /// Begins now, after a pause that belongs to no call.
+    pub fn restart(&mut self) {
+        self.begun = self.clock.raw();
+    }
+
+    /// Nanoseconds since the last lap or restart.
+    #[inline]
+    pub fn lap_ns(&mut self) -> u64 {
+        let now = self.clock.raw();
+        let lap = self.clock.delta_as_nanos(self.begun, now);
+        self.begun = now;
+        lap
+    }
+}
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        Stopwatch::new()
+    }
 }
 
 /// The largest value of the LRU clock: 24 bits of seconds, which wrap after 194 days.

@@ -8,7 +8,6 @@ use super::error::CommandError;
 use super::slowlog::SlowEntry;
 use super::spec::{Flags, Part, Run};
 use super::table::CommandId;
-use crate::base::clock::monotonic_ns;
 use crate::base::slot::Slot;
 use crate::resp::{Args, Reply, ReplyBuffer};
 
@@ -69,7 +68,6 @@ fn timed(
     output: &mut ReplyBuffer,
     handler: impl FnOnce(&mut Context<'_>) -> Result<(), CommandError>,
 ) {
-    let begun_ns = core.stats.last_instant_ns;
     let mark = output.mark();
     core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(output, call.caller.resp);
@@ -80,9 +78,7 @@ fn timed(
         output.truncate_to(mark);
         write_error(core, &error, output);
     }
-    let ended_ns = monotonic_ns();
-    let duration_ns = ended_ns.saturating_sub(begun_ns);
-    core.stats.last_instant_ns = ended_ns;
+    let duration_ns = core.stopwatch.lap_ns();
     core.stats.called(call.command, duration_ns, failed, core.config.latency_tracking);
     if duration_ns >= core.slow_threshold_ns {
         note_slow(core, call, duration_ns);

@@ -146,6 +146,12 @@ impl RequestParser {
         Args::from_parts(if self.is_inline { &self.inline } else { data }, &self.spans, &self.large)
     }
 
+    /// The spans of the request just found, when all its arguments lie in the data itself.
+    #[inline]
+    pub(super) fn plain_spans(&self) -> Option<&[Span]> {
+        (!self.is_inline && self.large.is_empty()).then_some(&self.spans)
+    }
+
     /// Begins the next request.
     #[inline]
     pub fn next(&mut self) {

@@ -26,7 +26,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use slab::Slab;
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Stopwatch};
 use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
@@ -187,6 +187,7 @@ fn new_core(id: CoreId, seed: &Seed) -> Core {
         owners: if config.cluster_enabled { SlotOwners::striped(seed.facts.cores_count) } else { SlotOwners::all_first() },
         cluster: ClusterView::disabled(),
         clock: Clock::read(),
+        stopwatch: Stopwatch::new(),
         random: Random::from_entropy(),
         stats: CoreStats::new(crate::command::table::table().len()),
         slowlog: SlowLog::new(config.slowlog_max_len as usize),

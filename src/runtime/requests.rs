@@ -24,10 +24,15 @@ use crate::command::gate::{self, Place, Verdict};
 use crate::command::monitor;
 use crate::command::slowlog::SlowEntry;
 use crate::command::spec::{Flags, Group, Part, Run};
-use crate::resp::{Args, ArgsBuf, Parse, Reply, ReplyBuffer, RequestLimits, RespVersion};
+use crate::resp::{
+    Args, ArgsBuf, LOOKAHEAD_MAX, Lookahead, Parse, ProtocolError, Reply, ReplyBuffer, RequestLimits, RespVersion, Stopped,
+};
 
 /// A held client's input may grow to this before its socket is no longer read.
 const HELD_INPUT_MAX: usize = 1024 * 1024;
+
+/// Fewer requests than this are not worth a look ahead at their keys.
+const PREFETCH_MIN: usize = 4;
 
 /// A command that waits for every core's share.
 struct Gather {
@@ -69,6 +74,8 @@ pub struct Requests {
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
+    /// Reused by every connection.
+    ahead: Lookahead,
 }
 
 impl Requests {
@@ -89,6 +96,7 @@ impl Requests {
             postponed: Vec::new(),
             stopped: None,
             expiring: false,
+            ahead: Lookahead::default(),
         }
     }
 
@@ -189,8 +197,7 @@ impl Requests {
     /// Runs what a client has sent while it was held.
     fn resume(&mut self, index: u32) {
         let Some(mut connection) = self.connections.get_mut(index as usize).and_then(Option::take) else { return };
-        let request = connection.postponed.take();
-        if let Some(request) = request {
+        for request in std::mem::take(&mut connection.postponed) {
             self.request(index, &mut connection, &request.as_args());
         }
         self.consume(index, &mut connection, &[]);
@@ -210,7 +217,7 @@ impl Requests {
 
     /// Parses in the chunk itself when nothing is left over from before.
     fn consume(&mut self, index: u32, connection: &mut Connection, chunk: &[u8]) {
-        if connection.postponed.is_some() {
+        if !connection.postponed.is_empty() {
             connection.input.extend_from_slice(chunk);
             return;
         }
@@ -229,43 +236,70 @@ impl Requests {
         connection.input = input;
     }
 
-    /// Runs every complete request of `data`, until the client is held or closed.
+    /// Runs every complete request of `data`, until the client is held or closed. Requests are read ahead a few at a time,
+    /// so that their keys come into the cache together.
     fn run_requests(&mut self, index: u32, connection: &mut Connection, data: &[u8]) -> Used {
         let mut at = 0;
         let mut parser = std::mem::take(&mut connection.parser);
+        let mut ahead = std::mem::take(&mut self.ahead);
         let kept = loop {
             let client = &self.core.clients[index as usize];
             if client.closing.is_some() {
                 break at; // nothing behind QUIT or a fatal error is read
             }
-            if connection.postponed.is_some() {
+            if !connection.postponed.is_empty() {
                 break data.len();
             }
-            let limits = RequestLimits {
-                bulk_bytes_max: self.core.config.proto_max_bulk_len,
-                authenticated: client.authenticated,
-            };
-            match parser.parse(&data[at..], &limits) {
-                Parse::Request { bytes } => {
+            // What a client may send depends on AUTH: before it, one at a time.
+            let count = if client.authenticated { LOOKAHEAD_MAX } else { 1 };
+            let limits =
+                RequestLimits { bulk_bytes_max: self.core.config.proto_max_bulk_len, authenticated: client.authenticated };
+            let stopped = ahead.fill(&mut parser, data, &mut at, &limits, count);
+            self.run_ahead(index, connection, &ahead, data);
+            match stopped {
+                Stopped::Full => {}
+                Stopped::Single { bytes } => {
                     let args = parser.args(&data[at..]);
-                    if !args.is_empty() {
+                    if !args.is_empty() && self.core.clients[index as usize].closing.is_none() {
                         self.request(index, connection, &args);
                     }
                     parser.next();
                     at += bytes;
                 }
-                Parse::Incomplete { keep } => break at + keep,
-                Parse::Error(error) => {
-                    let text = error.text();
-                    self.core.stats.error(&text);
-                    connection.reply_here(|out| Reply::new(out, RespVersion::V2).error(&text));
-                    self.close(index, CloseReason::AfterReply);
+                Stopped::Other(Parse::Incomplete { keep }) => break at + keep,
+                Stopped::Other(Parse::Request { .. }) => unreachable!("kept aside or single"),
+                Stopped::Other(Parse::Error(error)) => {
+                    self.protocol_error(index, connection, error);
                     break at;
                 }
             }
         };
         connection.parser = parser;
+        self.ahead = ahead;
         Used { consumed: at.min(kept), kept }
+    }
+
+    fn run_ahead(&mut self, index: u32, connection: &mut Connection, ahead: &Lookahead, data: &[u8]) {
+        if ahead.len() >= PREFETCH_MIN {
+            let db = self.core.clients[index as usize].db as usize;
+            self.core.prefetch(db, ahead.requests(data));
+        }
+        for args in ahead.requests(data) {
+            if self.core.clients[index as usize].closing.is_some() {
+                return;
+            }
+            self.request(index, connection, &args);
+        }
+    }
+
+    fn protocol_error(&mut self, index: u32, connection: &mut Connection, error: ProtocolError) {
+        if self.core.clients[index as usize].closing.is_some() {
+            return;
+        }
+        let text = error.text();
+        self.core.stats.error(&text);
+        connection.reply_here(|out| Reply::new(out, RespVersion::V2).error(&text));
+        self.close(index, CloseReason::AfterReply);
     }
 
     /// client-query-buffer-limit, and the held client's socket.
@@ -277,7 +311,7 @@ impl Requests {
         if bytes as u64 > self.core.config.client_query_buffer_limit {
             self.core.stats.client_query_buffer_limit_disconnections += 1;
             self.close(index, CloseReason::QueryBufferLimit);
-        } else if connection.postponed.is_some() && bytes > HELD_INPUT_MAX {
+        } else if !connection.postponed.is_empty() && bytes > HELD_INPUT_MAX {
             self.held.push(index);
         }
     }
@@ -286,9 +320,13 @@ impl Requests {
 
     #[inline]
     fn request(&mut self, index: u32, connection: &mut Connection, args: &Args<'_>) {
+        if !connection.postponed.is_empty() {
+            connection.postponed.push(ArgsBuf::from(args)); // behind the one that waits
+            return;
+        }
         let verdict = gate::check(&mut self.core, index, args);
         if let Verdict::Paused = verdict {
-            connection.postponed = Some(ArgsBuf::from(args));
+            connection.postponed.push(ArgsBuf::from(args));
             self.postponed.push(index);
             return;
         }
@@ -513,7 +551,11 @@ impl Requests {
 
     fn run_batch(&mut self, from: CoreId, batch: &RequestBatch) {
         self.core.stats.requests_for_others += batch.len() as u64;
-        for (call, sequence) in batch.calls() {
+        for (place, (call, sequence)) in batch.calls().enumerate() {
+            if place % LOOKAHEAD_MAX == 0 && batch.len() - place >= PREFETCH_MIN {
+                let next = batch.calls().skip(place).take(LOOKAHEAD_MAX).map(|(call, _)| call.args);
+                self.core.prefetch(call.caller.db as usize, next);
+            }
             if matches!(call.command.spec().run, Run::OnFirstCore(_)) {
                 self.run_on_first(&call, sequence, None);
                 continue;

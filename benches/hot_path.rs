@@ -10,10 +10,7 @@ use std::hint::black_box;
 /// Requests in one receive buffer, as `redis-benchmark -P 64` fills it.
 const PIPELINE: u64 = 64;
 
-const LIMITS: RequestLimits = RequestLimits {
-    bulk_bytes_max: 512 << 20,
-    authenticated: true,
-};
+const LIMITS: RequestLimits = RequestLimits { bulk_bytes_max: 512 << 20, authenticated: true };
 
 fn pipeline(request: &str) -> Vec<u8> {
     request.repeat(PIPELINE as usize).into_bytes()
@@ -37,18 +34,10 @@ fn parser(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(PIPELINE));
     let get = pipeline("*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000042\r\n");
     let set = pipeline("*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$16\r\nvalue:0000000042\r\n");
-    let mset = pipeline(&format!(
-        "*21\r\n$4\r\nMSET\r\n{}",
-        "$16\r\nkey:000000000042\r\n".repeat(20)
-    ));
+    let mset = pipeline(&format!("*21\r\n$4\r\nMSET\r\n{}", "$16\r\nkey:000000000042\r\n".repeat(20)));
     let inline = pipeline("PING\r\n");
     let mut parser = RequestParser::new();
-    for (name, input) in [
-        ("get", &get),
-        ("set", &set),
-        ("mset_10", &mset),
-        ("inline", &inline),
-    ] {
+    for (name, input) in [("get", &get), ("set", &set), ("mset_10", &mset), ("inline", &inline)] {
         group.bench_function(name, |bench| {
             bench.iter(|| parse_all(&mut parser, black_box(input)));
         });
@@ -64,12 +53,8 @@ fn slot(criterion: &mut Criterion) {
         bench.iter(|| ::crc16::State::<::crc16::XMODEM>::calculate(black_box(key)));
     });
     group.bench_function("key_16", |bench| bench.iter(|| key_slot(black_box(key))));
-    group.bench_function("key_13", |bench| {
-        bench.iter(|| key_slot(black_box(&key[..13])))
-    });
-    group.bench_function("key_with_tag", |bench| {
-        bench.iter(|| key_slot(black_box(b"{user1000}.following")))
-    });
+    group.bench_function("key_13", |bench| bench.iter(|| key_slot(black_box(&key[..13]))));
+    group.bench_function("key_with_tag", |bench| bench.iter(|| key_slot(black_box(b"{user1000}.following"))));
     group.finish();
 }
 

@@ -55,10 +55,7 @@ impl Clock {
 
     /// A made-up reading, for tests and simulations.
     pub const fn at(unix_us: i64, monotonic_us: u64) -> Clock {
-        Clock {
-            unix_us,
-            monotonic_us,
-        }
+        Clock { unix_us, monotonic_us }
     }
 
     /// Wall-clock milliseconds.
@@ -137,11 +134,7 @@ pub const fn lru_clock(now: UnixMillis) -> u32 {
 /// while fewer than 194 days have passed (stock: one second short after a wrap).
 #[inline]
 pub const fn lru_idle_ms(clock: u32, last: u32) -> u64 {
-    let seconds = if clock >= last {
-        clock - last
-    } else {
-        clock + (LRU_CLOCK_MAX - last)
-    };
+    let seconds = if clock >= last { clock - last } else { clock + (LRU_CLOCK_MAX - last) };
     seconds as u64 * 1000
 }
 
@@ -157,11 +150,7 @@ pub const fn lfu_minutes(now: UnixMillis) -> u16 {
 /// Minutes from the LFU time `last` to `now`, taking one wrap at most (stock: one minute short after a wrap).
 #[inline]
 pub const fn lfu_elapsed_minutes(now: u16, last: u16) -> u16 {
-    if now >= last {
-        now - last
-    } else {
-        u16::MAX - last + now
-    }
+    if now >= last { now - last } else { u16::MAX - last + now }
 }
 
 /// The counter after decay: one less for every `decay_time` minutes since `last`; `decay_time` 0 means never.
@@ -171,11 +160,7 @@ pub const fn lfu_decayed(counter: u8, now: u16, last: u16, decay_time: u32) -> u
         return counter;
     }
     let periods = lfu_elapsed_minutes(now, last) as u32 / decay_time;
-    if periods >= counter as u32 {
-        0
-    } else {
-        counter - periods as u8
-    }
+    if periods >= counter as u32 { 0 } else { counter - periods as u8 }
 }
 
 /// The counter after one more use: it grows with probability `1 / ((counter - 5) * log_factor + 1)`, up to 255.
@@ -187,11 +172,7 @@ pub fn lfu_incremented(counter: u8, log_factor: u32, random: u32) -> u8 {
     }
     let above = counter.saturating_sub(LFU_INIT_VAL);
     let odds = 1.0 / (f64::from(above) * f64::from(log_factor) + 1.0);
-    if f64::from(random) / 4_294_967_296.0 < odds {
-        counter + 1
-    } else {
-        counter
-    }
+    if f64::from(random) / 4_294_967_296.0 < odds { counter + 1 } else { counter }
 }
 
 #[cfg(test)]

@@ -26,11 +26,7 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
 /// An unsigned integer by the same strict rules as `parse_i64`.
 #[inline]
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
-    if text == b"0" {
-        Some(0)
-    } else {
-        parse_magnitude(text)
-    }
+    if text == b"0" { Some(0) } else { parse_magnitude(text) }
 }
 
 /// Digits that begin with 1-9 and fit `u64`.
@@ -70,11 +66,7 @@ pub fn parse_u64_lenient(text: &[u8]) -> Option<u64> {
         }
         value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
     }
-    Some(if negative {
-        value.wrapping_neg()
-    } else {
-        value
-    })
+    Some(if negative { value.wrapping_neg() } else { value })
 }
 
 /// Appends an integer in decimal.
@@ -90,31 +82,19 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let number = scan_float(text)?;
     let magnitude = match number.body {
         FloatBody::Infinity => {
-            return Some(if number.negative {
-                f64::NEG_INFINITY
-            } else {
-                f64::INFINITY
-            });
+            return Some(if number.negative { f64::NEG_INFINITY } else { f64::INFINITY });
         }
         FloatBody::Decimal { .. } => {
             // The standard library rounds correctly and accepts everything that the scan lets through.
             let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
             value.abs()
         }
-        FloatBody::Hexadecimal {
-            mantissa,
-            exponent,
-            sticky,
-        } => hexadecimal_f64(mantissa, exponent, sticky),
+        FloatBody::Hexadecimal { mantissa, exponent, sticky } => hexadecimal_f64(mantissa, exponent, sticky),
     };
     if magnitude.is_infinite() || (magnitude == 0.0 && !number.is_zero()) {
         return None;
     }
-    Some(if number.negative {
-        -magnitude
-    } else {
-        magnitude
-    })
+    Some(if number.negative { -magnitude } else { magnitude })
 }
 
 /// `mantissa * 2^exponent` (a little more when `sticky`) rounded to the nearest double, ties to even.
@@ -175,12 +155,8 @@ impl ScannedFloat<'_> {
     pub fn is_zero(&self) -> bool {
         match &self.body {
             FloatBody::Infinity => false,
-            FloatBody::Decimal {
-                whole, fraction, ..
-            } => whole.iter().chain(*fraction).all(|&byte| byte == b'0'),
-            FloatBody::Hexadecimal {
-                mantissa, sticky, ..
-            } => *mantissa == 0 && !*sticky,
+            FloatBody::Decimal { whole, fraction, .. } => whole.iter().chain(*fraction).all(|&byte| byte == b'0'),
+            FloatBody::Hexadecimal { mantissa, sticky, .. } => *mantissa == 0 && !*sticky,
         }
     }
 }
@@ -198,22 +174,14 @@ pub(super) fn scan_float(text: &[u8]) -> Option<ScannedFloat<'_>> {
         scan_hexadecimal(rest)?
     } else {
         let (whole, fraction, rest) = scan_digits(rest, |byte| byte.is_ascii_digit())?;
-        FloatBody::Decimal {
-            whole,
-            fraction,
-            exponent: scan_exponent(rest, b'e')?,
-        }
+        FloatBody::Decimal { whole, fraction, exponent: scan_exponent(rest, b'e')? }
     };
     Some(ScannedFloat { negative, body })
 }
 
 /// Splits `digits [. digits] rest`; at least one digit on either side of the point.
 fn scan_digits(text: &[u8], is_digit: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8], &[u8])> {
-    let run = |text: &[u8]| {
-        text.iter()
-            .position(|&byte| !is_digit(byte))
-            .unwrap_or(text.len())
-    };
+    let run = |text: &[u8]| text.iter().position(|&byte| !is_digit(byte)).unwrap_or(text.len());
     let (whole, rest) = text.split_at(run(text));
     let (fraction, rest) = match rest {
         [b'.', behind @ ..] => behind.split_at(run(behind)),
@@ -239,9 +207,7 @@ fn scan_exponent(text: &[u8], letter: u8) -> Option<i64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value = digits.iter().fold(0i64, |value, &digit| {
-        (value * 10 + i64::from(digit - b'0')).min(CLAMP)
-    });
+    let value = digits.iter().fold(0i64, |value, &digit| (value * 10 + i64::from(digit - b'0')).min(CLAMP));
     Some(if negative { -value } else { value })
 }
 
@@ -259,11 +225,7 @@ fn scan_hexadecimal<'a>(text: &[u8]) -> Option<FloatBody<'a>> {
             exponent += if number < whole.len() { 4 } else { 0 };
         }
     }
-    Some(FloatBody::Hexadecimal {
-        mantissa,
-        exponent,
-        sticky,
-    })
+    Some(FloatBody::Hexadecimal { mantissa, exponent, sticky })
 }
 
 /// Appends a double as replies show it in RESP2 (inside a bulk string) and as stock's `d2string` writes it: integers
@@ -274,11 +236,7 @@ pub fn format_double(value: f64, out: &mut Vec<u8>) {
     } else if value.is_infinite() {
         out.extend_from_slice(if value < 0.0 { b"-inf" } else { b"inf" });
     } else if value == 0.0 {
-        out.extend_from_slice(if value.is_sign_negative() {
-            b"-0"
-        } else {
-            b"0"
-        });
+        out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
     } else if let Some(integer) = exact_integer(value) {
         format_i64(integer, out);
     } else {

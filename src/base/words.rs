@@ -4,20 +4,12 @@
 /// `\n`, `\r`, `\t`, `\b`, `\a` and takes any other escaped byte literally; `'...'` knows `\'` only; a closing quote must
 /// end the word. The unquoted words are appended to `words`, and `word` is told where each begins there and how many
 /// bytes it has. False when a quote is unbalanced; then what was appended means nothing.
-pub fn split_words_into(
-    line: &[u8],
-    words: &mut Vec<u8>,
-    mut word: impl FnMut(usize, usize),
-) -> bool {
+pub fn split_words_into(line: &[u8], words: &mut Vec<u8>, mut word: impl FnMut(usize, usize)) -> bool {
     // Stock's lines are C strings: a NUL ends them.
     let line = memchr::memchr(0, line).map_or(line, |end| &line[..end]);
     let mut at = 0;
     loop {
-        at += line
-            .iter()
-            .skip(at)
-            .take_while(|&&byte| is_space(byte))
-            .count();
+        at += line.iter().skip(at).take_while(|&&byte| is_space(byte)).count();
         if at >= line.len() {
             return true;
         }
@@ -33,15 +25,8 @@ pub fn split_words_into(
 /// The words of a line; `None` when a quote is unbalanced.
 pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (mut joined, mut places) = (Vec::new(), Vec::new());
-    split_words_into(line, &mut joined, |start, len| {
-        places.push(start..start + len)
-    })
-    .then(|| {
-        places
-            .into_iter()
-            .map(|place| joined.get(place).unwrap_or_default().to_vec())
-            .collect()
-    })
+    split_words_into(line, &mut joined, |start, len| places.push(start..start + len))
+        .then(|| places.into_iter().map(|place| joined.get(place).unwrap_or_default().to_vec()).collect())
 }
 
 /// Unquotes the word that begins at `at`; where it ends, or `None` when a quote is unbalanced.
@@ -62,9 +47,7 @@ fn split_word(line: &[u8], mut at: usize, words: &mut Vec<u8>) -> Option<usize> 
 fn unquote(line: &[u8], mut at: usize, quote: u8, words: &mut Vec<u8>) -> Option<usize> {
     loop {
         match line.get(at..)? {
-            [b'\\', b'x', high, low, ..]
-                if quote == b'"' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            [b'\\', b'x', high, low, ..] if quote == b'"' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 words.push(hex_value(*high) << 4 | hex_value(*low));
                 at += 4;
             }
@@ -77,10 +60,7 @@ fn unquote(line: &[u8], mut at: usize, quote: u8, words: &mut Vec<u8>) -> Option
                 at += 2;
             }
             [byte, rest @ ..] if *byte == quote => {
-                return rest
-                    .first()
-                    .is_none_or(|&byte| is_space(byte))
-                    .then_some(at + 1);
+                return rest.first().is_none_or(|&byte| is_space(byte)).then_some(at + 1);
             }
             [byte, ..] => {
                 words.push(*byte);
@@ -144,10 +124,7 @@ mod tests {
             (b"", &[]),
             (b" \t", &[]),
             (b"set  k v", &[b"set", b"k", b"v"]),
-            (
-                br#"set "a\x41\n\"b" 'it\'s \n'"#,
-                &[b"set", b"aA\n\"b", b"it's \\n"],
-            ),
+            (br#"set "a\x41\n\"b" 'it\'s \n'"#, &[b"set", b"aA\n\"b", b"it's \\n"]),
             (b"a\"b c\" d", &[b"ab c", b"d"]),
             (br#""\xZZ\q\t\a""#, &[b"xZZq\t\x07"]),
             (b"\x0ba\x0bb", &[b"a\x0bb"]),
@@ -156,24 +133,13 @@ mod tests {
         ];
         for (line, words) in cases {
             let found = split_words(line).unwrap();
-            assert!(
-                found.iter().map(Vec::as_slice).eq(words.iter().copied()),
-                "{}",
-                line.escape_ascii()
-            );
+            assert!(found.iter().map(Vec::as_slice).eq(words.iter().copied()), "{}", line.escape_ascii());
         }
     }
 
     #[test]
     fn unbalanced_quotes_are_refused() {
-        for line in [
-            &b"set \"a"[..],
-            b"set 'a",
-            b"set \"a\"b",
-            b"set 'a'b",
-            b"\"a\\",
-            b"'a\\'",
-        ] {
+        for line in [&b"set \"a"[..], b"set 'a", b"set \"a\"b", b"set 'a'b", b"\"a\\", b"'a\\'"] {
             assert_eq!(split_words(line), None, "{}", line.escape_ascii());
         }
     }

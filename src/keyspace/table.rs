@@ -58,6 +58,11 @@ struct Directory {
 }
 
 const _: () = assert!(size_of::<SlotTable>() == 32);
+/// Tables move between cores.
+const _: fn() = || {
+    fn moves_between_threads<T: Send>() {}
+    moves_between_threads::<SlotTable>();
+};
 
 impl Default for SlotTable {
     fn default() -> Self {

@@ -19,6 +19,7 @@ pub mod spec;
 pub mod stats;
 pub mod table;
 
+mod cluster;
 mod connection;
 pub mod server;
 mod strings;
@@ -26,4 +27,4 @@ mod strings;
 use spec::CommandSpec;
 
 /// Every family's rows.
-const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, server::COMMANDS, strings::COMMANDS];
+const FAMILIES: &[&[CommandSpec]] = &[cluster::COMMANDS, connection::COMMANDS, server::COMMANDS, strings::COMMANDS];

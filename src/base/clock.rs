@@ -89,7 +89,9 @@ fn microseconds(clock: ClockId) -> i64 {
 /// Monotonic nanoseconds, for timing calls back to back.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| {
+        t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64
+    })
 }
 
 /// The largest value of the LRU clock: 24 bits of seconds, which wrap after 194 days.

@@ -175,6 +175,15 @@ impl LongDouble {
         }
     }
 
+    /// Mantissa and exponent of a finite number, to check tables by.
+    #[cfg(test)]
+    pub(super) fn parts(self) -> Option<(u64, i32)> {
+        match self.kind {
+            Kind::Finite { mantissa, exponent } => Some((mantissa, exponent)),
+            _ => None,
+        }
+    }
+
     /// Orders magnitudes: not-a-number, infinity, then by size. Normal numbers order by exponent first; subnormal
     /// numbers and zero have no larger exponent than any other number that matters.
     fn magnitude_order(self) -> (u8, i32, u64) {

@@ -4,6 +4,8 @@
 //! take the bytes of an argument or a value and follow Redis 7.2's `string2ll`, `string2ull`, `string2d` and `d2string`.
 //! Numbers of 80 bits (INCRBYFLOAT) are in `long_double`.
 
+use super::grisu::digits_of;
+
 /// More bytes than this are no 64-bit integer: a sign and twenty digits.
 const INTEGER_BYTES_MAX: usize = 20;
 
@@ -265,7 +267,7 @@ fn scan_hexadecimal<'a>(text: &[u8]) -> Option<FloatBody<'a>> {
 }
 
 /// Appends a double as replies show it in RESP2 (inside a bulk string) and as stock's `d2string` writes it: integers
-/// without a point, `inf`, `-inf`, `nan`, `-0`, else the shortest digits that read back as the same double.
+/// without a point, `inf`, `-inf`, `nan`, `-0`, else few digits that read back as the same double.
 pub fn format_double(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         out.extend_from_slice(b"nan");
@@ -280,7 +282,7 @@ pub fn format_double(value: f64, out: &mut Vec<u8>) {
     } else if let Some(integer) = exact_integer(value) {
         format_i64(integer, out);
     } else {
-        format_shortest(value, out);
+        format_digits(value, out);
     }
 }
 
@@ -299,13 +301,12 @@ fn exact_integer(value: f64) -> Option<i64> {
     (integer as f64 == value).then_some(integer)
 }
 
-/// Appends the shortest digits of a finite double other than zero in the layout of 7.2 (its `fpconv`): plain while
+/// Appends the digits of a finite double other than zero in the layout of 7.2 (its `fpconv`): plain while
 /// the exponent is small, else scientific with a sign and at least one digit of exponent.
-fn format_shortest(value: f64, out: &mut Vec<u8>) {
-    let (digits, digits_count, scale) = shortest_digits(value.abs());
-    let digits = &digits[..digits_count];
-    let negative = value < 0.0;
-    if negative {
+fn format_digits(value: f64, out: &mut Vec<u8>) {
+    let digits = digits_of(value.abs());
+    let (digits, scale) = (digits.as_bytes(), digits.scale);
+    if value < 0.0 {
         out.push(b'-');
     }
     let count = digits.len() as i32;
@@ -335,37 +336,6 @@ fn format_shortest(value: f64, out: &mut Vec<u8>) {
         out.extend_from_slice(if scale + count - 1 < 0 { b"e-" } else { b"e+" });
         format_i64(i64::from(exponent), out);
     }
-}
-
-/// The shortest digits of a positive finite double without zeros at either end, how many they are, and the power of ten
-/// that the last of them counts.
-fn shortest_digits(value: f64) -> ([u8; 20], usize, i32) {
-    let mut buffer = ryu::Buffer::new();
-    let text = buffer.format_finite(value).as_bytes();
-    let (mut digits, mut count, mut scale) = ([0u8; 20], 0, 0);
-    let mut behind_point = false;
-    for (at, &byte) in text.iter().enumerate() {
-        match byte {
-            b'.' => behind_point = true,
-            b'e' => {
-                let exponent = text.get(at + 1..).and_then(parse_i64).unwrap_or(0);
-                scale += exponent as i32;
-                break;
-            }
-            _ => {
-                scale -= i32::from(behind_point);
-                if count > 0 || byte != b'0' {
-                    digits[count] = byte;
-                    count += 1;
-                }
-            }
-        }
-    }
-    while count > 1 && digits[count - 1] == b'0' {
-        count -= 1;
-        scale += 1;
-    }
-    (digits, count, scale)
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ const fn tables() -> [[u16; 256]; 16] {
     tables
 }
 
-/// CRC16/XMODEM (polynomial 0x1021, initial value 0), sixteen, eight, then one byte at a time: the table look-ups
+/// CRC16/XMODEM (polynomial 0x1021, initial value 0), sixteen, eight, four, then one byte at a time: the table look-ups
 /// of one step do not wait for each other, those of the byte-wise loop do.
 #[inline]
 pub fn crc16(bytes: &[u8]) -> u16 {
@@ -147,6 +147,10 @@ pub fn crc16(bytes: &[u8]) -> u16 {
     let (halves, rest) = rest.as_chunks::<8>();
     for half in halves {
         crc = step(crc, half);
+    }
+    let (quarters, rest) = rest.as_chunks::<4>();
+    for quarter in quarters {
+        crc = step(crc, quarter);
     }
     for &byte in rest {
         crc = (crc << 8) ^ TABLES[0][((crc >> 8) as u8 ^ byte) as usize];

@@ -15,7 +15,7 @@ use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
 use crate::base::slot::{SLOTS_COUNT, Slot};
-use crate::config::split_words;
+use crate::base::words::split_words;
 
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,12 +5,10 @@
 
 mod args;
 mod buffer;
-mod inline;
 mod reply;
 mod request;
 
 pub use args::{Args, ArgsBuf, Span};
 pub use buffer::{Mark, ReplyBuffer, SHARED_BYTES_MIN};
-pub use inline::split_words;
 pub use reply::{Deferred, Reply, RespVersion};
 pub use request::{Parse, ProtocolError, RequestLimits, RequestParser};

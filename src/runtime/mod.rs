@@ -61,6 +61,7 @@ struct Seed {
 /// # Errors
 /// One line for the operator: what cannot be had and how to mend it.
 pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
+    end_with_the_first_panic();
     preflight::check()?;
     let signals = take_signals()?;
     config.maxclients = preflight::fit_open_files(config.maxclients)?;
@@ -83,6 +84,16 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
         let _ = std::fs::remove_file(path);
     }
     result
+}
+
+/// A core that panics takes its slots' data with it: the node must not go on without them, half alive.
+fn end_with_the_first_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        tracing::error!("=== BUG: {panic}");
+        std::process::abort();
+    }));
 }
 
 /// SIGTERM and SIGINT come to core 0 through a descriptor; a peer that closes early is an error of a send, no signal.
@@ -140,8 +151,7 @@ fn run_cores(seed: &Seed, mut membership: Option<Box<Membership>>, doors: Doors,
         match thread.join() {
             Ok(Ok(())) => {}
             Ok(Err(line)) => return Err(line),
-            // A core that panics takes its slots' data with it: the node must not go on without them.
-            Err(_) => return Err("A core has failed; see the message above.".to_owned()),
+            Err(_) => unreachable!("a panic ends the process"),
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ use crate::command::execute::{self, Call};
 use crate::command::gate::{self, Place, Verdict};
 use crate::command::monitor;
 use crate::command::slowlog::SlowEntry;
-use crate::command::spec::{Part, Run};
+use crate::command::spec::{Flags, Group, Part, Run};
 use crate::resp::{Args, ArgsBuf, Parse, Reply, ReplyBuffer, RequestLimits, RespVersion};
 
 /// A held client's input may grow to this before its socket is no longer read.
@@ -62,6 +62,8 @@ pub struct Requests {
     pub held: Vec<u32>,
     /// Clients whose `closing` is set.
     closing: Vec<u32>,
+    /// Some of them were added since the last look.
+    closing_news: bool,
     /// Clients that CLIENT PAUSE holds.
     postponed: Vec<u32>,
     /// Set when the node is to end.
@@ -83,6 +85,7 @@ impl Requests {
             resumed: Vec::new(),
             held: Vec::new(),
             closing: Vec::new(),
+            closing_news: false,
             postponed: Vec::new(),
             stopped: None,
             expiring: false,
@@ -131,6 +134,7 @@ impl Requests {
         if client.closing.is_none() || client.closing == Some(CloseReason::AfterReply) {
             client.closing = Some(reason);
             self.closing.push(index);
+            self.closing_news = true;
         }
     }
 
@@ -139,6 +143,7 @@ impl Requests {
         if self.closing.is_empty() {
             return Vec::new();
         }
+        self.closing_news = false;
         let closing = std::mem::take(&mut self.closing);
         let (now, later): (Vec<u32>, Vec<u32>) = closing.into_iter().partition(|index| self.is_closable(*index));
         self.closing = later;
@@ -352,6 +357,10 @@ impl Requests {
             let sequence = connection.await_reply(wanted);
             return self.run_on_first(call, sequence, Some(connection));
         }
+        let spec = call.command.spec();
+        if spec.group == Group::Connection && !spec.flags.has(Flags::FAST) {
+            super::tick::report(&mut self.core.clients[call.caller.client.index as usize], connection);
+        }
         let core = &mut self.core;
         if wanted {
             connection.reply_here(|out| execute::run(core, call, out));
@@ -428,7 +437,7 @@ impl Requests {
 
     fn gather(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
         let others: Vec<CoreId> = self.mesh.others().collect();
-        let own = execute::run_part(&mut self.core, call);
+        let own = self.run_part(call);
         if others.is_empty() {
             let core = &mut self.core;
             let parts = own.map(|part| vec![part]);
@@ -455,6 +464,18 @@ impl Requests {
         for core in others {
             self.mesh.send(core, Message::Part { gather, call: owned.clone() });
         }
+    }
+
+    /// This core's share. What CLIENT LIST and INFO show of connections is brought up to date first.
+    fn run_part(&mut self, call: &Call<'_>) -> Result<Part, CommandError> {
+        if matches!(call.command.spec().group, Group::Connection | Group::Server) {
+            for (index, client) in &mut self.core.clients {
+                if let Some(Some(connection)) = self.connections.get(index) {
+                    super::tick::report(client, connection);
+                }
+            }
+        }
+        execute::run_part(&mut self.core, call)
     }
 
     fn share_arrived(&mut self, gather: u32, from: CoreId, share: Result<Part, CommandError>) {
@@ -499,7 +520,7 @@ impl Requests {
             match message {
                 Message::Requests(batch) => self.run_batch(from, &batch),
                 Message::Part { gather, call } => {
-                    let share = execute::run_part(&mut self.core, &call.as_call());
+                    let share = self.run_part(&call.as_call());
                     self.mesh.send(from, Message::Share { gather, share });
                 }
                 Message::Share { gather, share } => self.share_arrived(gather, from, share),
@@ -648,7 +669,7 @@ impl Requests {
     }
 
     pub fn has_more_to_do(&self) -> bool {
-        !self.dirty.is_empty() || !self.resumed.is_empty() || !self.adopted.is_empty() || self.core.keyspace.lazyfree_pending() > 0
+        self.closing_news || !self.dirty.is_empty() || !self.resumed.is_empty() || !self.adopted.is_empty() || self.core.keyspace.lazyfree_pending() > 0
     }
 
     pub fn is_expiring(&self) -> bool {
@@ -664,6 +685,11 @@ impl Requests {
         for (index, client) in &mut self.core.clients {
             let Some(Some(connection)) = self.connections.get_mut(index) else { continue };
             super::tick::observe(client, connection, now);
+            if !connection.is_dirty && traffic_waits(client) {
+                // A slow reader's time above the soft limit runs on while nothing new is written.
+                connection.is_dirty = true;
+                self.dirty.push(index as u32);
+            }
             if timeout_ms > 0 && now.since(client.last_interaction) > timeout_ms && super::tick::may_time_out(client, connection) {
                 idle.push(index as u32);
             }
@@ -726,6 +752,10 @@ impl Requests {
         self.close(index, CloseReason::OutputLimit);
         false
     }
+}
+
+fn traffic_waits(client: &Client) -> bool {
+    client.traffic.output_bytes > 0
 }
 
 /// What became of the bytes given to the parser.

@@ -23,14 +23,14 @@ pub struct Call<'a> {
 pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
     let handler = match call.command.spec().run {
         Run::OnConnection(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => handler,
-        Run::Container | Run::OnEveryCore { .. } => unreachable!("the gate sends these elsewhere"),
+        Run::Container | Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => unreachable!("the gate sends these elsewhere"),
     };
     timed(core, call, output, |cx| handler(cx, &call.args));
 }
 
 /// Runs one core's share of a command that concerns every core. Time and calls are counted by `merge`.
 pub fn run_part(core: &mut Core, call: &Call<'_>) -> Result<Part, CommandError> {
-    let Run::OnEveryCore { part, .. } = call.command.spec().run else {
+    let (Run::OnEveryCore { part, .. } | Run::OnFirstCoreAfterAll { part, .. }) = call.command.spec().run else {
         unreachable!("only rows that say so have parts")
     };
     let mut scratch = ReplyBuffer::new();
@@ -41,7 +41,7 @@ pub fn run_part(core: &mut Core, call: &Call<'_>) -> Result<Part, CommandError> 
 
 /// Writes the reply of a command that every core has done its share of.
 pub fn merge(core: &mut Core, call: &Call<'_>, parts: Result<Vec<Part>, CommandError>, output: &mut ReplyBuffer) {
-    let Run::OnEveryCore { merge, .. } = call.command.spec().run else {
+    let (Run::OnEveryCore { merge, .. } | Run::OnFirstCoreAfterAll { merge, .. }) = call.command.spec().run else {
         unreachable!("only rows that say so have parts")
     };
     timed(core, call, output, |cx| merge(cx, &call.args, parts?));

@@ -20,6 +20,7 @@ pub mod stats;
 pub mod table;
 
 mod arguments;
+mod cluster;
 mod connection;
 mod counters;
 mod expire;
@@ -47,4 +48,5 @@ const FAMILIES: &[&[CommandSpec]] = &[
     scan::COMMANDS,
     flush::COMMANDS,
     object::COMMANDS,
+    cluster::COMMANDS,
 ];

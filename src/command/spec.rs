@@ -52,6 +52,15 @@ pub enum Run {
     OnFirstCore(Handler),
     /// On every core; the connection's core merges the shares.
     OnEveryCore { part: PartHandler, merge: MergeHandler },
+    /// On core 0, once every core has done its share: what there is once per node and depends on all cores.
+    OnFirstCoreAfterAll { part: PartHandler, merge: MergeHandler },
+}
+
+impl Run {
+    /// Does core 0 answer, and may the answer have to wait for other cores?
+    pub const fn is_for_first_core(self) -> bool {
+        matches!(self, Run::OnFirstCore(_) | Run::OnFirstCoreAfterAll { .. })
+    }
 }
 
 /// A core's share of an answer: any value that may cross threads.

@@ -42,10 +42,10 @@ struct Gather {
     missing: usize,
 }
 
-/// A reply of core 0 that waits until every core has taken over what was published.
+/// Something that core 0 has published, until every core has taken it over.
 struct Publishing {
-    target: ReplyTarget,
-    reply: Box<ReplyBuffer>,
+    /// The reply that waits for it; none when no client asked.
+    answer: Option<(ReplyTarget, Box<ReplyBuffer>)>,
     missing: usize,
 }
 
@@ -391,7 +391,7 @@ impl Requests {
 
     #[inline]
     fn run_here(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
-        if matches!(call.command.spec().run, Run::OnFirstCore(_)) {
+        if call.command.spec().run.is_for_first_core() {
             let sequence = connection.await_reply(wanted);
             return self.run_on_first(call, sequence, Some(connection));
         }
@@ -413,31 +413,49 @@ impl Requests {
         }
     }
 
-    /// Runs a command of core 0. When it publishes something, the reply waits until every core has it.
+    /// Runs a command of core 0, or lets every core do its share first.
     fn run_on_first(&mut self, call: &Call<'_>, sequence: u32, connection: Option<&mut Connection>) {
         let target = ReplyTarget { client: call.caller.client, sequence };
         let mut reply = Box::new(ReplyBuffer::new());
-        execute::run(&mut self.core, call, &mut reply);
-        let publications: Vec<Publication> = self.take_publications();
-        let others: Vec<CoreId> = self.mesh.others().collect();
-        let missing = publications.len() * others.len();
-        if missing > 0 {
-            let ticket = self.publishing.insert(Publishing { target, reply, missing }) as u32;
-            for publication in publications {
-                for core in &others {
-                    self.mesh.send(*core, Message::Publish { ticket, publication: publication.clone() });
-                }
-                self.core.apply(publication);
+        if matches!(call.command.spec().run, Run::OnFirstCoreAfterAll { .. }) {
+            let own = execute::run_part(&mut self.core, call);
+            if self.mesh.others().next().is_some() {
+                return self.gather_shares(call, target, own);
             }
-            return;
+            execute::merge(&mut self.core, call, own.map(|part| vec![part]), &mut reply);
+        } else {
+            execute::run(&mut self.core, call, &mut reply);
+        }
+        self.answer_from_first(target, reply, connection);
+    }
+
+    /// When the command has published something, the reply waits until every core has it.
+    fn answer_from_first(&mut self, target: ReplyTarget, mut reply: Box<ReplyBuffer>, connection: Option<&mut Connection>) {
+        let publications: Vec<Publication> = self.take_publications();
+        if !publications.is_empty() && self.mesh.others().next().is_some() {
+            return self.publish(publications, Some((target, reply)));
         }
         publications.into_iter().for_each(|publication| self.core.apply(publication));
         match connection {
             Some(connection) => {
                 let length = reply.len_bytes();
-                connection.arrived(sequence, length, &mut reply);
+                connection.arrived(target.sequence, length, &mut reply);
             }
             None => self.answer(target, reply),
+        }
+    }
+
+    /// Hands publications to every core, and the answer to its client once they have them.
+    fn publish(&mut self, publications: Vec<Publication>, answer: Option<(ReplyTarget, Box<ReplyBuffer>)>) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        let missing = publications.len() * others.len();
+        let ticket = (missing > 0).then(|| self.publishing.insert(Publishing { answer, missing }) as u32);
+        for publication in publications {
+            for (core, ticket) in others.iter().zip(std::iter::repeat(ticket)) {
+                let ticket = ticket.expect("there are others");
+                self.mesh.send(*core, Message::Publish { ticket, publication: publication.clone() });
+            }
+            self.core.apply(publication);
         }
     }
 
@@ -470,6 +488,12 @@ impl Requests {
             return;
         }
         let target = ReplyTarget { client: call.caller.client, sequence: connection.await_reply(wanted) };
+        self.gather_shares(call, target, own);
+    }
+
+    /// Asks the other cores for their shares.
+    fn gather_shares(&mut self, call: &Call<'_>, target: ReplyTarget, own: Result<Part, CommandError>) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
         let mut shares: Vec<Option<Result<Part, CommandError>>> = (0..=others.len()).map(|_| None).collect();
         shares[self.core.id.index()] = Some(own);
         let owned = Box::new(OwnedCall::new(call));
@@ -502,6 +526,10 @@ impl Requests {
         let Gather { call, target, shares, .. } = self.gathers.remove(gather as usize);
         let parts: Result<Vec<Part>, CommandError> = shares.into_iter().flatten().collect();
         let mut reply = Box::new(ReplyBuffer::new());
+        if call.command.spec().run.is_for_first_core() {
+            execute::merge(&mut self.core, &call.as_call(), parts, &mut reply);
+            return self.answer_from_first(target, reply, None);
+        }
         // The client may have gone; its books are kept all the same.
         if self.core.own_client(call.caller.client).is_some() {
             execute::merge(&mut self.core, &call.as_call(), parts, &mut reply);
@@ -551,12 +579,12 @@ impl Requests {
 
     fn run_batch(&mut self, from: CoreId, batch: &RequestBatch) {
         self.core.stats.requests_for_others += batch.len() as u64;
-        for (place, (call, sequence)) in batch.calls().enumerate() {
+        for (place, (call, sequence)) in batch.calls_from(0).enumerate() {
             if place % LOOKAHEAD_MAX == 0 && batch.len() - place >= PREFETCH_MIN {
-                let next = batch.calls().skip(place).take(LOOKAHEAD_MAX).map(|(call, _)| call.args);
+                let next = batch.calls_from(place).take(LOOKAHEAD_MAX).map(|(call, _)| call.args);
                 self.core.prefetch(call.caller.db as usize, next);
             }
-            if matches!(call.command.spec().run, Run::OnFirstCore(_)) {
+            if call.command.spec().run.is_for_first_core() {
                 self.run_on_first(&call, sequence, None);
                 continue;
             }
@@ -570,8 +598,9 @@ impl Requests {
         let waiting = &mut self.publishing[ticket as usize];
         waiting.missing -= 1;
         if waiting.missing == 0 {
-            let Publishing { target, reply, .. } = self.publishing.remove(ticket as usize);
-            self.answer(target, reply);
+            if let Some((target, reply)) = self.publishing.remove(ticket as usize).answer {
+                self.answer(target, reply);
+            }
         }
     }
 
@@ -709,6 +738,10 @@ impl Requests {
         }
         idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
         self.core.stats.sample(self.core.clock.monotonic_us());
+        let clock = self.core.clock;
+        if let Some(publication) = self.core.node.as_mut().and_then(|node| node.tick(&clock)) {
+            self.publish(vec![publication], None);
+        }
         if self.core.id == CoreId::FIRST {
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
         }

@@ -69,6 +69,10 @@ pub struct Core {
     pub effects: Vec<Effect>,
     /// What there is once per node; on core 0 only.
     pub node: Option<Box<Node>>,
+    /// Bytes that were allocated here before the first client came.
+    pub startup_bytes: i64,
+    /// DEBUG PAUSE-CRON: the tick does nothing. Only in tests.
+    pub paused_tick: bool,
     /// Reads the allocator's counters of this thread.
     pub memory: fn() -> MemoryFigures,
 }
@@ -140,6 +144,14 @@ impl Core {
             return None;
         }
         self.clients.get_mut(client.index as usize).filter(|c| c.id == client.id)
+    }
+
+    /// Gives an event to the latency monitor, if it took as long as latency-monitor-threshold.
+    pub fn note_latency(&mut self, event: &str, duration_ns: u64) {
+        let (threshold_ms, duration_ms) = (self.config.latency_monitor_threshold, duration_ns / 1_000_000);
+        if threshold_ms > 0 && duration_ms >= threshold_ms {
+            self.latency.add(event, self.clock.unix().seconds(), duration_ms);
+        }
     }
 
     /// What there is once per node.

@@ -10,7 +10,9 @@ pub mod core;
 pub mod error;
 pub mod execute;
 pub mod gate;
+pub mod info;
 pub mod latency;
+pub mod machine;
 pub mod monitor;
 pub mod node;
 pub mod pause;
@@ -19,6 +21,7 @@ pub mod spec;
 pub mod stats;
 pub mod table;
 
+mod config;
 mod connection;
 pub mod server;
 mod strings;
@@ -26,4 +29,4 @@ mod strings;
 use spec::CommandSpec;
 
 /// Every family's rows.
-const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, server::COMMANDS, strings::COMMANDS];
+const FAMILIES: &[&[CommandSpec]] = &[config::COMMANDS, connection::COMMANDS, info::COMMANDS, server::COMMANDS, strings::COMMANDS];

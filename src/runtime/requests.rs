@@ -15,15 +15,15 @@ use super::connection::Connection;
 use super::listen::Accepted;
 use super::mesh::{Envelope, Mesh, Message};
 use super::worker::Census;
+use crate::base::clock::monotonic_ns;
 use crate::base::core_id::CoreId;
 use crate::command::client::{Client, ClientRef, CloseReason, ReplyMode};
 use crate::command::core::{Core, Effect, Publication, ShutdownOptions};
-use crate::command::error::CommandError;
-use crate::command::execute::{self, Call};
+use crate::command::execute::{self, Call, Share};
 use crate::command::gate::{self, Place, Verdict};
 use crate::command::monitor;
 use crate::command::slowlog::SlowEntry;
-use crate::command::spec::{Part, Run};
+use crate::command::spec::Run;
 use crate::resp::{Args, ArgsBuf, Parse, Reply, ReplyBuffer, RequestLimits, RespVersion};
 
 /// A held client's input may grow to this before its socket is no longer read.
@@ -33,7 +33,7 @@ const HELD_INPUT_MAX: usize = 1024 * 1024;
 struct Gather {
     call: Box<OwnedCall>,
     target: ReplyTarget,
-    shares: Vec<Option<Result<Part, CommandError>>>,
+    shares: Vec<Option<Share>>,
     missing: usize,
 }
 
@@ -70,7 +70,8 @@ pub struct Requests {
 }
 
 impl Requests {
-    pub fn new(core: Core, mesh: Mesh, census: Arc<Census>) -> Requests {
+    pub fn new(mut core: Core, mesh: Mesh, census: Arc<Census>) -> Requests {
+        core.startup_bytes = (core.memory)().allocated_bytes;
         Requests {
             core,
             mesh,
@@ -413,17 +414,16 @@ impl Requests {
         let own = execute::run_part(&mut self.core, call);
         if others.is_empty() {
             let core = &mut self.core;
-            let parts = own.map(|part| vec![part]);
             let mut unwanted = ReplyBuffer::new();
             if wanted {
-                connection.reply_here(|out| execute::merge(core, call, parts, out));
+                connection.reply_here(|out| execute::merge(core, call, vec![own], out));
             } else {
-                execute::merge(core, call, parts, &mut unwanted);
+                execute::merge(core, call, vec![own], &mut unwanted);
             }
             return;
         }
         let target = ReplyTarget { client: call.caller.client, sequence: connection.await_reply(wanted) };
-        let mut shares: Vec<Option<Result<Part, CommandError>>> = (0..=others.len()).map(|_| None).collect();
+        let mut shares: Vec<Option<Share>> = (0..=others.len()).map(|_| None).collect();
         shares[self.core.id.index()] = Some(own);
         let owned = Box::new(OwnedCall::new(call));
         let gather = Gather { call: owned.clone(), target, shares, missing: others.len() };
@@ -433,7 +433,7 @@ impl Requests {
         }
     }
 
-    fn share_arrived(&mut self, gather: u32, from: CoreId, share: Result<Part, CommandError>) {
+    fn share_arrived(&mut self, gather: u32, from: CoreId, share: Share) {
         let waiting = &mut self.gathers[gather as usize];
         waiting.shares[from.index()] = Some(share);
         waiting.missing -= 1;
@@ -441,11 +441,11 @@ impl Requests {
             return;
         }
         let Gather { call, target, shares, .. } = self.gathers.remove(gather as usize);
-        let parts: Result<Vec<Part>, CommandError> = shares.into_iter().flatten().collect();
+        let shares: Vec<Share> = shares.into_iter().flatten().collect();
         let mut reply = Box::new(ReplyBuffer::new());
         // The client may have gone; its books are kept all the same.
         if self.core.own_client(call.caller.client).is_some() {
-            execute::merge(&mut self.core, &call.as_call(), parts, &mut reply);
+            execute::merge(&mut self.core, &call.as_call(), shares, &mut reply);
         }
         self.deliver(target, &mut reply);
         self.carry_out_effects();
@@ -628,6 +628,11 @@ impl Requests {
 
     /// Periodic work, `hz` times a second.
     pub fn tick(&mut self) {
+        self.census.note_allocated(self.core.id, (self.core.memory)().allocated_bytes);
+        if self.core.paused_tick {
+            return;
+        }
+        let begun_ns = monotonic_ns();
         self.expiring = super::tick::expire(&mut self.core);
         let now = self.core.clock.unix();
         let timeout_ms = i64::from(self.core.config.timeout) * 1000;
@@ -644,6 +649,7 @@ impl Requests {
         if self.core.id == CoreId::FIRST {
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
         }
+        self.core.stats.ticks_ns += monotonic_ns().saturating_sub(begun_ns);
     }
 
     // ---- bytes out ------------------------------------------------------------------------------------------------

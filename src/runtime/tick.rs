@@ -1,7 +1,7 @@
 //! The periodic work of one core that is not about a single request: expiry, idle clients, buffers that have grown.
 
 use super::connection::Connection;
-use crate::base::clock::UnixMillis;
+use crate::base::clock::{UnixMillis, monotonic_ns};
 use crate::command::client::Client;
 use crate::command::core::Core;
 
@@ -15,7 +15,12 @@ pub fn expire(core: &mut Core) -> bool {
     if !core.active_expire {
         return false;
     }
+    let begun_ns = monotonic_ns();
     let outcome = core.keyspace.expire_cycle(EXPIRE_BUDGET, &mut |_, _, _| {});
+    let duration_ns = monotonic_ns().saturating_sub(begun_ns);
+    core.stats.expire_cycle_ns += duration_ns;
+    core.stats.expire_budget_reached += u64::from(outcome.more);
+    core.note_latency("expire-cycle", duration_ns);
     outcome.more
 }
 

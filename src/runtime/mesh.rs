@@ -21,9 +21,8 @@ use super::listen::Accepted;
 use crate::base::core_id::CoreId;
 use crate::command::client::ClientRef;
 use crate::command::core::Publication;
-use crate::command::error::CommandError;
+use crate::command::execute::Share;
 use crate::command::slowlog::SlowEntry;
-use crate::command::spec::Part;
 
 /// Envelopes under way between two cores. A turn sends one, so this is how many turns the sender may be ahead; a full
 /// queue holds the envelope back, where it goes on growing, bounded by what clients have sent.
@@ -48,7 +47,7 @@ pub enum Message {
     Requests(Box<RequestBatch>),
     /// Do your share of a command and answer with `Share`.
     Part { gather: u32, call: Box<OwnedCall> },
-    Share { gather: u32, share: Result<Part, CommandError> },
+    Share { gather: u32, share: Share },
     /// Take this snapshot over and answer with `Published`.
     Publish { ticket: u32, publication: Publication },
     Published { ticket: u32 },

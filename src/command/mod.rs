@@ -5,6 +5,7 @@
 //! family; a new family is one line in `FAMILIES`.
 
 pub mod client;
+mod clients;
 pub mod context;
 pub mod core;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod latency;
 pub mod monitor;
 pub mod node;
 pub mod pause;
+mod redact;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;
@@ -26,4 +28,4 @@ mod strings;
 use spec::CommandSpec;
 
 /// Every family's rows.
-const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, server::COMMANDS, strings::COMMANDS];
+const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, clients::COMMANDS, monitor::COMMANDS, server::COMMANDS, strings::COMMANDS];

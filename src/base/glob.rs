@@ -102,11 +102,7 @@ fn match_class(pattern: &[u8], mut at: usize, byte: u8, nocase: bool) -> (bool, 
 }
 
 fn in_range(low: u8, high: u8, byte: u8, nocase: bool) -> bool {
-    let (low, high) = if low.cast_signed() > high.cast_signed() {
-        (high, low)
-    } else {
-        (low, high)
-    };
+    let (low, high) = if low.cast_signed() > high.cast_signed() { (high, low) } else { (low, high) };
     if nocase {
         (c_lowercase(low)..=c_lowercase(high)).contains(&c_lowercase(byte))
     } else {
@@ -117,11 +113,7 @@ fn in_range(low: u8, high: u8, byte: u8, nocase: bool) -> bool {
 /// What C's `tolower` gives for a byte taken as `signed char`: the bytes above ASCII come back positive, but for 255,
 /// which it takes for the end of a file. Ranges that reach beyond ASCII change their meaning by that.
 fn c_lowercase(byte: u8) -> i16 {
-    if byte == u8::MAX {
-        -1
-    } else {
-        i16::from(byte.to_ascii_lowercase())
-    }
+    if byte == u8::MAX { -1 } else { i16::from(byte.to_ascii_lowercase()) }
 }
 
 fn same(one: u8, other: u8, nocase: bool) -> bool {
@@ -135,11 +127,7 @@ mod tests {
 
     #[track_caller]
     fn check(pattern: &str, text: &str, expected: bool) {
-        assert_eq!(
-            matches(pattern.as_bytes(), text.as_bytes(), false),
-            expected,
-            "{pattern} against {text}"
-        );
+        assert_eq!(matches(pattern.as_bytes(), text.as_bytes(), false), expected, "{pattern} against {text}");
     }
 
     #[test]

@@ -30,9 +30,7 @@ impl HexId {
     /// The id written as `text`: exactly 40 characters of `0-9a-z` (stock accepts every lower-case letter); else `None`.
     pub fn parse(text: &[u8]) -> Option<HexId> {
         let id: [u8; HEX_ID_LEN] = text.try_into().ok()?;
-        id.iter()
-            .all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase())
-            .then_some(HexId(id))
+        id.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase()).then_some(HexId(id))
     }
 
     /// The 40 characters.
@@ -67,11 +65,7 @@ pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 const fn digit(value: u8) -> u8 {
-    if value < 10 {
-        b'0' + value
-    } else {
-        b'a' + value - 10
-    }
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 #[cfg(test)]
@@ -82,11 +76,7 @@ mod tests {
     fn random_ids_are_forty_hexadecimal_characters() {
         let mut random = Random::new(3);
         let id = HexId::random(&mut random);
-        assert!(
-            id.as_bytes()
-                .iter()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        );
+        assert!(id.as_bytes().iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
         assert_ne!(id, HexId::random(&mut random));
         assert_eq!(HexId::parse(id.as_bytes()), Some(id));
         assert_eq!(id.to_string().len(), 40);

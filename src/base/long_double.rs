@@ -37,13 +37,7 @@ enum Kind {
 
 impl LongDouble {
     /// Zero, the value of a missing key.
-    pub const ZERO: LongDouble = LongDouble {
-        negative: false,
-        kind: Kind::Finite {
-            mantissa: 0,
-            exponent: 0,
-        },
-    };
+    pub const ZERO: LongDouble = LongDouble { negative: false, kind: Kind::Finite { mantissa: 0, exponent: 0 } };
 
     /// The number that stock's `string2ld` reads in `text`: what C's `strtold` accepts over all bytes, without leading
     /// white space. `None` for anything else, `nan`, 5120 bytes or more, overflow, and underflow to zero.
@@ -54,94 +48,47 @@ impl LongDouble {
         let number = scan_float(text)?;
         let kind = match number.body {
             FloatBody::Infinity => {
-                return Some(LongDouble {
-                    negative: number.negative,
-                    kind: Kind::Infinite,
-                });
+                return Some(LongDouble { negative: number.negative, kind: Kind::Infinite });
             }
-            _ if number.is_zero() => Kind::Finite {
-                mantissa: 0,
-                exponent: 0,
-            },
-            FloatBody::Hexadecimal {
-                mantissa,
-                exponent,
-                sticky,
-            } => {
+            _ if number.is_zero() => Kind::Finite { mantissa: 0, exponent: 0 },
+            FloatBody::Hexadecimal { mantissa, exponent, sticky } => {
                 let exponent = i32::try_from(exponent.clamp(-100_000, 100_000)).ok()?;
                 round(mantissa, exponent, sticky)
             }
-            FloatBody::Decimal {
-                whole,
-                fraction,
-                exponent,
-            } => round_decimal(whole, fraction, exponent)?,
+            FloatBody::Decimal { whole, fraction, exponent } => round_decimal(whole, fraction, exponent)?,
         };
         let lost = match kind {
             Kind::Finite { mantissa, .. } => mantissa == 0 && !number.is_zero(),
             _ => true,
         };
-        (!lost).then_some(LongDouble {
-            negative: number.negative,
-            kind,
-        })
+        (!lost).then_some(LongDouble { negative: number.negative, kind })
     }
 
     /// The sum, rounded once. Infinities of both signs give not-a-number.
     #[must_use]
     pub fn plus(self, other: LongDouble) -> LongDouble {
-        let (large, small) = if self.magnitude_order() >= other.magnitude_order() {
-            (self, other)
-        } else {
-            (other, self)
-        };
+        let (large, small) =
+            if self.magnitude_order() >= other.magnitude_order() { (self, other) } else { (other, self) };
         match (large.kind, small.kind) {
-            (Kind::NotANumber, _) | (_, Kind::NotANumber) => LongDouble {
-                negative: false,
-                kind: Kind::NotANumber,
-            },
-            (Kind::Infinite, Kind::Infinite) if large.negative != small.negative => LongDouble {
-                negative: false,
-                kind: Kind::NotANumber,
-            },
-            (Kind::Infinite, _) | (_, Kind::Infinite) => LongDouble {
-                negative: large.negative,
-                kind: Kind::Infinite,
-            },
-            (
-                Kind::Finite {
-                    mantissa: high,
-                    exponent,
-                },
-                Kind::Finite {
-                    mantissa: low,
-                    exponent: low_exponent,
-                },
-            ) => {
+            (Kind::NotANumber, _) | (_, Kind::NotANumber) => LongDouble { negative: false, kind: Kind::NotANumber },
+            (Kind::Infinite, Kind::Infinite) if large.negative != small.negative => {
+                LongDouble { negative: false, kind: Kind::NotANumber }
+            }
+            (Kind::Infinite, _) | (_, Kind::Infinite) => LongDouble { negative: large.negative, kind: Kind::Infinite },
+            (Kind::Finite { mantissa: high, exponent }, Kind::Finite { mantissa: low, exponent: low_exponent }) => {
                 if low == 0 {
                     let negative = large.negative && (high != 0 || small.negative);
-                    return LongDouble {
-                        negative,
-                        kind: large.kind,
-                    };
+                    return LongDouble { negative, kind: large.kind };
                 }
                 // 62 bits below the larger number's lowest are enough to round by, with the rest in `sticky`: a
                 // difference that cancels its top bits comes from numbers so close that nothing was shifted out.
                 let high = u128::from(high) << 62;
-                let (low, sticky) =
-                    shift_right_sticky(u128::from(low) << 62, exponent.abs_diff(low_exponent));
-                let sum = if large.negative == small.negative {
-                    high + low
-                } else {
-                    high - low - u128::from(sticky)
-                };
+                let (low, sticky) = shift_right_sticky(u128::from(low) << 62, exponent.abs_diff(low_exponent));
+                let sum = if large.negative == small.negative { high + low } else { high - low - u128::from(sticky) };
                 if sum == 0 {
                     return LongDouble::ZERO;
                 }
-                LongDouble {
-                    negative: large.negative,
-                    kind: round(sum, exponent - 62, sticky),
-                }
+                LongDouble { negative: large.negative, kind: round(sum, exponent - 62, sticky) }
             }
         }
     }
@@ -175,6 +122,15 @@ impl LongDouble {
         }
     }
 
+    /// Mantissa and exponent of a finite number, to check tables by.
+    #[cfg(test)]
+    pub(super) fn parts(self) -> Option<(u64, i32)> {
+        match self.kind {
+            Kind::Finite { mantissa, exponent } => Some((mantissa, exponent)),
+            _ => None,
+        }
+    }
+
     /// Orders magnitudes: not-a-number, infinity, then by size. Normal numbers order by exponent first; subnormal
     /// numbers and zero have no larger exponent than any other number that matters.
     fn magnitude_order(self) -> (u8, i32, u64) {
@@ -190,10 +146,7 @@ impl LongDouble {
 impl From<i64> for LongDouble {
     /// Every `i64` is exact.
     fn from(value: i64) -> LongDouble {
-        LongDouble {
-            negative: value < 0,
-            kind: round(u128::from(value.unsigned_abs()), 0, false),
-        }
+        LongDouble { negative: value < 0, kind: round(u128::from(value.unsigned_abs()), 0, false) }
     }
 }
 
@@ -209,10 +162,7 @@ fn shift_right_sticky(value: u128, count: u32) -> (u128, bool) {
 /// `value * 2^exponent`, a little more when `sticky`, rounded to the nearest number of 64 bits, ties to even.
 fn round(value: u128, exponent: i32, sticky: bool) -> Kind {
     if value == 0 {
-        return Kind::Finite {
-            mantissa: 0,
-            exponent: 0,
-        };
+        return Kind::Finite { mantissa: 0, exponent: 0 };
     }
     let zeros = value.leading_zeros();
     let (value, exponent) = (value << zeros, exponent - zeros.cast_signed());
@@ -221,21 +171,10 @@ fn round(value: u128, exponent: i32, sticky: bool) -> Kind {
     let exponent = exponent + drop;
     let drop = drop.unsigned_abs();
     if drop > 128 {
-        return Kind::Finite {
-            mantissa: 0,
-            exponent: 0,
-        };
+        return Kind::Finite { mantissa: 0, exponent: 0 };
     }
-    let kept = if drop == 128 {
-        0
-    } else {
-        (value >> drop) as u64
-    };
-    let lost = if drop == 128 {
-        value
-    } else {
-        value << (128 - drop)
-    };
+    let kept = if drop == 128 { 0 } else { (value >> drop) as u64 };
+    let lost = if drop == 128 { value } else { value << (128 - drop) };
     const HALF: u128 = 1 << 127;
     let up = lost > HALF || (lost == HALF && (sticky || kept & 1 == 1));
     let (mantissa, exponent) = match kept.checked_add(u64::from(up)) {
@@ -243,10 +182,7 @@ fn round(value: u128, exponent: i32, sticky: bool) -> Kind {
         None => (1 << 63, exponent + 1),
     };
     match mantissa {
-        0 => Kind::Finite {
-            mantissa: 0,
-            exponent: 0,
-        },
+        0 => Kind::Finite { mantissa: 0, exponent: 0 },
         _ if exponent > EXPONENT_MAX => Kind::Infinite,
         _ => Kind::Finite { mantissa, exponent },
     }
@@ -254,13 +190,7 @@ fn round(value: u128, exponent: i32, sticky: bool) -> Kind {
 
 /// The decimal number `whole.fraction * 10^exponent` rounded; `None` when it is certainly out of range. Not zero.
 fn round_decimal(whole: &[u8], fraction: &[u8], exponent: i64) -> Option<Kind> {
-    let digits = || {
-        whole
-            .iter()
-            .chain(fraction)
-            .map(|byte| byte - b'0')
-            .skip_while(|&digit| digit == 0)
-    };
+    let digits = || whole.iter().chain(fraction).map(|byte| byte - b'0').skip_while(|&digit| digit == 0);
     let scale = exponent - fraction.len() as i64;
     // The value lies in 10^(order - 1) .. 10^order.
     let order = digits().count() as i64 + scale;
@@ -293,11 +223,7 @@ fn round_decimal(whole: &[u8], fraction: &[u8], exponent: i64) -> Option<Kind> {
 /// Appends `mantissa / 2^shift` with 17 decimals, rounded to nearest with ties to even, without trailing zeros.
 fn format_fixed(mantissa: u64, shift: u32, out: &mut Vec<u8>) {
     let whole = if shift < 64 { mantissa >> shift } else { 0 };
-    let part = if shift < 64 {
-        mantissa & ((1 << shift) - 1)
-    } else {
-        mantissa
-    };
+    let part = if shift < 64 { mantissa & ((1 << shift) - 1) } else { mantissa };
     // Below 2^64 * 10^17 < 2^121, so that a shift of 128 or more leaves less than a half.
     let scaled = u128::from(part) * u128::from(DECIMALS_SCALE);
     let mut decimals = 0;
@@ -328,9 +254,7 @@ impl Big {
     }
 
     fn from_shifted(value: u64, shift: u32) -> Big {
-        let mut number = Big {
-            words: if value == 0 { Vec::new() } else { vec![value] },
-        };
+        let mut number = Big { words: if value == 0 { Vec::new() } else { vec![value] } };
         number.shift_left(shift);
         number
     }
@@ -338,12 +262,7 @@ impl Big {
     /// How many bits the number has.
     fn bits(&self) -> i32 {
         let last = self.words.last().map_or(64, |word| word.leading_zeros());
-        (self.words.len() as i32) * 64
-            - if self.words.is_empty() {
-                0
-            } else {
-                last.cast_signed()
-            }
+        (self.words.len() as i32) * 64 - if self.words.is_empty() { 0 } else { last.cast_signed() }
     }
 
     /// `self * factor + addend`.
@@ -367,8 +286,7 @@ impl Big {
         if bits != 0 {
             self.multiply_add(1 << bits, 0);
         }
-        self.words
-            .splice(0..0, std::iter::repeat_n(0, count as usize / 64));
+        self.words.splice(0..0, std::iter::repeat_n(0, count as usize / 64));
     }
 
     /// The number as (top 128 bits, exponent of their lowest bit, whether bits below them are set).
@@ -385,11 +303,7 @@ impl Big {
                 let drop = 64 - top[2].leading_zeros();
                 let low = word(1) << 64 | word(0);
                 let (kept, sticky) = shift_right_sticky(low, drop);
-                (
-                    word(2) << (128 - drop) | kept,
-                    base + drop.cast_signed(),
-                    lost || sticky,
-                )
+                (word(2) << (128 - drop) | kept, base + drop.cast_signed(), lost || sticky)
             }
         }
     }
@@ -397,9 +311,7 @@ impl Big {
     /// `self / divisor` for a quotient below 2^127, and whether a remainder is left. Bit by bit: the quotient is short.
     fn divide_small_quotient(&mut self, divisor: &Big) -> (u128, bool) {
         let steps = (self.bits() - divisor.bits()).max(0).unsigned_abs();
-        let mut divisor = Big {
-            words: divisor.words.clone(),
-        };
+        let mut divisor = Big { words: divisor.words.clone() };
         divisor.shift_left(steps);
         let mut quotient = 0u128;
         for step in 0..=steps {
@@ -509,19 +421,7 @@ mod tests {
 
     #[test]
     fn not_every_text_is_a_number() {
-        for text in [
-            "",
-            " 1",
-            "1 ",
-            "nan",
-            "1e5000",
-            "1e-5000",
-            "0x",
-            "1,5",
-            "--1",
-            "0x1p20000",
-            "0x1p-17000",
-        ] {
+        for text in ["", " 1", "1 ", "nan", "1e5000", "1e-5000", "0x", "1,5", "--1", "0x1p20000", "0x1p-17000"] {
             assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(LongDouble::parse(&[b'1'; 5120]), None);

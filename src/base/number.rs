@@ -4,6 +4,8 @@
 //! take the bytes of an argument or a value and follow Redis 7.2's `string2ll`, `string2ull`, `string2d` and `d2string`.
 //! Numbers of 80 bits (INCRBYFLOAT) are in `long_double`.
 
+use super::grisu::digits_of;
+
 /// More bytes than this are no 64-bit integer: a sign and twenty digits.
 const INTEGER_BYTES_MAX: usize = 20;
 
@@ -24,11 +26,7 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
 /// An unsigned integer by the same strict rules as `parse_i64`.
 #[inline]
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
-    if text == b"0" {
-        Some(0)
-    } else {
-        parse_magnitude(text)
-    }
+    if text == b"0" { Some(0) } else { parse_magnitude(text) }
 }
 
 /// Digits that begin with 1-9 and fit `u64`.
@@ -68,11 +66,7 @@ pub fn parse_u64_lenient(text: &[u8]) -> Option<u64> {
         }
         value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
     }
-    Some(if negative {
-        value.wrapping_neg()
-    } else {
-        value
-    })
+    Some(if negative { value.wrapping_neg() } else { value })
 }
 
 /// Appends an integer in decimal.
@@ -88,31 +82,19 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let number = scan_float(text)?;
     let magnitude = match number.body {
         FloatBody::Infinity => {
-            return Some(if number.negative {
-                f64::NEG_INFINITY
-            } else {
-                f64::INFINITY
-            });
+            return Some(if number.negative { f64::NEG_INFINITY } else { f64::INFINITY });
         }
         FloatBody::Decimal { .. } => {
             // The standard library rounds correctly and accepts everything that the scan lets through.
             let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
             value.abs()
         }
-        FloatBody::Hexadecimal {
-            mantissa,
-            exponent,
-            sticky,
-        } => hexadecimal_f64(mantissa, exponent, sticky),
+        FloatBody::Hexadecimal { mantissa, exponent, sticky } => hexadecimal_f64(mantissa, exponent, sticky),
     };
     if magnitude.is_infinite() || (magnitude == 0.0 && !number.is_zero()) {
         return None;
     }
-    Some(if number.negative {
-        -magnitude
-    } else {
-        magnitude
-    })
+    Some(if number.negative { -magnitude } else { magnitude })
 }
 
 /// `mantissa * 2^exponent` (a little more when `sticky`) rounded to the nearest double, ties to even.
@@ -173,12 +155,8 @@ impl ScannedFloat<'_> {
     pub fn is_zero(&self) -> bool {
         match &self.body {
             FloatBody::Infinity => false,
-            FloatBody::Decimal {
-                whole, fraction, ..
-            } => whole.iter().chain(*fraction).all(|&byte| byte == b'0'),
-            FloatBody::Hexadecimal {
-                mantissa, sticky, ..
-            } => *mantissa == 0 && !*sticky,
+            FloatBody::Decimal { whole, fraction, .. } => whole.iter().chain(*fraction).all(|&byte| byte == b'0'),
+            FloatBody::Hexadecimal { mantissa, sticky, .. } => *mantissa == 0 && !*sticky,
         }
     }
 }
@@ -196,22 +174,14 @@ pub(super) fn scan_float(text: &[u8]) -> Option<ScannedFloat<'_>> {
         scan_hexadecimal(rest)?
     } else {
         let (whole, fraction, rest) = scan_digits(rest, |byte| byte.is_ascii_digit())?;
-        FloatBody::Decimal {
-            whole,
-            fraction,
-            exponent: scan_exponent(rest, b'e')?,
-        }
+        FloatBody::Decimal { whole, fraction, exponent: scan_exponent(rest, b'e')? }
     };
     Some(ScannedFloat { negative, body })
 }
 
 /// Splits `digits [. digits] rest`; at least one digit on either side of the point.
 fn scan_digits(text: &[u8], is_digit: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8], &[u8])> {
-    let run = |text: &[u8]| {
-        text.iter()
-            .position(|&byte| !is_digit(byte))
-            .unwrap_or(text.len())
-    };
+    let run = |text: &[u8]| text.iter().position(|&byte| !is_digit(byte)).unwrap_or(text.len());
     let (whole, rest) = text.split_at(run(text));
     let (fraction, rest) = match rest {
         [b'.', behind @ ..] => behind.split_at(run(behind)),
@@ -237,9 +207,7 @@ fn scan_exponent(text: &[u8], letter: u8) -> Option<i64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value = digits.iter().fold(0i64, |value, &digit| {
-        (value * 10 + i64::from(digit - b'0')).min(CLAMP)
-    });
+    let value = digits.iter().fold(0i64, |value, &digit| (value * 10 + i64::from(digit - b'0')).min(CLAMP));
     Some(if negative { -value } else { value })
 }
 
@@ -257,30 +225,22 @@ fn scan_hexadecimal<'a>(text: &[u8]) -> Option<FloatBody<'a>> {
             exponent += if number < whole.len() { 4 } else { 0 };
         }
     }
-    Some(FloatBody::Hexadecimal {
-        mantissa,
-        exponent,
-        sticky,
-    })
+    Some(FloatBody::Hexadecimal { mantissa, exponent, sticky })
 }
 
 /// Appends a double as replies show it in RESP2 (inside a bulk string) and as stock's `d2string` writes it: integers
-/// without a point, `inf`, `-inf`, `nan`, `-0`, else the shortest digits that read back as the same double.
+/// without a point, `inf`, `-inf`, `nan`, `-0`, else few digits that read back as the same double.
 pub fn format_double(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         out.extend_from_slice(b"nan");
     } else if value.is_infinite() {
         out.extend_from_slice(if value < 0.0 { b"-inf" } else { b"inf" });
     } else if value == 0.0 {
-        out.extend_from_slice(if value.is_sign_negative() {
-            b"-0"
-        } else {
-            b"0"
-        });
+        out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
     } else if let Some(integer) = exact_integer(value) {
         format_i64(integer, out);
     } else {
-        format_shortest(value, out);
+        format_digits(value, out);
     }
 }
 
@@ -299,13 +259,12 @@ fn exact_integer(value: f64) -> Option<i64> {
     (integer as f64 == value).then_some(integer)
 }
 
-/// Appends the shortest digits of a finite double other than zero in the layout of 7.2 (its `fpconv`): plain while
+/// Appends the digits of a finite double other than zero in the layout of 7.2 (its `fpconv`): plain while
 /// the exponent is small, else scientific with a sign and at least one digit of exponent.
-fn format_shortest(value: f64, out: &mut Vec<u8>) {
-    let (digits, digits_count, scale) = shortest_digits(value.abs());
-    let digits = &digits[..digits_count];
-    let negative = value < 0.0;
-    if negative {
+fn format_digits(value: f64, out: &mut Vec<u8>) {
+    let digits = digits_of(value.abs());
+    let (digits, scale) = (digits.as_bytes(), digits.scale);
+    if value < 0.0 {
         out.push(b'-');
     }
     let count = digits.len() as i32;
@@ -335,37 +294,6 @@ fn format_shortest(value: f64, out: &mut Vec<u8>) {
         out.extend_from_slice(if scale + count - 1 < 0 { b"e-" } else { b"e+" });
         format_i64(i64::from(exponent), out);
     }
-}
-
-/// The shortest digits of a positive finite double without zeros at either end, how many they are, and the power of ten
-/// that the last of them counts.
-fn shortest_digits(value: f64) -> ([u8; 20], usize, i32) {
-    let mut buffer = ryu::Buffer::new();
-    let text = buffer.format_finite(value).as_bytes();
-    let (mut digits, mut count, mut scale) = ([0u8; 20], 0, 0);
-    let mut behind_point = false;
-    for (at, &byte) in text.iter().enumerate() {
-        match byte {
-            b'.' => behind_point = true,
-            b'e' => {
-                let exponent = text.get(at + 1..).and_then(parse_i64).unwrap_or(0);
-                scale += exponent as i32;
-                break;
-            }
-            _ => {
-                scale -= i32::from(behind_point);
-                if count > 0 || byte != b'0' {
-                    digits[count] = byte;
-                    count += 1;
-                }
-            }
-        }
-    }
-    while count > 1 && digits[count - 1] == b'0' {
-        count -= 1;
-        scale += 1;
-    }
-    (digits, count, scale)
 }
 
 #[cfg(test)]

@@ -30,16 +30,10 @@ impl Random {
     /// A generator seeded by the operating system, so that no two nodes draw the same ids.
     pub fn from_entropy() -> Random {
         let mut bytes = [0u8; 32];
-        if File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut bytes))
-            .is_err()
-        {
+        if File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).is_err() {
             // No /dev in this container: the standard library's hash keys come from the system's generator too.
             for chunk in bytes.as_chunks_mut::<8>().0 {
-                *chunk = std::hash::RandomState::new()
-                    .build_hasher()
-                    .finish()
-                    .to_le_bytes();
+                *chunk = std::hash::RandomState::new().build_hasher().finish().to_le_bytes();
             }
         }
         let mut random = Random::new(1);
@@ -84,10 +78,7 @@ impl Random {
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             let word = self.next_u64().to_le_bytes();
-            chunk
-                .iter_mut()
-                .zip(word)
-                .for_each(|(byte, new)| *byte = new);
+            chunk.iter_mut().zip(word).for_each(|(byte, new)| *byte = new);
         }
     }
 }
@@ -99,14 +90,9 @@ mod tests {
     #[test]
     fn sequence_follows_the_published_generator() {
         // Reference output of xoshiro256++ for the state 1, 2, 3, 4.
-        let mut random = Random {
-            state: [1, 2, 3, 4],
-        };
+        let mut random = Random { state: [1, 2, 3, 4] };
         let first: Vec<u64> = (0..4).map(|_| random.next_u64()).collect();
-        assert_eq!(
-            first,
-            [41943041, 58720359, 3588806011781223, 3591011842654386]
-        );
+        assert_eq!(first, [41943041, 58720359, 3588806011781223, 3591011842654386]);
     }
 
     #[test]
@@ -114,10 +100,7 @@ mod tests {
         let (mut one, mut other) = (Random::new(7), Random::new(7));
         assert_eq!(one.next_u64(), other.next_u64());
         assert_ne!(Random::new(8).next_u64(), Random::new(7).next_u64());
-        assert_ne!(
-            Random::from_entropy().next_u64(),
-            Random::from_entropy().next_u64()
-        );
+        assert_ne!(Random::from_entropy().next_u64(), Random::from_entropy().next_u64());
     }
 
     #[test]
@@ -127,10 +110,7 @@ mod tests {
         for _ in 0..10_000 {
             seen[random.below(10) as usize] += 1;
         }
-        assert!(
-            seen.iter().all(|&times| (800..1200).contains(&times)),
-            "{seen:?}"
-        );
+        assert!(seen.iter().all(|&times| (800..1200).contains(&times)), "{seen:?}");
         assert_eq!(random.below(0), 0);
         assert!((0.0..1.0).contains(&random.unit()));
     }

@@ -25,11 +25,7 @@ impl Slot {
     /// The slot of a number from outside (a command, a bus message, a file); `None` when it is not in 0..16384.
     #[inline]
     pub const fn checked(number: i64) -> Option<Slot> {
-        if number >= 0 && number < SLOTS_COUNT as i64 {
-            Some(Slot(number as u16))
-        } else {
-            None
-        }
+        if number >= 0 && number < SLOTS_COUNT as i64 { Some(Slot(number as u16)) } else { None }
     }
 
     /// The slot's number, 0..16384.
@@ -112,11 +108,7 @@ const fn tables() -> [[u16; 256]; 16] {
         let mut crc = (byte as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 0x8000 != 0 {
-                (crc << 1) ^ 0x1021
-            } else {
-                crc << 1
-            };
+            crc = if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 };
             bit += 1;
         }
         tables[0][byte] = crc;
@@ -135,7 +127,7 @@ const fn tables() -> [[u16; 256]; 16] {
     tables
 }
 
-/// CRC16/XMODEM (polynomial 0x1021, initial value 0), sixteen, eight, then one byte at a time: the table look-ups
+/// CRC16/XMODEM (polynomial 0x1021, initial value 0), sixteen, eight, four, then one byte at a time: the table look-ups
 /// of one step do not wait for each other, those of the byte-wise loop do.
 #[inline]
 pub fn crc16(bytes: &[u8]) -> u16 {
@@ -148,6 +140,10 @@ pub fn crc16(bytes: &[u8]) -> u16 {
     for half in halves {
         crc = step(crc, half);
     }
+    let (quarters, rest) = rest.as_chunks::<4>();
+    for quarter in quarters {
+        crc = step(crc, quarter);
+    }
     for &byte in rest {
         crc = (crc << 8) ^ TABLES[0][((crc >> 8) as u8 ^ byte) as usize];
     }
@@ -158,8 +154,7 @@ pub fn crc16(bytes: &[u8]) -> u16 {
 fn step<const N: usize>(crc: u16, block: &[u8; N]) -> u16 {
     const { assert!(N >= 2 && N <= 16) };
     let [high, low] = crc.to_be_bytes();
-    let mut next =
-        TABLES[N - 1][(block[0] ^ high) as usize] ^ TABLES[N - 2][(block[1] ^ low) as usize];
+    let mut next = TABLES[N - 1][(block[0] ^ high) as usize] ^ TABLES[N - 2][(block[1] ^ low) as usize];
     for (number, &byte) in block.iter().enumerate().skip(2) {
         next ^= TABLES[N - 1 - number][byte as usize];
     }
@@ -181,16 +176,12 @@ impl Default for SlotSet {
 impl SlotSet {
     /// The empty set.
     pub const fn new() -> SlotSet {
-        SlotSet {
-            words: [0; SLOTS_COUNT / 64],
-        }
+        SlotSet { words: [0; SLOTS_COUNT / 64] }
     }
 
     /// The set of all 16384 slots.
     pub const fn full() -> SlotSet {
-        SlotSet {
-            words: [u64::MAX; SLOTS_COUNT / 64],
-        }
+        SlotSet { words: [u64::MAX; SLOTS_COUNT / 64] }
     }
 
     /// The set whose bitmap in the bus's layout is `bitmap`.
@@ -237,10 +228,7 @@ impl SlotSet {
 
     /// How many slots are in the set.
     pub fn count(&self) -> usize {
-        self.words
-            .iter()
-            .map(|word| word.count_ones() as usize)
-            .sum()
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Whether no slot is in the set.
@@ -304,9 +292,7 @@ impl Extend<Slot> for SlotSet {
 
 impl fmt::Debug for SlotSet {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_list()
-            .entries(self.ranges().map(|(first, last)| first.get()..=last.get()))
-            .finish()
+        out.debug_list().entries(self.ranges().map(|(first, last)| first.get()..=last.get())).finish()
     }
 }
 
@@ -324,10 +310,7 @@ mod tests {
     #[test]
     fn hash_tags_follow_the_specification() {
         assert_eq!(key_slot(b"foo").get(), 12182);
-        assert_eq!(
-            key_slot(b"{user1000}.following"),
-            key_slot(b"{user1000}.followers")
-        );
+        assert_eq!(key_slot(b"{user1000}.following"), key_slot(b"{user1000}.followers"));
         let cases: [(&[u8], &[u8]); 9] = [
             (b"{user1000}.following", b"user1000"),
             (b"foo{}{bar}", b"foo{}{bar}"),
@@ -354,22 +337,13 @@ mod tests {
 
     #[test]
     fn slot_set_keeps_ranges() {
-        let mut set: SlotSet = [0, 1, 2, 63, 64, 65, 100, 16382, 16383]
-            .map(Slot::new)
-            .into_iter()
-            .collect();
-        let ranges: Vec<_> = set
-            .ranges()
-            .map(|(first, last)| (first.get(), last.get()))
-            .collect();
+        let mut set: SlotSet = [0, 1, 2, 63, 64, 65, 100, 16382, 16383].map(Slot::new).into_iter().collect();
+        let ranges: Vec<_> = set.ranges().map(|(first, last)| (first.get(), last.get())).collect();
         assert_eq!(ranges, [(0, 2), (63, 65), (100, 100), (16382, 16383)]);
         assert!(!set.insert(Slot::new(100)));
         assert!(set.remove(Slot::new(100)) && !set.remove(Slot::new(100)));
         assert_eq!(set.count(), 8);
-        assert_eq!(
-            SlotSet::full().ranges().collect::<Vec<_>>(),
-            [(Slot::new(0), Slot::new(16383))]
-        );
+        assert_eq!(SlotSet::full().ranges().collect::<Vec<_>>(), [(Slot::new(0), Slot::new(16383))]);
         assert_eq!(SlotSet::full().count(), SLOTS_COUNT);
         set.clear();
         assert!(set.is_empty());

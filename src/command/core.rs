@@ -14,13 +14,15 @@ use super::node::Node;
 use super::pause::Pause;
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Stopwatch};
 use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
+use crate::base::slot::Slot;
 use crate::cluster::view::{ClusterView, SlotOwners};
 use crate::config::Config;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Key, Keyspace};
+use crate::resp::{Args, LOOKAHEAD_MAX};
 
 /// Facts that hold from start to end of the process, the same on every core.
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub struct Core {
     pub owners: SlotOwners,
     pub cluster: ClusterView,
     pub clock: Clock,
+    /// Times calls back to back with one reading each.
+    pub stopwatch: Stopwatch,
     pub random: Random,
     pub stats: CoreStats,
     pub slowlog: SlowLog,
@@ -136,6 +140,18 @@ impl Core {
         if any(&["latency-tracking"]) && !self.config.latency_tracking {
             self.stats.forget_latencies();
         }
+    }
+
+    /// Fetches the keys of requests that are about to run into the cache. It guesses that the first argument is the key, which
+    /// is right for nearly all that are pipelined, and harmless where it is wrong.
+    pub fn prefetch<'k>(&self, db: usize, requests: impl Iterator<Item = Args<'k>>) {
+        let mut keys = [Key { bytes: &[], slot: Slot::new(0) }; LOOKAHEAD_MAX];
+        let mut count = 0;
+        for bytes in requests.filter_map(|args| args.get(1)).take(LOOKAHEAD_MAX) {
+            keys[count] = Key::new(bytes);
+            count += 1;
+        }
+        self.keyspace.prefetch(db, &keys[..count]);
     }
 
     /// This node's clients may also be on other cores: is this one of ours, and still the same?

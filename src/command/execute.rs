@@ -9,7 +9,6 @@ use super::redact::redacted;
 use super::slowlog::SlowEntry;
 use super::spec::{Flags, Part, Run};
 use super::table::CommandId;
-use crate::base::clock::monotonic_ns;
 use crate::base::slot::Slot;
 use crate::resp::{Args, Reply, ReplyBuffer};
 
@@ -25,14 +24,14 @@ pub struct Call<'a> {
 pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
     let handler = match call.command.spec().run {
         Run::OnConnection(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => handler,
-        Run::Container | Run::OnEveryCore { .. } => unreachable!("the gate sends these elsewhere"),
+        Run::Container | Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => unreachable!("the gate sends these elsewhere"),
     };
     timed(core, call, output, |cx| handler(cx, &call.args));
 }
 
 /// Runs one core's share of a command that concerns every core. Time and calls are counted by `merge`.
 pub fn run_part(core: &mut Core, call: &Call<'_>) -> Result<Part, CommandError> {
-    let Run::OnEveryCore { part, .. } = call.command.spec().run else {
+    let (Run::OnEveryCore { part, .. } | Run::OnFirstCoreAfterAll { part, .. }) = call.command.spec().run else {
         unreachable!("only rows that say so have parts")
     };
     let mut scratch = ReplyBuffer::new();
@@ -43,7 +42,7 @@ pub fn run_part(core: &mut Core, call: &Call<'_>) -> Result<Part, CommandError> 
 
 /// Writes the reply of a command that every core has done its share of.
 pub fn merge(core: &mut Core, call: &Call<'_>, parts: Result<Vec<Part>, CommandError>, output: &mut ReplyBuffer) {
-    let Run::OnEveryCore { merge, .. } = call.command.spec().run else {
+    let (Run::OnEveryCore { merge, .. } | Run::OnFirstCoreAfterAll { merge, .. }) = call.command.spec().run else {
         unreachable!("only rows that say so have parts")
     };
     timed(core, call, output, |cx| merge(cx, &call.args, parts?));
@@ -70,7 +69,6 @@ fn timed(
     output: &mut ReplyBuffer,
     handler: impl FnOnce(&mut Context<'_>) -> Result<(), CommandError>,
 ) {
-    let begun_ns = core.stats.last_instant_ns;
     let mark = output.mark();
     core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(output, call.caller.resp);
@@ -81,9 +79,7 @@ fn timed(
         output.truncate_to(mark);
         write_error(core, &error, output);
     }
-    let ended_ns = monotonic_ns();
-    let duration_ns = ended_ns.saturating_sub(begun_ns);
-    core.stats.last_instant_ns = ended_ns;
+    let duration_ns = core.stopwatch.lap_ns();
     core.stats.called(call.command, duration_ns, failed, core.config.latency_tracking);
     if duration_ns >= core.slow_threshold_ns {
         note_slow(core, call, duration_ns);

@@ -45,7 +45,7 @@ pub fn check(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     if let Some(error) = refusal(core, client, spec) {
         return Verdict::Refused { error, command: Some(command) };
     }
-    let (place, slot) = match place(core, client, spec, args) {
+    let (place, slot) = match place(core, spec, args) {
         Ok(found) => found,
         Err(error) => return Verdict::Refused { error, command: Some(command) },
     };
@@ -123,61 +123,69 @@ fn debug_allowed(core: &Core, client: &Client) -> bool {
 
 /// The core that runs the command, and the slot of its keys where the gate had to compute it.
 #[inline]
-fn place(core: &Core, client: &Client, spec: &CommandSpec, args: &Args<'_>) -> Result<(Place, Option<Slot>), CommandError> {
+fn place(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<(Place, Option<Slot>), CommandError> {
     let place = match spec.run {
         Run::OnConnection(_) | Run::Container => Place::Connection,
-        Run::OnFirstCore(_) => Place::Core(CoreId::FIRST),
+        Run::OnFirstCore(_) | Run::OnFirstCoreAfterAll { .. } => Place::Core(CoreId::FIRST),
         Run::OnEveryCore { .. } => Place::Every,
         Run::OnOwner(_) => Place::Core(CoreId::FIRST),
     };
     if let Keys::SlotNumber(at) = spec.keys {
-        let Some(slot) = args.get(at).and_then(parse_i64).and_then(Slot::checked) else {
-            return Err(CommandError::InvalidSlot);
-        };
-        return Ok((Place::Core(core.owners.owner(slot)), Some(slot)));
+        // What is no slot goes to the handler all the same: it has the error for it.
+        let slot = args.get(at).and_then(parse_i64).and_then(Slot::checked);
+        return Ok((slot.map_or(place, |slot| Place::Core(core.owners.owner(slot))), slot));
     }
     if !core.cluster.enabled {
         return Ok((place, None));
     }
-    let Some(slot) = common_slot(spec, args)? else {
+    let Some(slot) = common_slot(core, spec, args)? else {
         return Ok((place, None));
     };
-    serve(core, client, spec, slot)?;
+    serve(core, spec, slot)?;
     match spec.run {
         Run::OnOwner(_) => Ok((Place::Core(core.owners.owner(slot)), Some(slot))),
         _ => Ok((place, Some(slot))),
     }
 }
 
-/// Does this node answer for the slot? The texts are the cluster specification's.
-fn serve(core: &Core, _client: &Client, spec: &CommandSpec, slot: Slot) -> Result<(), CommandError> {
-    match core.cluster.serving(slot) {
-        Serving::Nobody => Err(CommandError::ClusterDownUnbound),
-        _ if !core.cluster.ok => {
-            let readonly = spec.flags.has(Flags::READONLY);
-            if !core.config.cluster_allow_reads_when_down {
-                Err(CommandError::ClusterDown)
-            } else if !readonly {
-                Err(CommandError::text_static("CLUSTERDOWN The cluster is down and only accepts read commands"))
-            } else {
-                Ok(())
-            }
+/// Does this node answer for a slot that somebody owns? What is wrong with the cluster comes before who serves the slot.
+#[inline]
+fn serve(core: &Core, spec: &CommandSpec, slot: Slot) -> Result<(), CommandError> {
+    if !core.cluster.ok {
+        if !core.config.cluster_allow_reads_when_down {
+            return Err(CommandError::ClusterDown);
         }
+        if spec.flags.has(Flags::WRITE) {
+            return Err(CommandError::text_static("CLUSTERDOWN The cluster is down and only accepts read commands"));
+        }
+    }
+    match core.cluster.serving(slot) {
         Serving::Here => Ok(()),
         Serving::Elsewhere(address) => Err(CommandError::Moved { slot: slot.get(), address: address.to_owned() }),
+        Serving::Nobody => Err(CommandError::ClusterDownUnbound),
     }
 }
 
-/// The slot that all keys share; None for a command without keys.
+/// The slot that all keys share, None for a command without keys. A first key whose slot nobody owns is refused before
+/// the others are looked at.
 #[inline]
-fn common_slot(spec: &CommandSpec, args: &Args<'_>) -> Result<Option<Slot>, CommandError> {
+fn common_slot(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<Option<Slot>, CommandError> {
+    let bound = |slot| match core.cluster.serving(slot) {
+        Serving::Nobody => Err(CommandError::ClusterDownUnbound),
+        _ => Ok(slot),
+    };
     if let Keys::At(at, _) = spec.keys {
-        return Ok(args.get(at).map(key_slot));
+        return args.get(at).map(|key| bound(key_slot(key))).transpose();
     }
     let mut common = None;
     for_each_key(spec, args, &mut |key| {
         let slot = key_slot(key);
-        if *common.get_or_insert(slot) == slot { Ok(()) } else { Err(CommandError::CrossSlot) }
+        match common {
+            None => common = Some(bound(slot)?),
+            Some(common) if common != slot => return Err(CommandError::CrossSlot),
+            Some(_) => {}
+        }
+        Ok(())
     })?;
     Ok(common)
 }

@@ -21,11 +21,36 @@ pub mod spec;
 pub mod stats;
 pub mod table;
 
+mod arguments;
+mod cluster;
 mod connection;
+mod counters;
+mod expire;
+mod flush;
+mod keys;
+mod lcs;
+mod object;
+mod ranges;
+mod scan;
 pub mod server;
+mod set_options;
 mod strings;
 
 use spec::CommandSpec;
 
 /// Every family's rows.
-const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, clients::COMMANDS, monitor::COMMANDS, server::COMMANDS, strings::COMMANDS];
+const FAMILIES: &[&[CommandSpec]] = &[
+    connection::COMMANDS,
+    clients::COMMANDS,
+    monitor::COMMANDS,
+    strings::COMMANDS,
+    ranges::COMMANDS,
+    counters::COMMANDS,
+    lcs::COMMANDS,
+    keys::COMMANDS,
+    expire::COMMANDS,
+    scan::COMMANDS,
+    flush::COMMANDS,
+    object::COMMANDS,
+    cluster::COMMANDS,
+];

@@ -1,8 +1,32 @@
 //! What there is once per node, owned by core 0: handlers that say `OnFirstCore` reach it.
 
+use super::core::Publication;
+use super::error::CommandError;
+use crate::base::clock::Clock;
+use crate::cluster::membership::Membership;
 use crate::config::Config;
 
 /// The node's state. The configuration here is the authority; every core has a snapshot of it.
 pub struct Node {
     pub config: Config,
+    /// With `cluster-enabled yes`.
+    pub cluster: Option<Box<Membership>>,
+}
+
+impl Node {
+    /// The cluster, up to date with the configuration.
+    ///
+    /// # Errors
+    /// `ClusterDisabled` in standalone mode.
+    pub fn cluster(&mut self) -> Result<&mut Membership, CommandError> {
+        let cluster = self.cluster.as_deref_mut().ok_or(CommandError::ClusterDisabled)?;
+        cluster.follow(&self.config);
+        Ok(cluster)
+    }
+
+    /// Core 0's periodic work. Returns what every core must have.
+    pub fn tick(&mut self, clock: &Clock) -> Option<Publication> {
+        let view = self.cluster.as_deref_mut()?.tick(clock, &self.config)?;
+        Some(Publication::Cluster(Box::new(view)))
+    }
 }

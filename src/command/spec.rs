@@ -52,6 +52,15 @@ pub enum Run {
     OnFirstCore(Handler),
     /// On every core; the connection's core merges the shares.
     OnEveryCore { part: PartHandler, merge: MergeHandler },
+    /// On core 0, once every core has done its share: what there is once per node and depends on all cores.
+    OnFirstCoreAfterAll { part: PartHandler, merge: MergeHandler },
+}
+
+impl Run {
+    /// Does core 0 answer, and may the answer have to wait for other cores?
+    pub const fn is_for_first_core(self) -> bool {
+        matches!(self, Run::OnFirstCore(_) | Run::OnFirstCoreAfterAll { .. })
+    }
 }
 
 /// A core's share of an answer: any value that may cross threads.
@@ -168,6 +177,8 @@ impl Flags {
     pub const DANGEROUS: Flags = Flags(1 << 22);
     /// Time and slow-log ignore what waits on purpose.
     pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 23);
+    /// @keyspace outside of the generic group (DBSIZE, FLUSHALL, SWAPDB).
+    pub const KEYSPACE: Flags = Flags(1 << 24);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
@@ -290,7 +301,12 @@ impl CommandSpec {
         if self.flags.has(Flags::READONLY) && self.group != Group::Scripting {
             categories.push("@read");
         }
-        categories.extend(self.group.category());
+        if !matches!(self.run, Run::Container) {
+            categories.extend(self.group.category());
+        }
+        if self.flags.has(Flags::KEYSPACE) {
+            categories.push("@keyspace");
+        }
         if self.flags.has(Flags::ADMIN) {
             categories.push("@admin");
         }

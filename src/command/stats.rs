@@ -58,8 +58,6 @@ pub struct CoreStats {
     pub client_query_buffer_limit_disconnections: u64,
     pub requests_forwarded: u64,
     pub requests_for_others: u64,
-    /// When the last call ended or the turn began, monotonic: calls are timed back to back with one clock reading each.
-    pub last_instant_ns: u64,
     /// Most clients at one time; kept by core 0.
     pub clients_peak: u64,
     rates: Rates,
@@ -149,8 +147,7 @@ impl CoreStats {
 
     /// CONFIG RESETSTAT.
     pub fn reset(&mut self) {
-        let last_instant_ns = self.last_instant_ns;
-        *self = CoreStats { last_instant_ns, ..CoreStats::new(self.commands.len()) };
+        *self = CoreStats::new(self.commands.len());
     }
 
     /// Adds another core's counters to these.

@@ -43,13 +43,17 @@ impl NameKey {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return None;
         }
+        let length = (name.len() as u64) << 56;
+        if let Some(word) = short_word(name) {
+            return Some(NameKey([lower(word), 0, length]));
+        }
         let mut bytes = [0u8; NAME_BYTES_MAX + 1];
         bytes[..name.len()].copy_from_slice(name);
-        bytes[NAME_BYTES_MAX] = name.len() as u8;
-        let mut words = [0u64; 3];
-        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = lower(u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
-        }
+        let word = |at: usize| {
+            let eight: [u8; 8] = bytes[at..at + 8].try_into().expect("eight bytes");
+            lower(u64::from_le_bytes(eight))
+        };
+        let words = [word(0), word(8), word(16) | length];
         Some(NameKey(words))
     }
 
@@ -57,6 +61,22 @@ impl NameKey {
     fn hash(self) -> usize {
         let mixed = self.0[0] ^ self.0[1].rotate_left(21) ^ self.0[2].rotate_left(42);
         (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
+    }
+}
+
+/// A name of one to eight bytes in one word, without a loop: two reads that overlap.
+#[inline]
+fn short_word(name: &[u8]) -> Option<u64> {
+    let half = |at: usize| -> Option<u64> {
+        let four: [u8; 4] = name.get(at..at + 4)?.try_into().ok()?;
+        Some(u64::from(u32::from_le_bytes(four)))
+    };
+    match name.len() {
+        4..=8 => Some(half(0)? | half(name.len() - 4)? << ((name.len() - 4) * 8)),
+        3 => Some(u64::from(name[0]) | u64::from(name[1]) << 8 | u64::from(name[2]) << 16),
+        2 => Some(u64::from(name[0]) | u64::from(name[1]) << 8),
+        1 => Some(u64::from(name[0])),
+        _ => None,
     }
 }
 

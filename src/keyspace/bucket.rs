@@ -29,6 +29,9 @@ const CAPACITIES: [u16; 34] = [
     2048, 3072, 4096, 8192, 16384, 32768, 49152, 65535,
 ];
 
+/// Words that a search compares at once.
+const WINDOW_WORDS: usize = 16;
+
 const ADDRESS_BITS: u32 = 48;
 const ADDRESS_MASK: usize = (1 << ADDRESS_BITS) - 1;
 
@@ -57,6 +60,54 @@ impl Word {
     }
 }
 
+/// The distance of the bits that [`agreeing_words`] sets for two neighbours.
+const AGREEING_BITS: u32 = u64::BITS / WINDOW_WORDS as u32;
+
+/// One bit, at a multiple of [`AGREEING_BITS`] plus a constant below it, for each word of the window that has the tag.
+#[inline]
+fn agreeing_words(window: &[Word; WINDOW_WORDS], tag: u16) -> u64 {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{
+            __m128i, _mm_cmpeq_epi16, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi16,
+        };
+        const HIGHEST_OF_EACH: u64 = 0x8888_8888_8888_8888;
+        let words = window.as_ptr().cast::<__m128i>();
+        let mut agreeing = 0;
+        for four in (0..WINDOW_WORDS / 4).rev() {
+            // SAFETY: SSE2 is part of x86-64; each load reads two of the window's words.
+            let bytes = unsafe {
+                let wanted = _mm_set1_epi16(tag.cast_signed());
+                let low = _mm_cmpeq_epi16(_mm_loadu_si128(words.add(2 * four)), wanted);
+                let high = _mm_cmpeq_epi16(_mm_loadu_si128(words.add(2 * four + 1)), wanted);
+                // A byte for each 16 bits of the four words; the tag is the last of a word's four.
+                _mm_movemask_epi8(_mm_packs_epi16(low, high))
+            };
+            agreeing = agreeing << 16 | u64::from(bytes as u16);
+        }
+        agreeing & HIGHEST_OF_EACH
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    {
+        let bits = window.iter().enumerate();
+        bits.fold(0, |agreeing, (index, word)| {
+            agreeing | u64::from(word.tag() == tag) << (index as u32 * AGREEING_BITS)
+        })
+    }
+}
+
+/// A hint that the cache line at `pointer` will be needed; the address need not be valid.
+#[inline]
+fn prefetch(pointer: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: SSE is part of x86-64, and a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(pointer.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = pointer;
+}
+
 /// An array of entries in order of their tags, owned. 16 bytes, so that a slot holds one inline.
 pub(super) struct Bucket {
     /// Dangling while the capacity is 0.
@@ -67,6 +118,9 @@ pub(super) struct Bucket {
     capacity_step: u8,
     depth: u8,
 }
+
+// SAFETY: a bucket owns its array and its entries, which are `Send`; nothing else points to them.
+unsafe impl Send for Bucket {}
 
 const _: () = assert!(size_of::<Bucket>() == 16 && size_of::<Word>() == 8);
 
@@ -122,28 +176,72 @@ impl Bucket {
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len()) }
     }
 
-    /// Searches the entries with `tag` for one that `matches`: its index, or else where it belongs.
+    /// Searches the entries with `tag` for one that `matches`.
     #[inline]
-    pub fn find(&self, tag: u16, mut matches: impl FnMut(EntryRef<'_>) -> bool) -> Result<usize, usize> {
-        let mut index = self.lower_bound(tag);
+    pub fn find(&self, tag: u16, mut matches: impl FnMut(EntryRef<'_>) -> bool) -> Option<usize> {
         let words = self.words();
-        while let Some(word) = words.get(index)
-            && word.tag() == tag
-        {
-            if matches(self.entry_of(*word)) {
-                return Ok(index);
+        if let Some((first, window)) = self.window(tag) {
+            // All words of the window at once, without a branch for each: the processor guesses right that one agrees and
+            // fetches its entry while the words are still on their way.
+            let mut agreeing = agreeing_words(window, tag);
+            while agreeing != 0 {
+                let index = first + (agreeing.trailing_zeros() / AGREEING_BITS) as usize;
+                if matches(self.entry_of(words[index])) {
+                    return Some(index);
+                }
+                agreeing &= agreeing - 1;
             }
-            index += 1;
+            if window[0].tag() < tag && window[WINDOW_WORDS - 1].tag() > tag {
+                return None;
+            }
         }
-        Err(index)
+        let first = self.lower_bound(tag);
+        let agreeing = words[first..].iter().take_while(|word| word.tag() == tag);
+        (first..).zip(agreeing).find(|(_, word)| matches(self.entry_of(**word))).map(|(index, _)| index)
+    }
+
+    /// The words around the place where `tag` is likely to stand, and the index of the first; `None` in a small bucket.
+    #[inline]
+    fn window(&self, tag: u16) -> Option<(usize, &[Word; WINDOW_WORDS])> {
+        let words = self.words();
+        let last = words.len().checked_sub(WINDOW_WORDS)?;
+        let first = self.likely_index(tag).saturating_sub(WINDOW_WORDS / 2).min(last);
+        Some((first, words[first..].first_chunk()?))
+    }
+
+    /// Asks the processor for the words that a search for `tag` will compare. Touches nothing itself.
+    #[inline]
+    pub fn prefetch_words(&self, tag: u16) {
+        let first = self.likely_index(tag).saturating_sub(WINDOW_WORDS / 2);
+        // Sixteen words lie in three cache lines at most; past the end of a small array it does no harm.
+        let pointer = self.words.as_ptr().wrapping_add(first);
+        prefetch(pointer.cast());
+        prefetch(pointer.wrapping_add(WINDOW_WORDS / 2).cast());
+        prefetch(pointer.wrapping_add(WINDOW_WORDS - 1).cast());
+    }
+
+    /// Asks the processor for the entry with this tag, of several for any one.
+    #[inline]
+    pub fn prefetch_entry(&self, tag: u16) {
+        if let Some(index) = self.find(tag, |_| true) {
+            let pointer = self.words()[index].pointer().as_ptr();
+            prefetch(pointer);
+            // Half of the smallest entries lie across two lines.
+            prefetch(pointer.wrapping_add(40));
+        }
+    }
+
+    /// Tags are uniform: this is where the tag stands but for a few places (sqrt(len) / 2 as a rule).
+    #[inline]
+    fn likely_index(&self, tag: u16) -> usize {
+        (usize::from(tag) * self.len()) >> u16::BITS
     }
 
     /// The index of the first entry whose tag is at least `tag`; `len` when there is none.
     #[inline]
     pub fn lower_bound(&self, tag: u16) -> usize {
         let words = self.words();
-        // Tags are uniform: this is where the tag stands but for a few places (sqrt(len) / 2 as a rule).
-        let mut index = (usize::from(tag) * words.len()) >> u16::BITS;
+        let mut index = self.likely_index(tag);
         while let Some(word) = words.get(index)
             && word.tag() < tag
         {
@@ -202,7 +300,7 @@ impl Bucket {
         change(&mut lent.entry)
     }
 
-    /// Inserts before `index`, which a search for `tag` gave.
+    /// Inserts before `index`, where [`Bucket::lower_bound`] says that `tag` belongs.
     pub fn insert(&mut self, index: usize, tag: u16, entry: EntryBox) {
         let len = self.len();
         assert!(index <= len);
@@ -354,5 +452,107 @@ impl Drop for Bucket {
         }
         self.len = 0;
         self.set_capacity_step(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::NewValue;
+    use super::*;
+    use crate::base::random::Random;
+
+    fn entry(number: usize) -> EntryBox {
+        EntryBox::new(&number.to_le_bytes(), NewValue::Integer(number as i64), false, None, 0)
+    }
+
+    fn insert(bucket: &mut Bucket, tag: u16, number: usize) {
+        let index = bucket.lower_bound(tag);
+        bucket.insert(index, tag, entry(number));
+    }
+
+    fn find(bucket: &Bucket, tag: u16, number: usize) -> Option<usize> {
+        bucket.find(tag, |entry| entry.key() == number.to_le_bytes())
+    }
+
+    fn tags(bucket: &Bucket) -> Vec<u16> {
+        (0..bucket.len()).map(|index| bucket.tag(index)).collect()
+    }
+
+    /// Tags of several shapes: uniform, as hashes give them; crowded at either end; all equal; a few values only.
+    fn shapes(len: usize) -> [Vec<u16>; 5] {
+        let mut random = Random::new(len as u64);
+        let mut draw = |end: u64, from: u16| (0..len).map(|_| from + random.below(end) as u16).collect::<Vec<u16>>();
+        [draw(1 << 16, 0), draw(100, 0), draw(100, u16::MAX - 99), draw(1, 777), draw(3, 30_000)]
+    }
+
+    #[test]
+    fn every_entry_is_found_and_no_other_whatever_the_tags() {
+        let lens: &[usize] =
+            if cfg!(miri) { &[5, 17, 40] } else { &[0, 1, 2, 7, 15, 16, 17, 40, 64, 100, 127, 128, 300] };
+        for &len in lens {
+            for shape in shapes(len) {
+                let mut bucket = Bucket::new(0);
+                for (number, tag) in shape.iter().enumerate() {
+                    insert(&mut bucket, *tag, number);
+                }
+                assert!(tags(&bucket).is_sorted());
+                for (number, tag) in shape.iter().enumerate() {
+                    let index = find(&bucket, *tag, number).expect("inserted");
+                    assert_eq!(bucket.entry(index).key(), number.to_le_bytes());
+                    assert_eq!(find(&bucket, *tag, len + number), None);
+                    assert_eq!(find(&bucket, tag.wrapping_add(7), number), None);
+                }
+                for tag in (0..=u16::MAX).step_by(if cfg!(miri) { 9999 } else { 97 }) {
+                    assert_eq!(bucket.lower_bound(tag), tags(&bucket).partition_point(|other| *other < tag));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn split_and_merge_keep_order_and_bounds() {
+        let mut bucket = Bucket::new(3);
+        for (number, tag) in shapes(100)[0].iter().enumerate() {
+            insert(&mut bucket, *tag, number);
+        }
+        let before = tags(&bucket);
+        bucket.with_entry(0, |entry| entry.set_expiry(Some(i64::MAX)));
+        bucket.note_expiry(i64::MAX);
+        let mut upper = bucket.split(|entry| entry.key()[0] % 3 == 0);
+        assert_eq!((bucket.len(), upper.len(), bucket.depth(), upper.depth()), (66, 34, 4, 4));
+        assert!(tags(&bucket).is_sorted() && tags(&upper).is_sorted());
+        assert!(upper.entries().all(|entry| entry.key()[0] % 3 == 0));
+        assert_eq!(bucket.min_expiry().min(upper.min_expiry()), coarse(i64::MAX));
+        assert_eq!(bucket.min_expiry().max(upper.min_expiry()), NEVER);
+        std::mem::swap(&mut bucket, &mut upper);
+        bucket.merge(upper);
+        assert_eq!((tags(&bucket), bucket.depth(), bucket.min_expiry()), (before, 3, coarse(i64::MAX)));
+    }
+
+    #[test]
+    fn an_emptied_bucket_keeps_no_memory() {
+        let mut bucket = Bucket::new(0);
+        (0..200).for_each(|number| insert(&mut bucket, number as u16, number));
+        let full = bucket.allocated_bytes();
+        assert!((200 * 8..=200 * 10).contains(&full));
+        (0..180).for_each(|_| drop(bucket.remove(5)));
+        assert!(bucket.allocated_bytes() <= 40 * 8);
+        while bucket.pop().is_some() {}
+        assert_eq!((bucket.allocated_bytes(), bucket.min_expiry()), (0, NEVER));
+    }
+
+    #[test]
+    fn a_panic_while_an_entry_is_lent_leaves_the_bucket_whole() {
+        let mut bucket = Bucket::new(0);
+        insert(&mut bucket, 9, 1);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            bucket.with_entry(0, |entry| {
+                entry.set_value(NewValue::Embedded(&[7; 100]), false);
+                panic!("in the middle");
+            })
+        }));
+        assert!(result.is_err());
+        assert_eq!(find(&bucket, 9, 1), Some(0));
+        assert_eq!(bucket.entry(0).value().len(), 100);
     }
 }

@@ -110,6 +110,26 @@ impl Database {
     }
 }
 
+#[cfg(test)]
+impl Database {
+    /// Asserts everything that must hold between calls.
+    pub fn check(&self, hasher: &impl super::table::KeyHash) {
+        let (mut len, mut volatile) = (0, 0);
+        for (slot, table) in self.tables.iter().enumerate() {
+            if !table.is_empty() {
+                table.check(hasher);
+            }
+            let is_set = |words: &[u64]| words[slot / GROUP_SLOTS] >> (slot % GROUP_SLOTS) & 1 == 1;
+            assert_eq!(is_set(&self.occupied), !table.is_empty());
+            assert_eq!(is_set(&self.volatile), table.volatile_len() > 0);
+            len += table.len();
+            volatile += table.volatile_len();
+        }
+        assert_eq!((len, volatile), (self.len, self.volatile_len));
+        assert_eq!(self.len_by_group.iter().sum::<u64>(), len);
+    }
+}
+
 fn set_bit(word: &mut u64, bit: u64, on: bool) {
     *word = if on { *word | bit } else { *word & !bit };
 }

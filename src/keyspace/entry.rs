@@ -291,6 +291,9 @@ pub(super) struct EntryBox {
     pointer: NonNull<u8>,
 }
 
+// SAFETY: the box owns its allocation, and every payload is `Send`.
+unsafe impl Send for EntryBox {}
+
 impl EntryBox {
     /// `expiry` in Unix milliseconds, `access` 24 bits.
     pub fn new(key: &[u8], value: NewValue<'_>, raw: bool, expiry: Option<i64>, access: u32) -> Self {

@@ -15,3 +15,19 @@ pub(super) fn coarse(expiry: i64) -> u32 {
     let units = expiry.saturating_sub(BASE_MS).max(0) / UNIT_MS;
     u32::try_from(units).unwrap_or(NEVER).min(NEVER - 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coarse_is_a_lower_bound_that_keeps_the_order() {
+        let times = [i64::MIN, -1, 0, BASE_MS, BASE_MS + 255, BASE_MS + 256, 2_000_000_000_000, i64::MAX];
+        assert!(times.map(coarse).is_sorted());
+        assert_eq!(times.map(coarse)[..6], [0, 0, 0, 0, 0, 1]);
+        assert_eq!(coarse(i64::MAX), NEVER - 1);
+        for expiry in [BASE_MS + 1_234_567, 2_000_000_000_000] {
+            assert!(BASE_MS + i64::from(coarse(expiry)) * UNIT_MS <= expiry);
+        }
+    }
+}

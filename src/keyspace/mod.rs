@@ -40,13 +40,16 @@ pub use garbage::Disposal;
 pub use maintenance::ExpireOutcome;
 pub use scan::ScanCursor;
 pub use table::SlotTable;
-pub use value::{Digits, Value, ValueKind, parse_integer};
+pub use value::{Digits, Value, ValueKind};
 pub use write::{Entry, OwnedEntry};
 
 use access::AccessClock;
 use database::Database;
 use garbage::Garbage;
-use table::{KeyHash, Place};
+use table::{KeyHash, Place, tag_of};
+
+/// The most keys that one call of [`Keyspace::prefetch`] considers.
+pub const PREFETCH_MAX_KEYS: usize = 32;
 
 /// A key with its slot, computed once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -216,26 +219,39 @@ impl Keyspace {
         Some(table.entry(place).value())
     }
 
+    /// Fetches into the cache what looking these keys up will need: worth it from about four keys on, before the commands of
+    /// a pipeline run one after another. Changes nothing. Of more than [`PREFETCH_MAX_KEYS`] keys the rest is ignored.
+    pub fn prefetch(&self, db: usize, keys: &[Key<'_>]) {
+        let Some(database) = self.databases.get(db) else {
+            return;
+        };
+        let mut found = [(0, None); PREFETCH_MAX_KEYS];
+        // Three passes, so that the waits of all keys for memory overlap: tables, words, entries.
+        for (key, (hash, table)) in keys.iter().zip(&mut found) {
+            *hash = self.hasher.hash(key.bytes);
+            *table = database.table(key.slot.index());
+        }
+        for (hash, table) in found.iter().take(keys.len()) {
+            if let Some(table) = table {
+                table.bucket_at(*hash).prefetch_words(tag_of(*hash));
+            }
+        }
+        for (hash, table) in found.iter().take(keys.len()) {
+            if let Some(table) = table {
+                table.bucket_at(*hash).prefetch_entry(tag_of(*hash));
+            }
+        }
+    }
+
     /// The write door: looks a key up once to change it. An expired key is removed first; one that is there has its
     /// access dated unless `no_touch`.
     #[inline]
     pub fn write<'a>(&'a mut self, db: usize, key: Key<'a>) -> Entry<'a> {
         let hash = self.hasher.hash(key.bytes);
-        let found = match self.databases[db].table(key.slot.index()) {
-            None => Err(Place::FIRST),
-            Some(table) => table.find(hash, key.bytes),
-        };
-        let place = match found {
-            Ok(place) if self.is_due_at(db, key, place) => {
-                self.expire(db, key, place);
-                Err(self.place_for_new(db, key, hash))
-            }
-            Ok(place) => {
-                self.touch(db, key, place);
-                Ok(place)
-            }
-            Err(place) => Err(place),
-        };
+        let place = self.locate(db, key, hash);
+        if let Some(place) = place {
+            self.touch(db, key, place);
+        }
         Entry::new(self, db, key, hash, place)
     }
 
@@ -280,9 +296,8 @@ impl Keyspace {
         }
         let entry = owned.0.borrow().duplicate(key.bytes);
         drop(owned);
-        let place = self.place_for_new(db, key, hash);
         let hasher = &self.hasher;
-        self.databases[db].edit(key.slot.index(), |table| table.insert(place, hash, entry, hasher));
+        self.databases[db].edit(key.slot.index(), |table| table.insert(hash, entry, hasher));
         self.changed(db, key, 1);
     }
 
@@ -329,33 +344,16 @@ impl Keyspace {
         self.now.get() > expiry
     }
 
-    #[inline]
-    fn is_due_at(&self, db: usize, key: Key<'_>, place: Place) -> bool {
-        let table = self.databases[db].table(key.slot.index());
-        let expiry = table.and_then(|table| table.entry(place).expiry());
-        expiry.is_some_and(|expiry| self.is_due(expiry))
-    }
-
     /// Where a key stands that is there and not expired; removes an expired one.
     #[inline]
     fn locate(&mut self, db: usize, key: Key<'_>, hash: u64) -> Option<Place> {
         let table = self.databases[db].table(key.slot.index())?;
-        let place = table.find(hash, key.bytes).ok()?;
+        let place = table.find(hash, key.bytes)?;
         if table.entry(place).expiry().is_some_and(|expiry| self.is_due(expiry)) {
             self.expire(db, key, place);
             return None;
         }
         Some(place)
-    }
-
-    /// Where a key that is not there belongs.
-    fn place_for_new(&self, db: usize, key: Key<'_>, hash: u64) -> Place {
-        let table = self.databases[db].table(key.slot.index());
-        match table.map(|table| table.find(hash, key.bytes)) {
-            None => Place::FIRST,
-            Some(Err(place)) => place,
-            Some(Ok(_)) => unreachable!("the caller removed it"),
-        }
     }
 
     fn info(&self, db: usize, key: Key<'_>, place: Place) -> Option<KeyInfo<'_>> {

@@ -25,7 +25,8 @@ const _: () = assert!((MAX_DEPTH as u32) < PREFIX_BITS);
 /// Where a scan stands, 0 at the beginning and at the end. Positions in different slots compare as their slots do,
 /// so that the results of cores, which own disjoint slots, can be cut at a common position.
 ///
-/// 53 bits: slot (14), prefix of the region followed by a one and zeros (29), group of tags (10).
+/// 53 bits: slot (14), prefix of the region followed by a one and zeros (29; all zero before the first key of a slot), group
+/// of tags (10). Cursors of one scan only grow.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct ScanCursor(u64);
 
@@ -45,7 +46,7 @@ impl ScanCursor {
 
     /// Before the first key of a slot (`slot` below 16384).
     pub(super) fn at_slot(slot: usize) -> Self {
-        ScanCursor::at(slot, Position::START)
+        ScanCursor((slot as u64) << (PREFIX_BITS + GROUP_BITS))
     }
 
     pub(super) fn at(slot: usize, position: Position) -> Self {

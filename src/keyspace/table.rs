@@ -15,7 +15,7 @@ use crate::base::random::Random;
 
 /// Most bits of the hash that choose a bucket: what fits in a scan cursor. 2^28 buckets hold 2 * 10^10 keys; past that
 /// the buckets themselves grow.
-pub(super) const MAX_DEPTH: u8 = if cfg!(test) { 12 } else { 28 };
+pub(super) const MAX_DEPTH: u8 = if cfg!(test) { 8 } else { 28 };
 /// Sibling buckets merge when they hold this many entries together.
 const MERGE_MAX_ENTRIES: usize = 48;
 
@@ -30,16 +30,11 @@ pub(super) fn tag_of(hash: u64) -> u16 {
     hash as u16
 }
 
-/// Where an entry stands, or where a new one belongs. Valid until the table changes.
+/// Where an entry stands. Valid until the table changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place {
     bucket: usize,
     index: usize,
-}
-
-impl Place {
-    /// Where the first entry of an empty table belongs.
-    pub const FIRST: Place = Place { bucket: 0, index: 0 };
 }
 
 /// All keys of one slot of one database.
@@ -63,6 +58,11 @@ struct Directory {
 }
 
 const _: () = assert!(size_of::<SlotTable>() == 32);
+/// Tables move between cores.
+const _: fn() = || {
+    fn moves_between_threads<T: Send>() {}
+    moves_between_threads::<SlotTable>();
+};
 
 impl Default for SlotTable {
     fn default() -> Self {
@@ -121,6 +121,7 @@ impl SlotTable {
     }
 
     /// The bucket in which keys with `hash` belong.
+    #[inline]
     pub(super) fn bucket_at(&self, hash: u64) -> &Bucket {
         self.bucket(self.bucket_index(hash))
     }
@@ -154,14 +155,12 @@ impl SlotTable {
         }
     }
 
-    /// Where `key` stands, or else where it belongs.
+    /// Where `key` stands.
     #[inline]
-    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Result<Place, Place> {
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
         let bucket = self.bucket_index(hash);
-        match self.bucket(bucket).find(tag_of(hash), |entry| entry.key() == key) {
-            Ok(index) => Ok(Place { bucket, index }),
-            Err(index) => Err(Place { bucket, index }),
-        }
+        let index = self.bucket(bucket).find(tag_of(hash), |entry| entry.key() == key)?;
+        Some(Place { bucket, index })
     }
 
     #[inline]
@@ -208,21 +207,18 @@ impl SlotTable {
         self.volatile = self.volatile + u64::from(expiry.is_some()) - u64::from(before);
     }
 
-    /// Inserts an entry whose key has `hash` and is not in the table, at the place that a search for it gave.
-    pub(super) fn insert(&mut self, place: Place, hash: u64, entry: EntryBox, hasher: &impl KeyHash) -> Place {
-        let volatile = entry.borrow().expiry().is_some();
-        let mut place = place;
-        while self.bucket(place.bucket).len() >= BUCKET_MAX_ENTRIES && self.bucket(place.bucket).depth() < MAX_DEPTH {
-            self.split(place.bucket, hasher);
-            let bucket = self.bucket_index(hash);
-            let Err(index) = self.bucket(bucket).find(tag_of(hash), |_| false) else {
-                unreachable!("nothing matches");
-            };
-            place = Place { bucket, index };
+    /// Inserts an entry whose key has `hash` and is not in the table.
+    pub(super) fn insert(&mut self, hash: u64, entry: EntryBox, hasher: &impl KeyHash) -> Place {
+        let mut bucket = self.bucket_index(hash);
+        while self.bucket(bucket).len() >= BUCKET_MAX_ENTRIES && self.bucket(bucket).depth() < MAX_DEPTH {
+            self.split(bucket, hasher);
+            bucket = self.bucket_index(hash);
         }
-        self.bucket_mut(place.bucket).insert(place.index, tag_of(hash), entry);
         self.len += 1;
-        self.volatile += u64::from(volatile);
+        self.volatile += u64::from(entry.borrow().expiry().is_some());
+        let tag = tag_of(hash);
+        let place = Place { bucket, index: self.bucket(bucket).lower_bound(tag) };
+        self.bucket_mut(bucket).insert(place.index, tag, entry);
         place
     }
 
@@ -392,5 +388,53 @@ impl Directory {
         self.buckets = self.buckets.drain(..).step_by(2).collect();
         self.depth -= 1;
         self.deepest = self.buckets.iter().filter(|bucket| bucket.depth() == self.depth).count();
+    }
+}
+
+#[cfg(test)]
+impl SlotTable {
+    /// Asserts everything that must hold between calls.
+    pub(super) fn check(&self, hasher: &impl KeyHash) {
+        let (mut len, mut volatile, mut deepest) = (0, 0, 0);
+        let depth = match &self.root {
+            Root::One(bucket) => {
+                assert_eq!(bucket.depth(), 0);
+                0
+            }
+            Root::Many(directory) => {
+                assert!((1..=MAX_DEPTH).contains(&directory.depth));
+                assert_eq!(directory.buckets.len(), 1 << directory.depth);
+                directory.depth
+            }
+        };
+        for (index, bucket) in self.buckets().iter().enumerate() {
+            assert!(bucket.depth() <= depth);
+            let span = 1usize << (depth - bucket.depth());
+            if index % span != 0 {
+                assert_eq!(bucket.len(), 0, "an alias is empty");
+                assert_eq!(bucket.depth(), self.buckets()[index / span * span].depth());
+                continue;
+            }
+            deepest += usize::from(bucket.depth() == depth);
+            assert!(bucket.len() <= BUCKET_MAX_ENTRIES || bucket.depth() == MAX_DEPTH);
+            let mut last_tag = 0;
+            for (position, entry) in bucket.entries().enumerate() {
+                let hash = hasher.hash(entry.key());
+                assert_eq!(self.bucket_index(hash), index);
+                assert_eq!(bucket.tag(position), tag_of(hash));
+                assert!(last_tag <= tag_of(hash));
+                last_tag = tag_of(hash);
+                len += 1;
+                if let Some(expiry) = entry.expiry() {
+                    volatile += 1;
+                    assert!(bucket.min_expiry() <= super::expiry::coarse(expiry));
+                }
+            }
+        }
+        assert_eq!((len, volatile), (self.len, self.volatile));
+        if let Root::Many(directory) = &self.root {
+            assert_eq!(deepest, directory.deepest);
+            assert!(deepest > 0);
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
+use crate::base::number::parse_i64;
+
 /// Longest string that OBJECT ENCODING calls "embstr" (Redis: OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
 const EMBSTR_MAX_BYTES: usize = 44;
-/// Digits and sign of the longest 64-bit integer.
-const INTEGER_MAX_BYTES: usize = 20;
 
 /// The type of a value, as TYPE and SCAN's TYPE option name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,12 +86,12 @@ impl<'a> Value<'a> {
         bytes
     }
 
-    /// The integer that the string spells in canonical form, as INCR accepts it (see [`parse_integer`]).
+    /// The integer that the string spells in canonical form, as INCR accepts it (see [`parse_i64`]).
     pub fn integer(&self) -> Option<i64> {
         match self {
             Value::Integer(integer) => Some(*integer),
-            Value::Bytes(bytes) => parse_integer(bytes),
-            Value::Shared(bytes) => parse_integer(bytes),
+            Value::Bytes(bytes) => parse_i64(bytes),
+            Value::Shared(bytes) => parse_i64(bytes),
         }
     }
 
@@ -105,31 +105,6 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Reads a canonical signed 64-bit integer: an optional minus, no plus, no leading zero (but "0"), no space.
-/// These are the strings that Redis encodes as integers and that INCR takes.
-pub fn parse_integer(bytes: &[u8]) -> Option<i64> {
-    if bytes.len() > INTEGER_MAX_BYTES {
-        return None;
-    }
-    let (negative, digits) = match bytes {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [] => return None,
-        [b'0', ..] => return (digits.len() == 1 && !negative).then_some(0),
-        _ => {}
-    }
-    let mut magnitude: u64 = 0;
-    for &digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        magnitude = magnitude.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-    }
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
-}
-
 fn decimal_len(integer: i64) -> usize {
     let digits = integer.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
     digits + usize::from(integer < 0)
@@ -138,42 +113,6 @@ fn decimal_len(integer: i64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_canonical_integers_are_integers() {
-        let accepted = [
-            ("0", 0),
-            ("7", 7),
-            ("-7", -7),
-            ("10", 10),
-            ("9223372036854775807", i64::MAX),
-            ("-9223372036854775808", i64::MIN),
-        ];
-        for (text, integer) in accepted {
-            assert_eq!(parse_integer(text.as_bytes()), Some(integer), "{text}");
-        }
-        let refused = [
-            "",
-            "-",
-            "+1",
-            "01",
-            "-0",
-            "-01",
-            "00",
-            " 1",
-            "1 ",
-            "1.0",
-            "1a",
-            "9223372036854775808",
-            "-9223372036854775809",
-            "18446744073709551616",
-            "99999999999999999999",
-            "100000000000000000000",
-        ];
-        for text in refused {
-            assert_eq!(parse_integer(text.as_bytes()), None, "{text}");
-        }
-    }
 
     #[test]
     fn length_of_an_integer_is_that_of_its_digits() {

@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::entry::{EntryBox, NewValue, fits_embedded};
 use super::table::Place;
-use super::value::{Digits, Value, parse_integer};
+use super::value::{Digits, Value};
 use super::{Disposal, Key, Keyspace};
 use crate::base::clock::UnixMillis;
+use crate::base::number::parse_i64;
 
 /// A key that is about to be changed, there or not. All changes through one door count as one in `stats.dirty`.
 ///
@@ -16,27 +17,21 @@ pub struct Entry<'a> {
     db: usize,
     key: Key<'a>,
     hash: u64,
-    /// Where the key stands, or where it belongs.
-    place: Result<Place, Place>,
+    /// Where the key stands, if it is there.
+    place: Option<Place>,
     counted: bool,
 }
 
 impl<'a> Entry<'a> {
     #[inline]
-    pub(super) fn new(
-        keyspace: &'a mut Keyspace,
-        db: usize,
-        key: Key<'a>,
-        hash: u64,
-        place: Result<Place, Place>,
-    ) -> Self {
+    pub(super) fn new(keyspace: &'a mut Keyspace, db: usize, key: Key<'a>, hash: u64, place: Option<Place>) -> Self {
         Entry { keyspace, db, key, hash, place, counted: false }
     }
 
     /// Whether the key is there.
     #[inline]
     pub fn exists(&self) -> bool {
-        self.place.is_ok()
+        self.place.is_some()
     }
 
     /// The value, `None` when the key is not there.
@@ -51,7 +46,7 @@ impl<'a> Entry<'a> {
 
     /// Stores a string, as an integer when it is a canonical one (SET and its like).
     pub fn set_string(&mut self, bytes: &[u8]) {
-        match parse_integer(bytes) {
+        match parse_i64(bytes) {
             Some(integer) => self.set_integer(integer),
             None => self.store_bytes(bytes, false),
         }
@@ -137,7 +132,7 @@ impl<'a> Entry<'a> {
 
     /// Sets, changes or removes the expiry; whether the key is there and its expiry changed.
     pub fn set_expiry(&mut self, expiry: Option<UnixMillis>) -> bool {
-        let Ok(place) = self.place else {
+        let Some(place) = self.place else {
             return false;
         };
         if self.expiry() == expiry {
@@ -151,13 +146,12 @@ impl<'a> Entry<'a> {
 
     /// Removes the key; whether it was there. The door stays usable for a new value.
     pub fn remove(&mut self) -> bool {
-        let Ok(place) = self.place else {
+        let Some(place) = self.place else {
             return false;
         };
         let entry = self.keyspace.databases[self.db].edit(self.key.slot.index(), |table| table.remove(place));
         self.keyspace.garbage.dispose_entry(entry, Disposal::Now);
-        // A merge may have moved the neighbours.
-        self.place = Err(self.keyspace.place_for_new(self.db, self.key, self.hash));
+        self.place = None;
         self.changed();
         true
     }
@@ -178,13 +172,13 @@ impl<'a> Entry<'a> {
 
     #[inline]
     fn entry(&self) -> Option<super::entry::EntryRef<'_>> {
-        let place = self.place.ok()?;
+        let place = self.place?;
         let table = self.keyspace.databases[self.db].table(self.key.slot.index())?;
         Some(table.entry(place))
     }
 
     fn with_entry<R>(&mut self, change: impl FnOnce(&mut EntryBox) -> R) -> Option<R> {
-        let place = self.place.ok()?;
+        let place = self.place?;
         let table = self.keyspace.databases[self.db].table_mut(self.key.slot.index())?;
         Some(table.with_entry(place, change))
     }
@@ -206,7 +200,7 @@ impl<'a> Entry<'a> {
         let keyspace = &mut *self.keyspace;
         let slot = self.key.slot.index();
         match self.place {
-            Ok(place) => {
+            Some(place) => {
                 let access = keyspace.access;
                 if let Some(table) = keyspace.databases[self.db].table_mut(slot) {
                     table.with_entry(place, |entry| {
@@ -215,12 +209,12 @@ impl<'a> Entry<'a> {
                     });
                 }
             }
-            Err(place) => {
+            None => {
                 let access = keyspace.access.fresh();
                 let entry = EntryBox::new(self.key.bytes, value, raw, None, access);
                 let (hash, hasher) = (self.hash, &keyspace.hasher);
-                let place = keyspace.databases[self.db].edit(slot, |table| table.insert(place, hash, entry, hasher));
-                self.place = Ok(place);
+                let place = keyspace.databases[self.db].edit(slot, |table| table.insert(hash, entry, hasher));
+                self.place = Some(place);
             }
         }
         self.changed();

@@ -96,6 +96,13 @@ impl<'a> Reply<'a> {
         });
     }
 
+    /// Appends a bulk string to bytes that become part of a reply later (`raw`); all versions agree on its form.
+    pub fn append_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+        write_header(out, b'$', bytes.len() as i64);
+        out.extend_from_slice(bytes);
+        out.extend_from_slice(b"\r\n");
+    }
+
     /// A bulk whose bytes are shared with whoever owns them when that is worth it.
     pub fn bulk_shared(&mut self, bytes: &Bytes) {
         if bytes.len() < SHARED_BYTES_MIN {

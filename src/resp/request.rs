@@ -7,18 +7,20 @@
 //! arguments that arrives in small pieces costs linear time.
 
 use bytes::Bytes;
-use memchr::memchr;
+use memchr::memchr2;
 
 use super::args::{Args, Span};
-use super::inline::split_words;
 use crate::base::number::parse_i64;
+use crate::base::words::split_words_into;
 
 /// A bulk from here on gets a buffer of its own (Redis's PROTO_MBULK_BIG_ARG).
 pub const LARGE_BYTES_MIN: usize = 32 * 1024;
 /// Longest inline request and longest length line (Redis's PROTO_INLINE_MAX_SIZE).
 const LINE_BYTES_MAX: usize = 64 * 1024;
-/// What a length line alone can make us reserve; beyond it the client must have sent as much.
+/// What a length line alone can make us reserve; beyond it the client must have sent half as much.
 const RESERVED_BYTES_MAX: usize = 1024 * 1024;
+/// Memory for inline words that is kept for the next request.
+const INLINE_BYTES_KEPT: usize = 1024;
 /// Limits of a client that has yet to authenticate.
 const UNAUTHENTICATED_ARGUMENTS_MAX: i64 = 10;
 const UNAUTHENTICATED_BULK_BYTES_MAX: i64 = 16384;
@@ -99,7 +101,9 @@ impl Filling {
         let wanted = self.length - self.bytes.len();
         let taken = wanted.min(chunk.len());
         if self.bytes.capacity() < self.bytes.len() + taken {
-            self.bytes.reserve_exact(wanted);
+            // Doubled up to the announced length: the value ends in a buffer of exactly its size.
+            let capacity = (2 * self.bytes.capacity()).max(self.bytes.len() + taken);
+            self.bytes.reserve_exact(capacity.min(self.length) - self.bytes.len());
         }
         self.bytes.extend_from_slice(&chunk[..taken]);
         if self.bytes.len() < self.length {
@@ -125,8 +129,10 @@ pub struct RequestParser {
     spans: Vec<Span>,
     large: Vec<Bytes>,
     filling: Option<Filling>,
-    /// Words of an inline request; the spans then point here.
-    inline: Option<Vec<u8>>,
+    /// Words of an inline request.
+    inline: Vec<u8>,
+    /// The spans point into `inline`.
+    is_inline: bool,
 }
 
 impl RequestParser {
@@ -137,7 +143,13 @@ impl RequestParser {
     /// The arguments of the request that `parse` has just found in `data`.
     #[inline]
     pub fn args<'a>(&'a self, data: &'a [u8]) -> Args<'a> {
-        Args::from_parts(self.inline.as_deref().unwrap_or(data), &self.spans, &self.large)
+        Args::from_parts(if self.is_inline { &self.inline } else { data }, &self.spans, &self.large)
+    }
+
+    /// The spans of the request just found, when all its arguments lie in the data itself.
+    #[inline]
+    pub(super) fn plain_spans(&self) -> Option<&[Span]> {
+        (!self.is_inline && self.large.is_empty()).then_some(&self.spans)
     }
 
     /// Begins the next request.
@@ -150,8 +162,10 @@ impl RequestParser {
         if !self.large.is_empty() {
             self.large.clear();
         }
-        if self.inline.is_some() {
-            self.inline = None;
+        if self.is_inline {
+            self.is_inline = false;
+            self.inline.clear();
+            self.inline.shrink_to(INLINE_BYTES_KEPT);
         }
         // A request of very many arguments is rare: do not keep its table.
         if self.spans.capacity() > 4096 {
@@ -258,12 +272,12 @@ impl RequestParser {
             Some(&[b'$', d @ b'0'..=b'9', b'\r', b'\n', _]) => {
                 self.at += 4;
                 self.scanned = 0;
-                return Ok(Some((d - b'0') as usize));
+                Ok(Some((d - b'0') as usize))
             }
             Some(&[b'$', tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n']) => {
                 self.at += 5;
                 self.scanned = 0;
-                return Ok(Some((tens - b'0') as usize * 10 + (ones - b'0') as usize));
+                Ok(Some((tens - b'0') as usize * 10 + (ones - b'0') as usize))
             }
             _ => self.read_any_length(data, limits),
         }
@@ -306,44 +320,43 @@ impl RequestParser {
 
     /// The index of the `\r` that ends the line at `at`, once the byte behind it is there too.
     fn line(&mut self, data: &[u8], too_long: ProtocolError) -> Result<Option<usize>, ProtocolError> {
-        let from = self.at + self.scanned;
-        match memchr(b'\r', data.get(from..).unwrap_or_default()) {
-            Some(offset) if from + offset + 1 < data.len() => {
+        match self.find_in_line(data, b'\r') {
+            Some(end) if end + 1 < data.len() => {
                 self.scanned = 0;
-                Ok(Some(from + offset))
+                Ok(Some(end))
             }
-            Some(offset) => {
-                self.scanned += offset;
-                Ok(None)
-            }
-            None => {
-                self.scanned = data.len().saturating_sub(self.at);
-                if self.scanned > LINE_BYTES_MAX { Err(too_long) } else { Ok(None) }
-            }
+            Some(_) => Ok(None),
+            None if data.len().saturating_sub(self.at) > LINE_BYTES_MAX => Err(too_long),
+            None => Ok(None),
         }
+    }
+
+    /// Where `wanted` first stands in the line at `at`. A NUL hides all that follows it, as it does from Redis's
+    /// `strchr`: such a line never ends, but in the error for long ones. The search is taken up where it stopped.
+    fn find_in_line(&mut self, data: &[u8], wanted: u8) -> Option<usize> {
+        let from = self.at + self.scanned;
+        let rest = data.get(from..).unwrap_or_default();
+        let offset = memchr2(wanted, 0, rest).unwrap_or(rest.len());
+        self.scanned += offset;
+        (rest.get(offset) == Some(&wanted)).then_some(from + offset)
     }
 
     /// A line of words.
     fn read_inline(&mut self, data: &[u8]) -> Result<bool, ProtocolError> {
-        let Some(offset) = memchr(b'\n', &data[self.scanned..]) else {
-            self.scanned = data.len();
+        let Some(end) = self.find_in_line(data, b'\n') else {
             return if data.len() > LINE_BYTES_MAX { Err(ProtocolError::TooBigInline) } else { Ok(false) };
         };
-        let end = self.scanned + offset;
         let line = &data[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let words = split_words(line).ok_or(ProtocolError::UnbalancedQuotes)?;
-        let mut bytes = Vec::with_capacity(line.len());
-        for word in &words {
-            self.spans.push(Span::of(bytes.len(), word.len()));
-            bytes.extend_from_slice(word);
+        let spans = &mut self.spans;
+        self.is_inline = true;
+        if !split_words_into(line, &mut self.inline, |start, length| spans.push(Span::of(start, length))) {
+            return Err(ProtocolError::UnbalancedQuotes);
         }
-        self.inline = Some(bytes);
         self.at = end + 1;
         Ok(true)
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -440,8 +453,38 @@ mod tests {
         let bytes = encode(&request);
         for chunk in [1000, 16384, 40000, bytes.len()] {
             let chunks: Vec<&[u8]> = bytes.chunks(chunk).collect();
-            assert_eq!(parse_chunks(&chunks, &LIMITS).unwrap(), [request.clone()], "{chunk}");
+            assert_eq!(parse_chunks(&chunks, &LIMITS).unwrap(), std::slice::from_ref(&request), "{chunk}");
         }
+    }
+
+    #[test]
+    fn a_large_argument_grows_with_what_arrives() {
+        let mut parser = RequestParser::new();
+        let mut data = b"*1\r\n$400000000\r\n".to_vec();
+        data.extend(std::iter::repeat_n(b'v', 3 * RESERVED_BYTES_MAX));
+        assert!(matches!(parser.parse(&data, &LIMITS), Parse::Incomplete { .. }));
+        assert!(parser.memory_bytes() < 8 * RESERVED_BYTES_MAX, "{}", parser.memory_bytes());
+    }
+
+    #[test]
+    fn a_nul_hides_the_end_of_its_line() {
+        let fill = [b'A'; LINE_BYTES_MAX];
+        for (start, text) in [
+            (&b"\0\n"[..], "too big inline request"),
+            (b"*\0\r\n", "too big mbulk count string"),
+            (b"*1\r\n$\0\r\n", "too big bulk count string"),
+        ] {
+            assert_eq!(parse_chunks(&[start], &LIMITS), Ok(vec![]));
+            assert_eq!(error_of(&[start, &fill].concat()), format!("ERR Protocol error: {text}"));
+            let chunks: Vec<&[u8]> = std::iter::once(start).chain(fill.chunks(1000)).collect();
+            assert_eq!(parse_chunks(&chunks, &LIMITS).unwrap_err().text(), format!("ERR Protocol error: {text}"));
+        }
+    }
+
+    #[test]
+    fn inline_words_end_at_blanks_only() {
+        let requests = parse_chunks(&[b"\x0ba\x0bb \"c\"\x0bd\r\nPING\n"], &LIMITS).unwrap();
+        assert_eq!(requests, [vec![b"a\x0bb".to_vec(), b"c".to_vec(), b"d".to_vec()], vec![b"PING".to_vec()]]);
     }
 
     fn argument() -> impl Strategy<Value = Vec<u8>> {
@@ -468,12 +511,12 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_parse_or_fail_but_never_panic(
-            bytes in proptest::collection::vec(prop_oneof![Just(b'*'), Just(b'$'), Just(b'\r'), Just(b'\n'), b'0'..=b'9', any::<u8>()], 0..200),
+        fn any_bytes_parse_alike_however_cut_and_never_panic(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'*'), Just(b'$'), Just(b'\r'), Just(b'\n'), Just(b'"'), b'0'..=b'9', any::<u8>()], 0..200),
             size in 1usize..50,
         ) {
             let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
-            let _ = parse_chunks(&chunks, &LIMITS);
+            prop_assert_eq!(parse_chunks(&chunks, &LIMITS), parse_chunks(&[&bytes], &LIMITS));
         }
     }
 }

@@ -53,10 +53,11 @@ impl RequestBatch {
         self.heads.len()
     }
 
-    /// The requests in the order in which they were pushed.
-    pub fn calls(&self) -> impl Iterator<Item = (Call<'_>, u32)> {
-        let (mut spans_begin, mut large_begin) = (0, 0);
-        self.heads.iter().map(move |head| {
+    /// The requests in the order in which they were pushed, without the first `place`.
+    pub fn calls_from(&self, place: usize) -> impl Iterator<Item = (Call<'_>, u32)> {
+        let before = place.checked_sub(1).and_then(|last| self.heads.get(last));
+        let (mut spans_begin, mut large_begin) = before.map_or((0, 0), |h| (h.spans_end as usize, h.large_end as usize));
+        self.heads.iter().skip(place).map(move |head| {
             let spans = &self.spans[spans_begin..head.spans_end as usize];
             let large = &self.large[large_begin..head.large_end as usize];
             (spans_begin, large_begin) = (head.spans_end as usize, head.large_end as usize);

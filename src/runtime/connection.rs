@@ -30,8 +30,8 @@ pub struct Connection {
     pub parser: RequestParser,
     /// Bytes of a request that is not complete, or that must wait.
     pub input: Vec<u8>,
-    /// A request that CLIENT PAUSE holds; nothing behind it is read.
-    pub postponed: Option<ArgsBuf>,
+    /// Requests that CLIENT PAUSE holds: the first, and those read ahead behind it. Nothing behind them is parsed.
+    pub postponed: Vec<ArgsBuf>,
     pub output: ReplyBuffer,
     held: ReplyBuffer,
     pending: VecDeque<Pending>,
@@ -56,7 +56,7 @@ impl Connection {
             descriptor,
             parser: RequestParser::new(),
             input: Vec::new(),
-            postponed: None,
+            postponed: Vec::new(),
             output: ReplyBuffer::new(),
             held: ReplyBuffer::new(),
             pending: VecDeque::new(),

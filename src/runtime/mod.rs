@@ -26,10 +26,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use slab::Slab;
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Stopwatch};
 use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
+use crate::cluster::membership::Membership;
 use crate::cluster::view::{ClusterView, SlotOwners};
 use crate::command::core::{Core, NodeFacts, ShutdownOptions};
 use crate::command::latency::LatencyEvents;
@@ -51,6 +52,7 @@ struct Seed {
     config: Config,
     facts: NodeFacts,
     hash_seeds: [u64; 4],
+    cluster: ClusterView,
     census: Arc<Census>,
 }
 
@@ -59,6 +61,7 @@ struct Seed {
 /// # Errors
 /// One line for the operator: what cannot be had and how to mend it.
 pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
+    end_with_the_first_panic();
     preflight::check()?;
     let signals = take_signals()?;
     config.maxclients = preflight::fit_open_files(config.maxclients)?;
@@ -70,15 +73,27 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     let mut random = Random::from_entropy();
     let facts = facts(&mut random, cores_count, config_file);
     tracing::warn!("slotcore {} is starting: PID: {}, {cores_count} core(s)", env!("CARGO_PKG_VERSION"), facts.process_id);
+    let mut membership = Membership::open(&config, &Clock::read(), &mut random)?.map(Box::new);
+    let cluster = membership.as_mut().map_or_else(ClusterView::disabled, |membership| membership.publish());
     let listeners = listen::listen(&config)?;
     let unix_paths: Vec<String> = listeners.iter().filter_map(|listener| listener.unix_path.clone()).collect();
     let hash_seeds = std::array::from_fn(|_| random.next_u64());
-    let seed = Seed { config, facts, hash_seeds, census: Census::new(cores_count) };
-    let result = run_cores(&seed, Doors { listeners, signals }, &cpus);
+    let seed = Seed { config, facts, hash_seeds, cluster, census: Census::new(cores_count) };
+    let result = run_cores(&seed, membership, Doors { listeners, signals }, &cpus);
     for path in unix_paths {
         let _ = std::fs::remove_file(path);
     }
     result
+}
+
+/// A core that panics takes its slots' data with it: the node must not go on without them, half alive.
+fn end_with_the_first_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        tracing::error!("=== BUG: {panic}");
+        std::process::abort();
+    }));
 }
 
 /// SIGTERM and SIGINT come to core 0 through a descriptor; a peer that closes early is an error of a send, no signal.
@@ -119,7 +134,7 @@ fn facts(random: &mut Random, cores_count: usize, config_file: String) -> NodeFa
     }
 }
 
-fn run_cores(seed: &Seed, doors: Doors, cpus: &[usize]) -> Result<(), String> {
+fn run_cores(seed: &Seed, mut membership: Option<Box<Membership>>, doors: Doors, cpus: &[usize]) -> Result<(), String> {
     let cores_count = seed.facts.cores_count;
     let meshes = Mesh::build(cores_count).map_err(|error| format!("Can't connect the cores: {error}"))?;
     let mut doors = Some(doors);
@@ -127,26 +142,33 @@ fn run_cores(seed: &Seed, doors: Doors, cpus: &[usize]) -> Result<(), String> {
     for (index, mesh) in meshes.into_iter().enumerate() {
         let placement = if cpus.is_empty() { Placement::Unbound } else { Placement::Fixed(cpus[index % cpus.len()]) };
         let (seed, doors) = (seed.clone(), doors.take_if(|_| index == 0));
+        let membership = membership.take_if(|_| index == 0);
         let thread = std::thread::Builder::new().name(format!("core-{index}")).stack_size(STACK_BYTES);
-        let thread = thread.spawn(move || run_core(CoreId::new(index), &seed, mesh, doors, placement));
+        let thread = thread.spawn(move || run_core(CoreId::new(index), &seed, membership, mesh, doors, placement));
         threads.push(thread.map_err(|error| format!("Can't start a thread: {error}"))?);
     }
     for thread in threads {
         match thread.join() {
             Ok(Ok(())) => {}
             Ok(Err(line)) => return Err(line),
-            // A core that panics takes its slots' data with it: the node must not go on without them.
-            Err(_) => return Err("A core has failed; see the message above.".to_owned()),
+            Err(_) => unreachable!("a panic ends the process"),
         }
     }
     Ok(())
 }
 
 /// The life of one core's thread.
-fn run_core(id: CoreId, seed: &Seed, mesh: Mesh, doors: Option<Doors>, placement: Placement) -> Result<(), String> {
+fn run_core(
+    id: CoreId,
+    seed: &Seed,
+    membership: Option<Box<Membership>>,
+    mesh: Mesh,
+    doors: Option<Doors>,
+    placement: Placement,
+) -> Result<(), String> {
     let executor = preflight::executor(placement, &format!("core-{}", id.index())).make();
     let executor = executor.map_err(|error| format!("Core {} could not be set up: {error}", id.index()))?;
-    let core = new_core(id, seed);
+    let core = new_core(id, seed, membership);
     let census = seed.census.clone();
     let stopped: std::io::Result<Option<ShutdownOptions>> = executor.run(async move {
         let first = doors.is_some();
@@ -165,7 +187,7 @@ fn run_core(id: CoreId, seed: &Seed, mesh: Mesh, doors: Option<Doors>, placement
     Ok(())
 }
 
-fn new_core(id: CoreId, seed: &Seed) -> Core {
+fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>) -> Core {
     let config = seed.config.clone();
     let databases = if config.cluster_enabled { 1 } else { config.databases as usize };
     let access = crate::command::server::access_policy(&config);
@@ -175,8 +197,9 @@ fn new_core(id: CoreId, seed: &Seed) -> Core {
         keyspace: Keyspace::new(KeyspaceOptions { databases, hash_seeds: seed.hash_seeds, access }),
         clients: Slab::new(),
         owners: if config.cluster_enabled { SlotOwners::striped(seed.facts.cores_count) } else { SlotOwners::all_first() },
-        cluster: ClusterView::disabled(),
+        cluster: seed.cluster.clone(),
         clock: Clock::read(),
+        stopwatch: Stopwatch::new(),
         random: Random::from_entropy(),
         stats: CoreStats::new(crate::command::table::table().len()),
         slowlog: SlowLog::new(config.slowlog_max_len as usize),
@@ -186,7 +209,7 @@ fn new_core(id: CoreId, seed: &Seed) -> Core {
         active_expire: true,
         slow_threshold_ns: u64::MAX,
         effects: Vec::new(),
-        node: (id == CoreId::FIRST).then(|| Box::new(Node { config: config.clone() })),
+        node: (id == CoreId::FIRST).then(|| Box::new(Node { config: config.clone(), cluster: membership })),
         memory: allocator::figures,
         config: Box::new(config),
     };

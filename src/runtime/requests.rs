@@ -23,11 +23,16 @@ use crate::command::execute::{self, Call};
 use crate::command::gate::{self, Place, Verdict};
 use crate::command::monitor;
 use crate::command::slowlog::SlowEntry;
-use crate::command::spec::{Part, Run};
-use crate::resp::{Args, ArgsBuf, Parse, Reply, ReplyBuffer, RequestLimits, RespVersion};
+use crate::command::spec::{Flags, Group, Part, Run};
+use crate::resp::{
+    Args, ArgsBuf, LOOKAHEAD_MAX, Lookahead, Parse, ProtocolError, Reply, ReplyBuffer, RequestLimits, RespVersion, Stopped,
+};
 
 /// A held client's input may grow to this before its socket is no longer read.
 const HELD_INPUT_MAX: usize = 1024 * 1024;
+
+/// Fewer requests than this are not worth a look ahead at their keys.
+const PREFETCH_MIN: usize = 4;
 
 /// A command that waits for every core's share.
 struct Gather {
@@ -37,10 +42,10 @@ struct Gather {
     missing: usize,
 }
 
-/// A reply of core 0 that waits until every core has taken over what was published.
+/// Something that core 0 has published, until every core has taken it over.
 struct Publishing {
-    target: ReplyTarget,
-    reply: Box<ReplyBuffer>,
+    /// The reply that waits for it; none when no client asked.
+    answer: Option<(ReplyTarget, Box<ReplyBuffer>)>,
     missing: usize,
 }
 
@@ -62,6 +67,8 @@ pub struct Requests {
     pub held: Vec<u32>,
     /// Clients whose `closing` is set.
     closing: Vec<u32>,
+    /// Some of them were added since the last look.
+    closing_news: bool,
     /// Clients that CLIENT PAUSE holds.
     postponed: Vec<u32>,
     /// The pause has changed: those are to ask the gate again.
@@ -69,6 +76,8 @@ pub struct Requests {
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
+    /// Reused by every connection.
+    ahead: Lookahead,
 }
 
 impl Requests {
@@ -85,10 +94,12 @@ impl Requests {
             resumed: Vec::new(),
             held: Vec::new(),
             closing: Vec::new(),
+            closing_news: false,
             postponed: Vec::new(),
             pause_changed: false,
             stopped: None,
             expiring: false,
+            ahead: Lookahead::default(),
         }
     }
 
@@ -134,6 +145,7 @@ impl Requests {
         if client.closing.is_none() || client.closing == Some(CloseReason::AfterReply) {
             client.closing = Some(reason);
             self.closing.push(index);
+            self.closing_news = true;
         }
     }
 
@@ -142,6 +154,7 @@ impl Requests {
         if self.closing.is_empty() {
             return Vec::new();
         }
+        self.closing_news = false;
         let closing = std::mem::take(&mut self.closing);
         let (now, later): (Vec<u32>, Vec<u32>) = closing.into_iter().partition(|index| self.is_closable(*index));
         self.closing = later;
@@ -190,9 +203,11 @@ impl Requests {
     /// Runs what a client has sent while it was held.
     fn resume(&mut self, index: u32) {
         let Some(mut connection) = self.connections.get_mut(index as usize).and_then(Option::take) else { return };
-        let request = connection.postponed.take();
         self.core.clients[index as usize].postponed = false;
-        if let Some(request) = request {
+        for request in std::mem::take(&mut connection.postponed) {
+            if self.core.clients[index as usize].closing.is_some() {
+                break;
+            }
             self.request(index, &mut connection, &request.as_args());
         }
         self.consume(index, &mut connection, &[]);
@@ -212,7 +227,7 @@ impl Requests {
 
     /// Parses in the chunk itself when nothing is left over from before.
     fn consume(&mut self, index: u32, connection: &mut Connection, chunk: &[u8]) {
-        if connection.postponed.is_some() {
+        if !connection.postponed.is_empty() {
             connection.input.extend_from_slice(chunk);
             return;
         }
@@ -231,43 +246,70 @@ impl Requests {
         connection.input = input;
     }
 
-    /// Runs every complete request of `data`, until the client is held or closed.
+    /// Runs every complete request of `data`, until the client is held or closed. Requests are read ahead a few at a time,
+    /// so that their keys come into the cache together.
     fn run_requests(&mut self, index: u32, connection: &mut Connection, data: &[u8]) -> Used {
         let mut at = 0;
         let mut parser = std::mem::take(&mut connection.parser);
+        let mut ahead = std::mem::take(&mut self.ahead);
         let kept = loop {
             let client = &self.core.clients[index as usize];
             if client.closing.is_some() {
                 break at; // nothing behind QUIT or a fatal error is read
             }
-            if connection.postponed.is_some() {
+            if !connection.postponed.is_empty() {
                 break data.len();
             }
-            let limits = RequestLimits {
-                bulk_bytes_max: self.core.config.proto_max_bulk_len,
-                authenticated: client.authenticated,
-            };
-            match parser.parse(&data[at..], &limits) {
-                Parse::Request { bytes } => {
+            // What a client may send depends on AUTH: before it, one at a time.
+            let count = if client.authenticated { LOOKAHEAD_MAX } else { 1 };
+            let limits =
+                RequestLimits { bulk_bytes_max: self.core.config.proto_max_bulk_len, authenticated: client.authenticated };
+            let stopped = ahead.fill(&mut parser, data, &mut at, &limits, count);
+            self.run_ahead(index, connection, &ahead, data);
+            match stopped {
+                Stopped::Full => {}
+                Stopped::Single { bytes } => {
                     let args = parser.args(&data[at..]);
-                    if !args.is_empty() {
+                    if !args.is_empty() && self.core.clients[index as usize].closing.is_none() {
                         self.request(index, connection, &args);
                     }
                     parser.next();
                     at += bytes;
                 }
-                Parse::Incomplete { keep } => break at + keep,
-                Parse::Error(error) => {
-                    let text = error.text();
-                    self.core.stats.error(&text);
-                    connection.reply_here(|out| Reply::new(out, RespVersion::V2).error(&text));
-                    self.close(index, CloseReason::AfterReply);
+                Stopped::Other(Parse::Incomplete { keep }) => break at + keep,
+                Stopped::Other(Parse::Request { .. }) => unreachable!("kept aside or single"),
+                Stopped::Other(Parse::Error(error)) => {
+                    self.protocol_error(index, connection, error);
                     break at;
                 }
             }
         };
         connection.parser = parser;
+        self.ahead = ahead;
         Used { consumed: at.min(kept), kept }
+    }
+
+    fn run_ahead(&mut self, index: u32, connection: &mut Connection, ahead: &Lookahead, data: &[u8]) {
+        if ahead.len() >= PREFETCH_MIN {
+            let db = self.core.clients[index as usize].db as usize;
+            self.core.prefetch(db, ahead.requests(data));
+        }
+        for args in ahead.requests(data) {
+            if self.core.clients[index as usize].closing.is_some() {
+                return;
+            }
+            self.request(index, connection, &args);
+        }
+    }
+
+    fn protocol_error(&mut self, index: u32, connection: &mut Connection, error: ProtocolError) {
+        if self.core.clients[index as usize].closing.is_some() {
+            return;
+        }
+        let text = error.text();
+        self.core.stats.error(&text);
+        connection.reply_here(|out| Reply::new(out, RespVersion::V2).error(&text));
+        self.close(index, CloseReason::AfterReply);
     }
 
     /// client-query-buffer-limit, and the held client's socket.
@@ -279,7 +321,7 @@ impl Requests {
         if bytes as u64 > self.core.config.client_query_buffer_limit {
             self.core.stats.client_query_buffer_limit_disconnections += 1;
             self.close(index, CloseReason::QueryBufferLimit);
-        } else if connection.postponed.is_some() && bytes > HELD_INPUT_MAX {
+        } else if !connection.postponed.is_empty() && bytes > HELD_INPUT_MAX {
             self.held.push(index);
         }
     }
@@ -288,9 +330,13 @@ impl Requests {
 
     #[inline]
     fn request(&mut self, index: u32, connection: &mut Connection, args: &Args<'_>) {
+        if !connection.postponed.is_empty() {
+            connection.postponed.push(ArgsBuf::from(args)); // behind the one that waits
+            return;
+        }
         let verdict = gate::check(&mut self.core, index, args);
         if let Verdict::Paused = verdict {
-            connection.postponed = Some(ArgsBuf::from(args));
+            connection.postponed.push(ArgsBuf::from(args));
             self.postponed.push(index);
             self.core.clients[index as usize].postponed = true;
             return;
@@ -356,9 +402,13 @@ impl Requests {
 
     #[inline]
     fn run_here(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
-        if matches!(call.command.spec().run, Run::OnFirstCore(_)) {
+        if call.command.spec().run.is_for_first_core() {
             let sequence = connection.await_reply(wanted);
             return self.run_on_first(call, sequence, Some(connection));
+        }
+        let spec = call.command.spec();
+        if spec.group == Group::Connection && !spec.flags.has(Flags::FAST) {
+            super::tick::report(&mut self.core.clients[call.caller.client.index as usize], connection);
         }
         let core = &mut self.core;
         if wanted {
@@ -374,31 +424,49 @@ impl Requests {
         }
     }
 
-    /// Runs a command of core 0. When it publishes something, the reply waits until every core has it.
+    /// Runs a command of core 0, or lets every core do its share first.
     fn run_on_first(&mut self, call: &Call<'_>, sequence: u32, connection: Option<&mut Connection>) {
         let target = ReplyTarget { client: call.caller.client, sequence };
         let mut reply = Box::new(ReplyBuffer::new());
-        execute::run(&mut self.core, call, &mut reply);
-        let publications: Vec<Publication> = self.take_publications();
-        let others: Vec<CoreId> = self.mesh.others().collect();
-        let missing = publications.len() * others.len();
-        if missing > 0 {
-            let ticket = self.publishing.insert(Publishing { target, reply, missing }) as u32;
-            for publication in publications {
-                for core in &others {
-                    self.mesh.send(*core, Message::Publish { ticket, publication: publication.clone() });
-                }
-                self.core.apply(publication);
+        if matches!(call.command.spec().run, Run::OnFirstCoreAfterAll { .. }) {
+            let own = execute::run_part(&mut self.core, call);
+            if self.mesh.others().next().is_some() {
+                return self.gather_shares(call, target, own);
             }
-            return;
+            execute::merge(&mut self.core, call, own.map(|part| vec![part]), &mut reply);
+        } else {
+            execute::run(&mut self.core, call, &mut reply);
+        }
+        self.answer_from_first(target, reply, connection);
+    }
+
+    /// When the command has published something, the reply waits until every core has it.
+    fn answer_from_first(&mut self, target: ReplyTarget, mut reply: Box<ReplyBuffer>, connection: Option<&mut Connection>) {
+        let publications: Vec<Publication> = self.take_publications();
+        if !publications.is_empty() && self.mesh.others().next().is_some() {
+            return self.publish(publications, Some((target, reply)));
         }
         publications.into_iter().for_each(|publication| self.core.apply(publication));
         match connection {
             Some(connection) => {
                 let length = reply.len_bytes();
-                connection.arrived(sequence, length, &mut reply);
+                connection.arrived(target.sequence, length, &mut reply);
             }
             None => self.answer(target, reply),
+        }
+    }
+
+    /// Hands publications to every core, and the answer to its client once they have them.
+    fn publish(&mut self, publications: Vec<Publication>, answer: Option<(ReplyTarget, Box<ReplyBuffer>)>) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        let missing = publications.len() * others.len();
+        let ticket = (missing > 0).then(|| self.publishing.insert(Publishing { answer, missing }) as u32);
+        for publication in publications {
+            for (core, ticket) in others.iter().zip(std::iter::repeat(ticket)) {
+                let ticket = ticket.expect("there are others");
+                self.mesh.send(*core, Message::Publish { ticket, publication: publication.clone() });
+            }
+            self.core.apply(publication);
         }
     }
 
@@ -418,7 +486,7 @@ impl Requests {
 
     fn gather(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
         let others: Vec<CoreId> = self.mesh.others().collect();
-        let own = execute::run_part(&mut self.core, call);
+        let own = self.run_part(call);
         if others.is_empty() {
             let core = &mut self.core;
             let parts = own.map(|part| vec![part]);
@@ -431,6 +499,12 @@ impl Requests {
             return;
         }
         let target = ReplyTarget { client: call.caller.client, sequence: connection.await_reply(wanted) };
+        self.gather_shares(call, target, own);
+    }
+
+    /// Asks the other cores for their shares.
+    fn gather_shares(&mut self, call: &Call<'_>, target: ReplyTarget, own: Result<Part, CommandError>) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
         let mut shares: Vec<Option<Result<Part, CommandError>>> = (0..=others.len()).map(|_| None).collect();
         shares[self.core.id.index()] = Some(own);
         let owned = Box::new(OwnedCall::new(call));
@@ -439,6 +513,18 @@ impl Requests {
         for core in others {
             self.mesh.send(core, Message::Part { gather, call: owned.clone() });
         }
+    }
+
+    /// This core's share. What CLIENT LIST and INFO show of connections is brought up to date first.
+    fn run_part(&mut self, call: &Call<'_>) -> Result<Part, CommandError> {
+        if matches!(call.command.spec().group, Group::Connection | Group::Server) {
+            for (index, client) in &mut self.core.clients {
+                if let Some(Some(connection)) = self.connections.get(index) {
+                    super::tick::report(client, connection);
+                }
+            }
+        }
+        execute::run_part(&mut self.core, call)
     }
 
     fn share_arrived(&mut self, gather: u32, from: CoreId, share: Result<Part, CommandError>) {
@@ -451,6 +537,10 @@ impl Requests {
         let Gather { call, target, shares, .. } = self.gathers.remove(gather as usize);
         let parts: Result<Vec<Part>, CommandError> = shares.into_iter().flatten().collect();
         let mut reply = Box::new(ReplyBuffer::new());
+        if call.command.spec().run.is_for_first_core() {
+            execute::merge(&mut self.core, &call.as_call(), parts, &mut reply);
+            return self.answer_from_first(target, reply, None);
+        }
         // The client may have gone; its books are kept all the same.
         if self.core.own_client(call.caller.client).is_some() {
             execute::merge(&mut self.core, &call.as_call(), parts, &mut reply);
@@ -479,7 +569,7 @@ impl Requests {
             match message {
                 Message::Requests(batch) => self.run_batch(from, &batch),
                 Message::Part { gather, call } => {
-                    let share = execute::run_part(&mut self.core, &call.as_call());
+                    let share = self.run_part(&call.as_call());
                     self.mesh.send(from, Message::Share { gather, share });
                 }
                 Message::Share { gather, share } => self.share_arrived(gather, from, share),
@@ -502,8 +592,12 @@ impl Requests {
 
     fn run_batch(&mut self, from: CoreId, batch: &RequestBatch) {
         self.core.stats.requests_for_others += batch.len() as u64;
-        for (call, sequence) in batch.calls() {
-            if matches!(call.command.spec().run, Run::OnFirstCore(_)) {
+        for (place, (call, sequence)) in batch.calls_from(0).enumerate() {
+            if place % LOOKAHEAD_MAX == 0 && batch.len() - place >= PREFETCH_MIN {
+                let next = batch.calls_from(place).take(LOOKAHEAD_MAX).map(|(call, _)| call.args);
+                self.core.prefetch(call.caller.db as usize, next);
+            }
+            if call.command.spec().run.is_for_first_core() {
                 self.run_on_first(&call, sequence, None);
                 continue;
             }
@@ -517,8 +611,9 @@ impl Requests {
         let waiting = &mut self.publishing[ticket as usize];
         waiting.missing -= 1;
         if waiting.missing == 0 {
-            let Publishing { target, reply, .. } = self.publishing.remove(ticket as usize);
-            self.answer(target, reply);
+            if let Some((target, reply)) = self.publishing.remove(ticket as usize).answer {
+                self.answer(target, reply);
+            }
         }
     }
 
@@ -647,7 +742,7 @@ impl Requests {
     }
 
     pub fn has_more_to_do(&self) -> bool {
-        !self.dirty.is_empty() || !self.resumed.is_empty() || !self.adopted.is_empty() || self.core.keyspace.lazyfree_pending() > 0
+        self.closing_news || !self.dirty.is_empty() || !self.resumed.is_empty() || !self.adopted.is_empty() || self.core.keyspace.lazyfree_pending() > 0
     }
 
     pub fn is_expiring(&self) -> bool {
@@ -663,12 +758,21 @@ impl Requests {
         for (index, client) in &mut self.core.clients {
             let Some(Some(connection)) = self.connections.get_mut(index) else { continue };
             super::tick::observe(client, connection, now);
+            if !connection.is_dirty && traffic_waits(client) {
+                // A slow reader's time above the soft limit runs on while nothing new is written.
+                connection.is_dirty = true;
+                self.dirty.push(index as u32);
+            }
             if timeout_ms > 0 && now.since(client.last_interaction) > timeout_ms && super::tick::may_time_out(client, connection) {
                 idle.push(index as u32);
             }
         }
         idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
         self.core.stats.sample(self.core.clock.monotonic_us());
+        let clock = self.core.clock;
+        if let Some(publication) = self.core.node.as_mut().and_then(|node| node.tick(&clock)) {
+            self.publish(vec![publication], None);
+        }
         if self.core.id == CoreId::FIRST {
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
         }
@@ -721,6 +825,10 @@ impl Requests {
         self.close(index, CloseReason::OutputLimit);
         false
     }
+}
+
+fn traffic_waits(client: &Client) -> bool {
+    client.traffic.output_bytes > 0
 }
 
 /// What became of the bytes given to the parser.

@@ -23,7 +23,7 @@ use super::mesh::Mesh;
 use super::park::Parking;
 use super::requests::Requests;
 use super::ring::{ClientRing, Completion, Operation};
-use crate::base::clock::{Clock, monotonic_ns};
+use crate::base::clock::Clock;
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
 use crate::command::core::{Core, ShutdownOptions};
@@ -162,7 +162,7 @@ impl Worker {
         let core = &mut self.requests.core;
         core.clock = Clock::read();
         core.keyspace.set_clock(core.clock.unix());
-        core.stats.last_instant_ns = monotonic_ns();
+        core.stopwatch.restart();
     }
 
     /// Enters the ring: submits, and waits when the core has nothing else to do.
@@ -242,6 +242,8 @@ impl Worker {
             // All receive buffers were taken in one enter, or the receive was cancelled while the client is held.
             libc::ENOBUFS => self.resume_receiving(index),
             libc::ECANCELED => self.resume_receiving(index),
+            // The peer has said all it had to say; it may still read the answers.
+            0 => self.requests.close(index, CloseReason::AfterReply),
             _ if completion.result > 0 => self.resume_receiving(index),
             _ => self.requests.close(index, CloseReason::Peer),
         }
@@ -252,7 +254,7 @@ impl Worker {
         if let Some(connection) = self.requests.connection(index)
             && !connection.is_shut
             && !connection.receiving
-            && connection.postponed.is_none()
+            && connection.postponed.is_empty()
         {
             connection.receiving = true;
             let descriptor = connection.descriptor();

@@ -1,0 +1,157 @@
+//! The cluster in words: the lines of CLUSTER NODES, which nodes.conf shares, and the fields of CLUSTER INFO.
+//!
+//! Called by `nodes_conf` and by the handlers of CLUSTER. Formats are Redis 7.2's to the byte.
+
+use std::fmt::Write as _;
+
+use super::node::{ClusterNode, NodeFlags, NodeIndex};
+use super::state::{ClusterState, Health};
+use crate::base::slot::Slot;
+
+/// Who reads the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// CLUSTER NODES.
+    Client,
+    /// nodes.conf: with the fields that clients are not shown, without nodes that are not known to be real.
+    File,
+}
+
+/// One line per node, each with its line end:
+/// `id ip:port@bus-port[,hostname[,name=value ...]] flags primary ping-sent pong-received epoch link slots...`.
+pub fn nodes_text(state: &ClusterState, form: Form) -> String {
+    let mut ranges: Vec<Vec<(Slot, Slot)>> = vec![Vec::new(); state.nodes().len()];
+    for (owner, first, last) in state.owned_ranges() {
+        ranges[usize::from(owner.0)].push((first, last));
+    }
+    let mut text = String::new();
+    for (node, ranges) in state.nodes().iter().zip(&ranges) {
+        if form == Form::File && node.flags.has(NodeFlags::HANDSHAKE) {
+            continue;
+        }
+        describe_node(state, node, ranges, form, &mut text);
+        text.push('\n');
+    }
+    text
+}
+
+fn describe_node(state: &ClusterState, node: &ClusterNode, ranges: &[(Slot, Slot)], form: Form, text: &mut String) {
+    let address = &node.address;
+    // Writing to a string does not fail.
+    let _ = write!(text, "{} {}:{}@{}", node.id, address.ip, address.port, address.bus_port);
+    match form {
+        Form::Client if node.hostname.is_empty() => {}
+        Form::Client => _ = write!(text, ",{}", node.hostname),
+        Form::File => describe_fields(node, text),
+    }
+    let primary = node.primary.map_or("-", |primary| state.node(primary).id.as_str());
+    let link = if node.is_connected || node.flags.has(NodeFlags::MYSELF) { "connected" } else { "disconnected" };
+    let (ping, pong, epoch) = (node.ping_sent.get(), node.pong_received.get(), state.shown_epoch(node));
+    let _ = write!(text, " {} {primary} {ping} {pong} {epoch} {link}", node.flags);
+    for (first, last) in ranges {
+        let _ = if first == last { write!(text, " {first}") } else { write!(text, " {first}-{last}") };
+    }
+    if node.flags.has(NodeFlags::MYSELF) {
+        describe_open_slots(state, text);
+    }
+}
+
+/// What nodes.conf has behind the address: the host name, then fields with names.
+fn describe_fields(node: &ClusterNode, text: &mut String) {
+    let _ = write!(text, ",{},tls-port={}", node.hostname, node.address.tls_port);
+    if !node.human_name.is_empty() {
+        let _ = write!(text, ",nodename={}", node.human_name);
+    }
+    let _ = write!(text, ",shard-id={}", node.shard);
+    for field in &node.unknown_fields {
+        let _ = write!(text, ",{field}");
+    }
+}
+
+fn describe_open_slots(state: &ClusterState, text: &mut String) {
+    let id = |index: &NodeIndex| state.node(*index).id;
+    let migrating = state.migrating_to.iter().map(|(slot, to)| (*slot, format!(" [{slot}->-{}]", id(to))));
+    let importing = state.importing_from.iter().filter(|(slot, _)| !state.migrating_to.contains_key(slot));
+    let importing = importing.map(|(slot, from)| (*slot, format!(" [{slot}-<-{}]", id(from))));
+    let mut open: Vec<(Slot, String)> = migrating.chain(importing).collect();
+    open.sort_by_key(|(slot, _)| *slot);
+    open.iter().for_each(|(_, words)| text.push_str(words));
+}
+
+/// CLUSTER INFO.
+pub fn info_text(state: &ClusterState) -> String {
+    let (mut assigned, mut possibly_failing, mut failing) = (0, 0, 0);
+    for (node, count) in state.nodes().iter().zip(state.slot_counts()) {
+        assigned += count;
+        if node.has_failed() {
+            failing += count;
+        } else if node.flags.has(NodeFlags::PFAIL) {
+            possibly_failing += count;
+        }
+    }
+    let fields = [
+        ("cluster_state", if state.health() == Health::Ok { "ok".to_owned() } else { "fail".to_owned() }),
+        ("cluster_slots_assigned", assigned.to_string()),
+        ("cluster_slots_ok", (assigned - possibly_failing - failing).to_string()),
+        ("cluster_slots_pfail", possibly_failing.to_string()),
+        ("cluster_slots_fail", failing.to_string()),
+        ("cluster_known_nodes", state.nodes().len().to_string()),
+        ("cluster_size", state.size().to_string()),
+        ("cluster_current_epoch", state.current_epoch().to_string()),
+        ("cluster_my_epoch", state.shown_epoch(state.myself()).to_string()),
+        // Messages of each kind are listed once there are any: with the bus.
+        ("cluster_stats_messages_sent", "0".to_owned()),
+        ("cluster_stats_messages_received", "0".to_owned()),
+        ("total_cluster_links_buffer_limit_exceeded", "0".to_owned()),
+    ];
+    fields.iter().map(|(name, value)| format!("{name}:{value}\r\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::hex::HexId;
+    use crate::base::slot::SlotSet;
+    use crate::cluster::settings::ClusterSettings;
+    use crate::cluster::state::SlotOrder;
+    use crate::config::Config;
+
+    fn state() -> ClusterState {
+        let id = HexId::parse(b"0123456789abcdef0123456789abcdef01234567").unwrap();
+        let shard = HexId::parse(b"76543210fedcba9876543210fedcba9876543210").unwrap();
+        let mut state = ClusterState::new(id, shard, ClusterSettings::of(&Config { port: 7000, ..Config::default() }));
+        let picked: SlotSet = [0, 1, 2, 9].map(Slot::new).into_iter().collect();
+        state.order(SlotOrder::Assign, &picked);
+        state
+    }
+
+    #[test]
+    fn a_line_has_the_address_the_flags_and_the_slots() {
+        let mut state = state();
+        assert_eq!(
+            nodes_text(&state, Form::Client),
+            "0123456789abcdef0123456789abcdef01234567 :7000@17000 myself,master - 0 0 0 connected 0-2 9\n"
+        );
+        let config = Config { port: 7000, cluster_announce_hostname: "host".into(), ..Config::default() };
+        state.follow(&ClusterSettings::of(&config));
+        assert!(nodes_text(&state, Form::Client).contains(" :7000@17000,host myself,master "));
+    }
+
+    #[test]
+    fn the_file_has_the_fields_that_clients_do_not_see() {
+        assert_eq!(
+            nodes_text(&state(), Form::File),
+            "0123456789abcdef0123456789abcdef01234567 \
+             :7000@17000,,tls-port=0,shard-id=76543210fedcba9876543210fedcba9876543210 \
+             myself,master - 0 0 0 connected 0-2 9\n"
+        );
+    }
+
+    #[test]
+    fn info_counts_slots_and_nodes() {
+        let text = info_text(&state());
+        assert!(text.starts_with("cluster_state:fail\r\ncluster_slots_assigned:4\r\ncluster_slots_ok:4\r\n"), "{text}");
+        assert!(text.ends_with("\r\ntotal_cluster_links_buffer_limit_exceeded:0\r\n"));
+        assert_eq!(text.lines().count(), 12);
+    }
+}

@@ -1,0 +1,522 @@
+//! The cluster as this node sees it: its nodes, who owns which slot, the epochs, and whether all is well.
+//!
+//! A pure value: time comes in as arguments, randomness as ids, and nothing is sent or written here. Each method is one
+//! event; what it changes is for the caller to save and to publish (see `membership`). The owner table is the only
+//! record of who serves a slot; slot sets of nodes are read off it.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use super::node::{ClusterNode, Epoch, NodeFlags, NodeIndex};
+use super::settings::ClusterSettings;
+use super::view::ClusterView;
+use crate::base::hex::HexId;
+use crate::base::slot::{SLOTS_COUNT, Slot, SlotSet};
+use crate::config::EndpointType;
+
+/// A primary that has just started stays read-only so long, so that the cluster can tell it what it missed.
+const WRITABLE_DELAY_MS: u64 = 2_000;
+/// A primary that was cut off with a minority waits for the node timeout, within these bounds, before it serves again.
+const REJOIN_DELAY_MS: RangeInclusive<u64> = 500..=5_000;
+
+/// Nodes that fit: one number is kept for "nobody".
+pub const NODES_MAX: usize = UNASSIGNED as usize;
+const UNASSIGNED: u16 = u16::MAX;
+
+/// cluster_state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Ok,
+    Fail,
+}
+
+/// What an operator wants done with slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotOrder {
+    /// This node takes slots that nobody has.
+    Assign,
+    /// Slots, whoever has them, become nobody's.
+    Release,
+}
+
+/// Why slots cannot be had or given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotRefusal {
+    Busy(Slot),
+    Unassigned(Slot),
+    Repeated(Slot),
+}
+
+/// CLUSTER RESET's kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    Soft,
+    /// With a new identity, and epochs from 0 on.
+    Hard { id: HexId, shard: HexId },
+}
+
+/// Why CLUSTER SET-CONFIG-EPOCH is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpochRefusal {
+    NodesKnown,
+    AlreadySet,
+}
+
+/// The cluster state of one node.
+#[derive(Clone)]
+pub struct ClusterState {
+    /// This node first.
+    pub(super) nodes: Vec<ClusterNode>,
+    /// Index into `nodes` of each slot's owner.
+    owners: Box<[u16; SLOTS_COUNT]>,
+    /// Slots on their way to another node, or from one.
+    pub(super) migrating_to: BTreeMap<Slot, NodeIndex>,
+    pub(super) importing_from: BTreeMap<Slot, NodeIndex>,
+    pub(super) current_epoch: Epoch,
+    pub(super) last_vote_epoch: Epoch,
+    health: Health,
+    /// Primaries that serve at least one slot, as of the last evaluation.
+    size: usize,
+    /// Monotonic milliseconds of the first evaluation, and of the last one that saw a minority.
+    first_evaluated_ms: Option<u64>,
+    minority_seen_ms: Option<u64>,
+    settings: ClusterSettings,
+}
+
+impl ClusterState {
+    /// A node that knows nobody and serves nothing.
+    pub fn new(id: HexId, shard: HexId, settings: ClusterSettings) -> ClusterState {
+        let flags = NodeFlags::MYSELF.and(NodeFlags::PRIMARY);
+        let mut state = ClusterState::with_nodes(vec![ClusterNode::new(id, shard, flags)], settings.clone());
+        state.announce(&settings, "");
+        state
+    }
+
+    /// A state around nodes that are known already, this one first; slots and epochs come next.
+    pub(super) fn with_nodes(nodes: Vec<ClusterNode>, settings: ClusterSettings) -> ClusterState {
+        assert!(nodes.first().is_some_and(|node| node.flags.has(NodeFlags::MYSELF)), "this node comes first");
+        assert!(nodes.len() <= NODES_MAX, "nodes are counted in 16 bits");
+        ClusterState {
+            nodes,
+            owners: Box::new([UNASSIGNED; SLOTS_COUNT]),
+            migrating_to: BTreeMap::new(),
+            importing_from: BTreeMap::new(),
+            current_epoch: Epoch(0),
+            last_vote_epoch: Epoch(0),
+            health: Health::Fail,
+            size: 0,
+            first_evaluated_ms: None,
+            minority_seen_ms: None,
+            settings,
+        }
+    }
+
+    pub fn myself(&self) -> &ClusterNode {
+        &self.nodes[0]
+    }
+
+    fn myself_mut(&mut self) -> &mut ClusterNode {
+        &mut self.nodes[0]
+    }
+
+    /// Every known node, this one first.
+    pub fn nodes(&self) -> &[ClusterNode] {
+        &self.nodes
+    }
+
+    pub fn node(&self, index: NodeIndex) -> &ClusterNode {
+        &self.nodes[usize::from(index.0)]
+    }
+
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    pub fn current_epoch(&self) -> Epoch {
+        self.current_epoch
+    }
+
+    pub fn endpoint_type(&self) -> EndpointType {
+        self.settings.endpoint_type
+    }
+
+    // ---- slots -----------------------------------------------------------------------------------------------------
+
+    pub fn owner(&self, slot: Slot) -> Option<NodeIndex> {
+        let owner = self.owners[slot.index()];
+        (owner != UNASSIGNED).then_some(NodeIndex(owner))
+    }
+
+    pub(super) fn set_owner(&mut self, slot: Slot, owner: Option<NodeIndex>) {
+        let number = owner.map_or(UNASSIGNED, |index| index.0);
+        assert!(number == UNASSIGNED || usize::from(number) < self.nodes.len(), "an owner is a known node");
+        self.owners[slot.index()] = number;
+    }
+
+    /// The maximal runs of slots with one owner, in ascending order, each with its first and last slot.
+    pub fn owned_ranges(&self) -> Vec<(NodeIndex, Slot, Slot)> {
+        let mut ranges: Vec<(NodeIndex, Slot, Slot)> = Vec::new();
+        for slot in Slot::all() {
+            let Some(owner) = self.owner(slot) else { continue };
+            match ranges.last_mut() {
+                Some((last_owner, _, last)) if *last_owner == owner && last.get() + 1 == slot.get() => *last = slot,
+                _ => ranges.push((owner, slot, slot)),
+            }
+        }
+        ranges
+    }
+
+    /// How many slots each node has, by its index.
+    pub fn slot_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.nodes.len()];
+        for owner in Slot::all().filter_map(|slot| self.owner(slot)) {
+            counts[usize::from(owner.0)] += 1;
+        }
+        counts
+    }
+
+    /// Adds a range to what is to be assigned or released, slot by slot.
+    ///
+    /// # Errors
+    /// The first slot that is not free (or not taken), or was picked before.
+    pub fn pick(&self, order: SlotOrder, range: RangeInclusive<Slot>, picked: &mut SlotSet) -> Result<(), SlotRefusal> {
+        for number in range.start().get()..=range.end().get() {
+            let slot = Slot::new(number);
+            match (order, self.owner(slot)) {
+                (SlotOrder::Assign, Some(_)) => return Err(SlotRefusal::Busy(slot)),
+                (SlotOrder::Release, None) => return Err(SlotRefusal::Unassigned(slot)),
+                _ if !picked.insert(slot) => return Err(SlotRefusal::Repeated(slot)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// CLUSTER ADDSLOTS and DELSLOTS: carries out what `pick` let pass.
+    pub fn order(&mut self, order: SlotOrder, picked: &SlotSet) {
+        for slot in picked.iter() {
+            // Whose it becomes is settled now, so nothing is imported any more.
+            self.importing_from.remove(&slot);
+            self.set_owner(slot, (order == SlotOrder::Assign).then_some(NodeIndex::MYSELF));
+        }
+    }
+
+    /// CLUSTER FLUSHSLOTS: this node serves nothing any more.
+    pub fn release_own_slots(&mut self) {
+        for slot in Slot::all().filter(|slot| self.owner(*slot) == Some(NodeIndex::MYSELF)).collect::<Vec<_>>() {
+            self.set_owner(slot, None);
+        }
+    }
+
+    // ---- epochs and identity -----------------------------------------------------------------------------------------
+
+    /// The largest epoch that anybody has.
+    pub fn max_epoch(&self) -> Epoch {
+        self.nodes.iter().map(|node| node.config_epoch).fold(self.current_epoch, Epoch::max)
+    }
+
+    /// The epoch that stands beside a node: a replica shows its primary's.
+    pub fn shown_epoch(&self, node: &ClusterNode) -> Epoch {
+        match node.primary {
+            Some(primary) if node.is_replica() => self.node(primary).config_epoch,
+            _ => node.config_epoch,
+        }
+    }
+
+    /// CLUSTER BUMPEPOCH: a new epoch for this node without asking anybody, unless its own is the largest already.
+    /// True when it has a new one.
+    pub fn bump_epoch(&mut self) -> bool {
+        let own = self.myself().config_epoch;
+        if own != Epoch(0) && own == self.max_epoch() {
+            return false;
+        }
+        self.current_epoch = self.current_epoch.next();
+        self.myself_mut().config_epoch = self.current_epoch;
+        true
+    }
+
+    /// CLUSTER SET-CONFIG-EPOCH, for a node that is new.
+    ///
+    /// # Errors
+    /// When it knows other nodes or has an epoch already.
+    pub fn set_config_epoch(&mut self, epoch: Epoch) -> Result<(), EpochRefusal> {
+        if self.nodes.len() > 1 {
+            return Err(EpochRefusal::NodesKnown);
+        }
+        if self.myself().config_epoch != Epoch(0) {
+            return Err(EpochRefusal::AlreadySet);
+        }
+        self.myself_mut().config_epoch = epoch;
+        self.current_epoch = self.current_epoch.max(epoch);
+        Ok(())
+    }
+
+    /// CLUSTER RESET: forgets all slots and all other nodes; a replica becomes a primary.
+    pub fn reset(&mut self, reset: Reset) {
+        self.owners.fill(UNASSIGNED);
+        self.migrating_to.clear();
+        self.importing_from.clear();
+        self.nodes.truncate(1);
+        let myself = self.myself_mut();
+        myself.flags = myself.flags.without(NodeFlags::REPLICA).and(NodeFlags::PRIMARY);
+        myself.primary = None;
+        if let Reset::Hard { id, shard } = reset {
+            (myself.id, myself.shard) = (id, shard);
+            myself.config_epoch = Epoch(0);
+            (self.current_epoch, self.last_vote_epoch) = (Epoch(0), Epoch(0));
+        }
+    }
+
+    /// Takes over changed settings. True when something that is saved or published has changed.
+    pub fn follow(&mut self, settings: &ClusterSettings) -> bool {
+        if self.settings == *settings {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.settings, settings.clone());
+        self.announce(settings, &before.announce_ip);
+        true
+    }
+
+    /// Puts what is announced into this node's entry. An address that was learned, not announced, stays.
+    pub(super) fn announce(&mut self, settings: &ClusterSettings, announced_before: &str) {
+        let myself = &mut self.nodes[0];
+        if settings.announce_ip != announced_before {
+            myself.address.ip.clone_from(&settings.announce_ip);
+        }
+        myself.address.port = settings.port;
+        myself.address.tls_port = settings.tls_port;
+        myself.address.bus_port = settings.bus_port;
+        myself.hostname.clone_from(&settings.hostname);
+        myself.human_name.clone_from(&settings.human_name);
+        myself.flags = match settings.no_failover {
+            true => myself.flags.and(NodeFlags::NO_FAILOVER),
+            false => myself.flags.without(NodeFlags::NO_FAILOVER),
+        };
+    }
+
+    // ---- health ----------------------------------------------------------------------------------------------------
+
+    /// Judges the cluster at `now_ms` (monotonic milliseconds). True when `health` has changed.
+    pub fn evaluate(&mut self, now_ms: u64) -> bool {
+        let first_ms = *self.first_evaluated_ms.get_or_insert(now_ms);
+        let careful = self.myself().is_primary() && self.health == Health::Fail;
+        if careful && now_ms.saturating_sub(first_ms) < WRITABLE_DELAY_MS {
+            return false;
+        }
+        let health = self.judge(now_ms);
+        if health == self.health {
+            return false;
+        }
+        let delay_ms = self.settings.node_timeout_ms.clamp(*REJOIN_DELAY_MS.start(), *REJOIN_DELAY_MS.end());
+        let rejoining = self.minority_seen_ms.is_some_and(|seen_ms| now_ms.saturating_sub(seen_ms) < delay_ms);
+        if careful && rejoining {
+            return false;
+        }
+        self.health = health;
+        true
+    }
+
+    /// The health that the nodes and slots add up to; counts the primaries and notes a minority.
+    fn judge(&mut self, now_ms: u64) -> Health {
+        let covered = |slot| self.owner(slot).is_some_and(|owner| !self.node(owner).has_failed());
+        let mut health = Health::Ok;
+        if self.settings.require_full_coverage && !Slot::all().all(covered) {
+            health = Health::Fail;
+        }
+        let counts = self.slot_counts();
+        let serving = |(_, node): &(usize, &ClusterNode)| node.is_primary();
+        let primaries = self.nodes.iter().enumerate().filter(serving).filter(|(index, _)| counts[*index] > 0);
+        let unreachable = NodeFlags::FAIL.and(NodeFlags::PFAIL);
+        let (mut size, mut reachable) = (0, 0);
+        for (_, node) in primaries {
+            size += 1;
+            reachable += usize::from(!node.flags.has_any(unreachable));
+        }
+        self.size = size;
+        if reachable < size / 2 + 1 {
+            health = Health::Fail;
+            self.minority_seen_ms = Some(now_ms);
+        }
+        health
+    }
+
+    // ---- routing ---------------------------------------------------------------------------------------------------
+
+    /// What clients are told as a node's address: its IP, its host name, or nothing (the one they came by).
+    pub fn preferred_endpoint<'n>(&self, node: &'n ClusterNode) -> &'n str {
+        match self.settings.endpoint_type {
+            EndpointType::Ip => &node.address.ip,
+            EndpointType::Hostname if node.hostname.is_empty() => "?",
+            EndpointType::Hostname => &node.hostname,
+            EndpointType::UnknownEndpoint => "",
+        }
+    }
+
+    /// The snapshot by which every core routes.
+    pub fn view(&self) -> ClusterView {
+        let own = |node: &ClusterNode| format!("{}:{}", self.preferred_endpoint(node), node.address.port);
+        let mut view = ClusterView::unassigned(own(self.myself()));
+        view.ok = self.health == Health::Ok;
+        let addresses: Vec<String> = self.nodes.iter().map(own).collect();
+        for slot in Slot::all() {
+            match self.owner(slot) {
+                None => {}
+                Some(NodeIndex::MYSELF) => view.assign_here(slot),
+                Some(NodeIndex(other)) => view.assign_elsewhere(slot, &addresses[usize::from(other)]),
+            }
+        }
+        view
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+    use crate::cluster::view::Serving;
+    use crate::config::Config;
+    use proptest::prelude::*;
+
+    fn state() -> ClusterState {
+        let mut random = Random::new(1);
+        let settings = ClusterSettings::of(&Config { port: 7000, ..Config::default() });
+        ClusterState::new(HexId::random(&mut random), HexId::random(&mut random), settings)
+    }
+
+    fn slots(first: u16, last: u16) -> RangeInclusive<Slot> {
+        Slot::new(first)..=Slot::new(last)
+    }
+
+    fn assign(state: &mut ClusterState, first: u16, last: u16) {
+        let mut picked = SlotSet::new();
+        state.pick(SlotOrder::Assign, slots(first, last), &mut picked).unwrap();
+        state.order(SlotOrder::Assign, &picked);
+    }
+
+    #[test]
+    fn slots_are_assigned_once_and_released_once() {
+        let mut state = state();
+        assign(&mut state, 5, 7);
+        let mut picked = SlotSet::new();
+        assert_eq!(state.pick(SlotOrder::Assign, slots(7, 9), &mut picked), Err(SlotRefusal::Busy(Slot::new(7))));
+        assert_eq!(state.pick(SlotOrder::Release, slots(8, 8), &mut picked), Err(SlotRefusal::Unassigned(Slot::new(8))));
+        assert_eq!(state.pick(SlotOrder::Release, slots(5, 6), &mut picked), Ok(()));
+        assert_eq!(state.pick(SlotOrder::Release, slots(6, 7), &mut picked), Err(SlotRefusal::Repeated(Slot::new(6))));
+        state.order(SlotOrder::Release, &picked);
+        assert_eq!(state.owned_ranges(), [(NodeIndex::MYSELF, Slot::new(7), Slot::new(7))]);
+    }
+
+    #[test]
+    fn a_new_node_is_well_two_seconds_after_its_start() {
+        let mut state = state();
+        assert!(!state.evaluate(1_000));
+        assign(&mut state, 0, 16383);
+        assert!(!state.evaluate(2_999) && state.size() == 0);
+        assert!(state.evaluate(3_000) && state.health() == Health::Ok && state.size() == 1);
+    }
+
+    #[test]
+    fn a_node_that_long_had_no_slots_waits_for_the_rejoin_delay() {
+        let mut state = state();
+        assert!(!state.evaluate(0) && !state.evaluate(10_000));
+        assign(&mut state, 0, 16383);
+        assert!(!state.evaluate(10_001) && !state.evaluate(14_999));
+        assert!(state.evaluate(15_000) && state.health() == Health::Ok);
+    }
+
+    #[test]
+    fn a_hole_is_a_failure_only_under_full_coverage() {
+        let mut state = state();
+        state.evaluate(0);
+        assign(&mut state, 0, 16383);
+        state.evaluate(2_000);
+        let mut picked = SlotSet::new();
+        state.pick(SlotOrder::Release, slots(9, 9), &mut picked).unwrap();
+        state.order(SlotOrder::Release, &picked);
+        assert!(state.evaluate(2_001) && state.health() == Health::Fail);
+        let lenient = ClusterSettings { require_full_coverage: false, ..state.settings.clone() };
+        assert!(state.follow(&lenient) && !state.follow(&lenient));
+        assert!(state.evaluate(2_002) && state.health() == Health::Ok);
+        assert_eq!(state.view().serving(Slot::new(9)), Serving::Nobody);
+    }
+
+    #[test]
+    fn an_epoch_is_bumped_until_it_is_the_largest() {
+        let mut state = state();
+        assert!(state.bump_epoch() && state.myself().config_epoch == Epoch(1));
+        assert!(!state.bump_epoch());
+        assert_eq!(state.set_config_epoch(Epoch(7)), Err(EpochRefusal::AlreadySet));
+        state.reset(Reset::Soft);
+        assert_eq!(state.current_epoch(), Epoch(1));
+        let other = HexId::ZEROS;
+        state.reset(Reset::Hard { id: other, shard: other });
+        assert_eq!((state.myself().id, state.current_epoch(), state.myself().config_epoch), (other, Epoch(0), Epoch(0)));
+        assert_eq!(state.set_config_epoch(Epoch(7)), Ok(()));
+        assert_eq!(state.current_epoch(), Epoch(7));
+    }
+
+    #[test]
+    fn an_announced_address_is_shown_and_a_learned_one_stays() {
+        let mut state = state();
+        state.nodes[0].address.ip = "10.0.0.1".into();
+        let mut settings = ClusterSettings { port: 7777, ..state.settings.clone() };
+        assert!(state.follow(&settings));
+        assert_eq!((state.myself().address.ip.as_str(), state.myself().address.port), ("10.0.0.1", 7777));
+        settings.announce_ip = "10.0.0.2".into();
+        state.follow(&settings);
+        assert_eq!(state.myself().address.ip, "10.0.0.2");
+        settings.announce_ip.clear();
+        settings.no_failover = true;
+        state.follow(&settings);
+        assert_eq!(state.myself().address.ip, "");
+        assert_eq!(state.myself().flags.to_string(), "myself,master,nofailover");
+    }
+
+    #[test]
+    fn clients_are_sent_to_the_preferred_endpoint() {
+        let mut state = state();
+        let mut peer = ClusterNode::new(HexId::ZEROS, HexId::ZEROS, NodeFlags::PRIMARY);
+        peer.address.ip = "10.0.0.9".into();
+        peer.address.port = 7001;
+        state.nodes.push(peer);
+        state.set_owner(Slot::new(3), Some(NodeIndex(1)));
+        let mut settings = state.settings.clone();
+        for (endpoint_type, hostname, expected) in [
+            (EndpointType::Ip, "", "10.0.0.9:7001"),
+            (EndpointType::Hostname, "", "?:7001"),
+            (EndpointType::Hostname, "nine", "nine:7001"),
+            (EndpointType::UnknownEndpoint, "nine", ":7001"),
+        ] {
+            settings.endpoint_type = endpoint_type;
+            state.follow(&settings);
+            state.nodes[1].hostname = hostname.into();
+            assert_eq!(state.view().serving(Slot::new(3)), Serving::Elsewhere(expected));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_and_counts_describe_the_owner_table(owners in proptest::collection::vec((0u16..16384, 0u16..3), 0..400)) {
+            let mut state = state();
+            state.nodes.push(ClusterNode::new(HexId::ZEROS, HexId::ZEROS, NodeFlags::PRIMARY));
+            for (slot, owner) in owners {
+                state.set_owner(Slot::new(slot), (owner < 2).then_some(NodeIndex(owner)));
+            }
+            let ranges = state.owned_ranges();
+            let mut counts = vec![0; 2];
+            let mut rebuilt = [UNASSIGNED; SLOTS_COUNT];
+            for (owner, first, last) in &ranges {
+                counts[usize::from(owner.0)] += usize::from(last.get() - first.get()) + 1;
+                rebuilt[first.index()..=last.index()].fill(owner.0);
+            }
+            prop_assert_eq!(state.slot_counts(), counts);
+            prop_assert!(rebuilt == *state.owners);
+            let maximal = ranges.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].2.get() + 1 < pair[1].1.get());
+            prop_assert!(maximal);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! CLUSTER's commands about slots: who has them, what is in them.
+
+use super::super::context::Context;
+use super::super::error::CommandError;
+use super::super::spec::{CommandResult, Part};
+use super::{change, membership, needs_cluster};
+use crate::base::number::parse_i64;
+use crate::base::slot::{Slot, SlotSet};
+use crate::cluster::state::{SlotOrder, SlotRefusal};
+use crate::resp::Args;
+
+/// CLUSTER ADDSLOTS slot [slot ...].
+pub fn add_slots(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    one_by_one(cx, args, SlotOrder::Assign)
+}
+
+/// CLUSTER DELSLOTS slot [slot ...].
+pub fn del_slots(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    one_by_one(cx, args, SlotOrder::Release)
+}
+
+/// CLUSTER ADDSLOTSRANGE start-slot end-slot [start-slot end-slot ...].
+pub fn add_slots_range(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    by_ranges(cx, args, SlotOrder::Assign)
+}
+
+/// CLUSTER DELSLOTSRANGE start-slot end-slot [start-slot end-slot ...].
+pub fn del_slots_range(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    by_ranges(cx, args, SlotOrder::Release)
+}
+
+/// Every argument must be a slot before any is looked at.
+fn one_by_one(cx: &mut Context<'_>, args: &Args<'_>, order: SlotOrder) -> CommandResult {
+    let state = membership(cx)?.state();
+    let slots = args.iter().skip(2).map(slot).collect::<Result<Vec<Slot>, CommandError>>()?;
+    let mut picked = SlotSet::new();
+    for slot in slots {
+        state.pick(order, slot..=slot, &mut picked).map_err(refusal)?;
+    }
+    carry_out(cx, order, &picked)
+}
+
+/// Each range is judged before the next is read.
+fn by_ranges(cx: &mut Context<'_>, args: &Args<'_>, order: SlotOrder) -> CommandResult {
+    let state = membership(cx)?.state();
+    if args.len() % 2 == 1 {
+        let name = if order == SlotOrder::Assign { "cluster|addslotsrange" } else { "cluster|delslotsrange" };
+        return Err(CommandError::WrongArity(name.into()));
+    }
+    let mut picked = SlotSet::new();
+    for at in (2..args.len()).step_by(2) {
+        let (first, last) = (slot(&args[at])?, slot(&args[at + 1])?);
+        if first > last {
+            let text = format!("ERR start slot number {first} is greater than end slot number {last}");
+            return Err(CommandError::formatted(text));
+        }
+        state.pick(order, first..=last, &mut picked).map_err(refusal)?;
+    }
+    carry_out(cx, order, &picked)
+}
+
+fn carry_out(cx: &mut Context<'_>, order: SlotOrder, picked: &SlotSet) -> CommandResult {
+    change(cx, |state| state.order(order, picked))?;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn slot(digits: &[u8]) -> Result<Slot, CommandError> {
+    parse_i64(digits).and_then(Slot::checked).ok_or(CommandError::InvalidSlot)
+}
+
+fn refusal(refusal: SlotRefusal) -> CommandError {
+    CommandError::formatted(match refusal {
+        SlotRefusal::Busy(slot) => format!("ERR Slot {slot} is already busy"),
+        SlotRefusal::Unassigned(slot) => format!("ERR Slot {slot} is already unassigned"),
+        SlotRefusal::Repeated(slot) => format!("ERR Slot {slot} specified multiple times"),
+    })
+}
+
+/// One core's number of keys. A write that comes behind it loses the race: it stays, in a slot that nobody serves.
+pub fn count_keys(cx: &mut Context<'_>, _: &Args<'_>) -> Result<Part, CommandError> {
+    Ok(Part::new(cx.core.keyspace.len(0)))
+}
+
+/// The keys of all cores.
+pub fn total(parts: Vec<Part>) -> u64 {
+    parts.into_iter().map(Part::take::<u64>).sum()
+}
+
+/// CLUSTER FLUSHSLOTS.
+pub fn flush_slots(cx: &mut Context<'_>, _: &Args<'_>, parts: Vec<Part>) -> CommandResult {
+    membership(cx)?;
+    if total(parts) != 0 {
+        return Err(CommandError::text_static("ERR DB must be empty to perform CLUSTER FLUSHSLOTS."));
+    }
+    change(cx, |state| state.release_own_slots())?;
+    cx.reply.ok();
+    Ok(())
+}
+
+/// CLUSTER COUNTKEYSINSLOT slot.
+pub fn count_keys_in_slot(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    needs_cluster(cx)?;
+    let number = parse_i64(&args[2]).ok_or(CommandError::NotAnInteger)?;
+    let slot = Slot::checked(number).ok_or(CommandError::text_static("ERR Invalid slot"))?;
+    cx.reply.integer(cx.core.keyspace.slot_len(0, slot) as i64);
+    Ok(())
+}
+
+/// CLUSTER GETKEYSINSLOT slot count.
+pub fn get_keys_in_slot(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    needs_cluster(cx)?;
+    let number = parse_i64(&args[2]).ok_or(CommandError::NotAnInteger)?;
+    let limit = parse_i64(&args[3]).ok_or(CommandError::NotAnInteger)?;
+    let invalid = CommandError::text_static("ERR Invalid slot or number of keys");
+    let (Some(slot), Ok(limit)) = (Slot::checked(number), usize::try_from(limit)) else {
+        return Err(invalid);
+    };
+    let list = cx.reply.begin_array();
+    let mut count = 0;
+    cx.core.keyspace.for_each_in_slot(0, slot, limit, &mut |key, _| {
+        cx.reply.bulk(key);
+        count += 1;
+    });
+    cx.reply.finish(list, count);
+    Ok(())
+}

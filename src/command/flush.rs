@@ -1,0 +1,67 @@
+//! FLUSHDB and FLUSHALL: every core drops what it has.
+
+use super::arguments::is_word;
+use super::context::Context;
+use super::core::Effect;
+use super::error::CommandError;
+use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
+use crate::keyspace::Disposal;
+use crate::resp::Args;
+
+/// FLUSHDB [ASYNC | SYNC].
+fn flushdb_part(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
+    let db = cx.db();
+    flush(cx, args, Some(db))
+}
+
+/// FLUSHALL [ASYNC | SYNC].
+fn flushall_part(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
+    flush(cx, args, None)
+}
+
+fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Part, CommandError> {
+    let in_background = match (args.get(1), args.len()) {
+        (None, _) => cx.core.config.lazyfree_lazy_user_flush,
+        (Some(option), 2) if is_word(option, "ASYNC") => true,
+        (Some(option), 2) if is_word(option, "SYNC") => false,
+        _ => return Err(CommandError::Syntax),
+    };
+    let disposal = if in_background { Disposal::Background } else { Disposal::Now };
+    let removed = cx.core.keyspace.flush(db, disposal);
+    if removed > 0 && !in_background {
+        cx.core.effects.push(Effect::PurgeMemory);
+    }
+    Ok(Part::done())
+}
+
+fn flush_merge(cx: &mut Context<'_>, _: &Args<'_>, _: Vec<Part>) -> CommandResult {
+    cx.reply.ok();
+    Ok(())
+}
+
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "flushdb",
+        arity: Arity::AtLeast(1),
+        flags: Flags::WRITE.and(Flags::DANGEROUS).and(Flags::KEYSPACE),
+        keys: Keys::None,
+        group: Group::Server,
+        since: "1.0.0",
+        summary: "Removes all keys of the database.",
+        complexity: "O(N) in the number of keys of the database",
+        syntax: "[ASYNC | SYNC]",
+        run: Run::OnEveryCore { part: flushdb_part, merge: flush_merge },
+    },
+    CommandSpec {
+        name: "flushall",
+        arity: Arity::AtLeast(1),
+        flags: Flags::WRITE.and(Flags::DANGEROUS).and(Flags::KEYSPACE),
+        keys: Keys::None,
+        group: Group::Server,
+        since: "1.0.0",
+        summary: "Removes all keys of all databases.",
+        complexity: "O(N) in the number of keys",
+        syntax: "[ASYNC | SYNC]",
+        run: Run::OnEveryCore { part: flushall_part, merge: flush_merge },
+    },
+];

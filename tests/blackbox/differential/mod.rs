@@ -1,0 +1,411 @@
+//! The same random requests to slotcore and to redis-server, replies compared byte for byte.
+//!
+//! `SLOTCORE_DIFF_COMMANDS` requests (default 40000, half of them to standalone nodes and half to one-node clusters) from
+//! seed `SLOTCORE_DIFF_SEED` (default 1). A difference prints the seed, the index, the requests that touched the key
+//! before it and both replies; the same seed repeats the run.
+
+mod generate;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use generate::{Compare, Generator, Request};
+
+use crate::cluster_one_node::own_all_slots;
+use crate::support::client::encode;
+use crate::support::{Client, Reply, Server, Value, number_from_env};
+
+const CONNECTIONS: usize = 4;
+const PIPELINE_MAX: u64 = 40;
+/// Requests between two comparisons of the whole keyspace; phases with relative times alternate with those without.
+const PHASE_REQUESTS: u64 = 2000;
+/// Different kinds of differences that are collected before the run gives up.
+const DIFFERENCES_MAX: usize = 30;
+const HISTORY: usize = 20_000;
+
+/// Where Redis 7.0, which the test runs, and Redis 7.2, the contract, answer differently.
+struct Known {
+    command: &'static str,
+    redis_70: &'static str,
+    redis_72: &'static str,
+    reason: &'static str,
+}
+
+const KNOWN: &[Known] = &[
+    Known {
+        command: "COPY",
+        redis_70: "-ERR Copying to another database is not allowed in cluster mode",
+        redis_72: "-ERR DB index is out of range",
+        reason: "7.2 checks the index first, and a cluster node has one database",
+    },
+    Known {
+        command: "EXPIRETIME",
+        redis_70: ":9223372036854776",
+        redis_72: ":",
+        reason: "rounding the last representable millisecond overflows, and what comes out depends on the compiler",
+    },
+    Known {
+        command: "COMMAND",
+        redis_70: "-ERR wrong number of arguments for 'command|getkeys' command",
+        redis_72: "-ERR ",
+        reason: "since 7.2 a command without arguments may be asked about, and the answer depends on it",
+    },
+    Known {
+        command: "OBJECT",
+        redis_70: "'quicklist'",
+        redis_72: "'listpack'",
+        reason: "7.2 keeps small lists in one listpack",
+    },
+    Known {
+        command: "OBJECT",
+        redis_70: "'hashtable'",
+        redis_72: "'listpack'",
+        reason: "7.2 keeps small sets of any strings in one listpack",
+    },
+];
+
+#[test]
+fn standalone_replies_are_those_of_redis() {
+    run(false);
+}
+
+#[test]
+fn one_node_cluster_replies_are_those_of_redis() {
+    run(true);
+}
+
+/// One server under comparison with its connections.
+struct Side {
+    server: Server,
+    clients: Vec<Client>,
+}
+
+impl Side {
+    fn new(server: Server, cluster: bool) -> Self {
+        let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| server.connect()).collect();
+        if cluster {
+            own_all_slots(&mut clients[0]);
+        }
+        Self { server, clients }
+    }
+
+    fn exchange(&mut self, connection: usize, batch: &[Request]) -> Vec<Reply> {
+        let bytes: Vec<u8> = batch.iter().flat_map(|request| encode(&request.args)).collect();
+        let client = &mut self.clients[connection];
+        client.send(&bytes);
+        batch
+            .iter()
+            .map(|request| {
+                client.try_read().unwrap_or_else(|error| {
+                    let lines: Vec<String> = batch.iter().map(|request| shown(&request.args)).collect();
+                    panic!(
+                        "{:?}: no reply to {}: {error}; the batch:\n{}",
+                        self.server.kind,
+                        shown(&request.args),
+                        lines.join("\n")
+                    )
+                })
+            })
+            .collect()
+    }
+}
+
+struct Run {
+    seed: u64,
+    cluster: bool,
+    ours: Side,
+    theirs: Side,
+    history: VecDeque<(u64, usize, Vec<Vec<u8>>)>,
+    differences: Vec<(String, String)>,
+}
+
+fn run(cluster: bool) {
+    let seed = number_from_env("SLOTCORE_DIFF_SEED", 1);
+    let commands = number_from_env("SLOTCORE_DIFF_COMMANDS", 40_000) / 2;
+    println!(
+        "SLOTCORE_DIFF_SEED={seed} SLOTCORE_DIFF_COMMANDS={}, cluster: {cluster}",
+        commands * 2
+    );
+    let args: &[&str] = if cluster { &["--cluster-enabled", "yes"] } else { &[] };
+    let mut generator = Generator::new(seed, cluster);
+    let mut run = Run {
+        seed,
+        cluster,
+        ours: Side::new(Server::slotcore(args), cluster),
+        theirs: Side::new(Server::redis(args), cluster),
+        history: VecDeque::new(),
+        differences: Vec::new(),
+    };
+    let mut index = 0;
+    let mut phase_end = 0;
+    while index < commands && run.differences.len() < DIFFERENCES_MAX {
+        if index >= phase_end {
+            run.compare_keyspaces(index, generator.relative);
+            generator.relative = !generator.relative;
+            generator.others = run.fresh_keyspaces();
+            phase_end = index + PHASE_REQUESTS;
+        }
+        let connection = generator.random().index(CONNECTIONS);
+        let len = 1 + generator.random().below(PIPELINE_MAX);
+        let batch: Vec<Request> = (0..len).flat_map(|_| generator.next()).collect();
+        if !run.batch(index, connection, &batch) {
+            // What follows a difference would differ too: both start again from nothing.
+            phase_end = index;
+        }
+        index += batch.len() as u64;
+        if generator.random().chance(10) {
+            let options = generator.random().pick(&[
+                "",
+                "COUNT 3",
+                "MATCH k* COUNT 5",
+                "TYPE string",
+                "MATCH *1* COUNT 100",
+                "TYPE list",
+            ]);
+            run.compare_scans(index, connection, options);
+        }
+    }
+    run.compare_keyspaces(index, generator.relative);
+    let found: Vec<&str> = run.differences.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(
+        found.is_empty(),
+        "{} kinds of differences in {index} requests, seed {seed}, cluster: {cluster}\n\n{}",
+        found.len(),
+        found.join("\n\n")
+    );
+}
+
+impl Run {
+    /// Both servers empty, all connections as new, and a key of each other type that both can make.
+    fn fresh_keyspaces(&mut self) -> Vec<String> {
+        for side in [&mut self.ours, &mut self.theirs] {
+            for client in &mut side.clients {
+                client.must("RESET");
+            }
+            side.clients[0].must("FLUSHALL");
+        }
+        let mut others = Vec::new();
+        for (key, make) in [
+            ("{t1}list", "RPUSH {t1}list a b"),
+            ("{t1}hash", "HSET {t1}hash a b"),
+            ("{t1}set", "SADD {t1}set a b"),
+            ("{t1}zset", "ZADD {t1}zset 1 a"),
+        ] {
+            let (ours, theirs) = (self.ours.clients[0].line(make), self.theirs.clients[0].line(make));
+            if ours.is_error() || theirs.is_error() {
+                self.ours.clients[0].line(&format!("DEL {key}"));
+                self.theirs.clients[0].line(&format!("DEL {key}"));
+            } else {
+                others.push(key.to_owned());
+            }
+        }
+        others
+    }
+
+    /// Sends the batch to both; false when a reply differs.
+    fn batch(&mut self, index: u64, connection: usize, batch: &[Request]) -> bool {
+        let ours = self.ours.exchange(connection, batch);
+        let theirs = self.theirs.exchange(connection, batch);
+        for (offset, request) in batch.iter().enumerate() {
+            let at = index + offset as u64;
+            self.history.push_back((at, connection, request.args.clone()));
+            if self.history.len() > HISTORY {
+                self.history.pop_front();
+            }
+            let (our, their) = (&ours[offset], &theirs[offset]);
+            if !same(our, their, request.compare) && !is_known(&request.args, our, their) {
+                self.report(at, connection, &request.args, our, their);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn report(&mut self, at: u64, connection: usize, args: &[Vec<u8>], our: &Value, their: &Value) {
+        let kind = |value: &Value| match value {
+            Value::Error(text) => text.split(' ').take(3).collect::<Vec<_>>().join(" "),
+            other => other.to_string().chars().take(1).collect(),
+        };
+        let name = String::from_utf8_lossy(&args[0]).to_uppercase();
+        let class = format!("{name} {} {}", kind(our), kind(their));
+        if self.differences.iter().any(|(seen, _)| *seen == class) {
+            return;
+        }
+        let keys: Vec<&Vec<u8>> = args[1..].iter().filter(|arg| self.looks_like_key(arg)).collect();
+        let touches = |words: &[Vec<u8>]| {
+            let keyspace_wide = ["FLUSHALL", "FLUSHDB", "SWAPDB", "SELECT", "RESET", "HELLO"];
+            words[1..].iter().any(|word| keys.contains(&word))
+                || keyspace_wide
+                    .iter()
+                    .any(|name| words[0].eq_ignore_ascii_case(name.as_bytes()))
+        };
+        let before: Vec<String> = self
+            .history
+            .iter()
+            .rev()
+            .filter(|(_, _, words)| touches(words))
+            .take(20)
+            .map(|(index, connection, words)| format!("  {index} [{connection}] {}", shown(words)))
+            .collect();
+        let lines: Vec<String> = before.into_iter().rev().collect();
+        let text = format!(
+            "seed {}, cluster: {}, request {at} [{connection}]: {}\n  slotcore: {}\n  redis:    {}\nbefore it:\n{}",
+            self.seed,
+            self.cluster,
+            shown(args),
+            cut(&our.to_string()),
+            cut(&their.to_string()),
+            lines.join("\n")
+        );
+        eprintln!("{text}\n");
+        self.differences.push((class, text));
+    }
+
+    fn looks_like_key(&self, arg: &[u8]) -> bool {
+        arg.starts_with(b"{t") || arg.starts_with(b"k") || arg.starts_with(b"\x00\r") || arg.is_empty()
+    }
+
+    /// A full SCAN on both: each key that is there is found, and no other.
+    fn compare_scans(&mut self, at: u64, connection: usize, options: &str) {
+        let ours = scan(&mut self.ours.clients[connection], options);
+        let theirs = scan(&mut self.theirs.clients[connection], options);
+        if ours != theirs {
+            let line = [
+                b"SCAN".to_vec(),
+                b"(full iteration)".to_vec(),
+                options.as_bytes().to_vec(),
+            ];
+            let as_value = |keys: BTreeSet<Vec<u8>>| Value::Array(keys.into_iter().map(Value::Bulk).collect());
+            self.report(at, connection, &line, &as_value(ours), &as_value(theirs));
+        }
+    }
+
+    /// Every key of every database: type, encoding, value, expire time.
+    fn compare_keyspaces(&mut self, at: u64, relative: bool) {
+        let expiry = if relative { Compare::Close(3000) } else { Compare::Exact };
+        for database in 0..if self.cluster { 1 } else { 16 } {
+            let select = format!("SELECT {database}");
+            self.ours.clients[0].must(&select);
+            self.theirs.clients[0].must(&select);
+            let keys = scan(&mut self.theirs.clients[0], "COUNT 1000");
+            let mut requests = vec![Request {
+                args: vec![b"DBSIZE".to_vec()],
+                compare: Compare::Exact,
+            }];
+            for key in &keys {
+                for (name, compare) in [
+                    ("TYPE", Compare::Exact),
+                    ("GET", Compare::Exact),
+                    ("PEXPIRETIME", expiry),
+                ] {
+                    requests.push(Request {
+                        args: vec![name.as_bytes().to_vec(), key.clone()],
+                        compare,
+                    });
+                }
+                requests.push(Request {
+                    args: vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()],
+                    compare: Compare::Exact,
+                });
+            }
+            self.batch(at, 0, &requests);
+        }
+        let back: &[&str] = if self.cluster { &[] } else { &["SELECT 0"] };
+        for line in back {
+            self.ours.clients[0].must(line);
+            self.theirs.clients[0].must(line);
+        }
+    }
+}
+
+fn scan(client: &mut Client, options: &str) -> BTreeSet<Vec<u8>> {
+    let mut keys = BTreeSet::new();
+    let mut cursor = "0".to_owned();
+    for _ in 0..100_000 {
+        let reply = client.must(&format!("SCAN {cursor} {options}"));
+        keys.extend(reply.items()[1].items().iter().map(|key| key.bytes().to_vec()));
+        cursor = reply.items()[0].text();
+        if cursor == "0" {
+            return keys;
+        }
+    }
+    panic!("SCAN {options} does not come to an end");
+}
+
+fn same(ours: &Reply, theirs: &Reply, compare: Compare) -> bool {
+    if ours.raw == theirs.raw {
+        return true;
+    }
+    if ours.is_error() || theirs.is_error() {
+        return false;
+    }
+    match compare {
+        Compare::Exact => false,
+        Compare::Close(margin) => match (&ours.value, &theirs.value) {
+            (Value::Integer(our), Value::Integer(their)) => {
+                *our >= 0 && *their >= 0 && our.abs_diff(*their) <= margin.unsigned_abs()
+            }
+            _ => false,
+        },
+        Compare::AnyOrder => match (&ours.value, &theirs.value) {
+            (Value::Array(our), Value::Array(their)) => {
+                let sorted = |items: &[Value]| {
+                    let mut texts: Vec<String> = items.iter().map(Value::to_string).collect();
+                    texts.sort();
+                    texts
+                };
+                sorted(our) == sorted(their)
+            }
+            _ => false,
+        },
+        Compare::SameType => std::mem::discriminant(&ours.value) == std::mem::discriminant(&theirs.value),
+        Compare::Hello => without_identity(ours) == without_identity(theirs),
+    }
+}
+
+/// HELLO's reply with the two values left out that belong to one server and one connection.
+fn without_identity(reply: &Value) -> Value {
+    let own = |name: &Value| matches!(name, Value::Bulk(name) if name == b"version" || name == b"id");
+    match reply {
+        Value::Map(pairs) => Value::Map(
+            pairs
+                .iter()
+                .map(|(name, value)| (name.clone(), if own(name) { Value::Null } else { value.clone() }))
+                .collect(),
+        ),
+        Value::Array(items) => {
+            let mut items = items.clone();
+            for at in 1..items.len() {
+                if own(&items[at - 1]) {
+                    items[at] = Value::NullBulk;
+                }
+            }
+            Value::Array(items)
+        }
+        other => other.clone(),
+    }
+}
+
+fn is_known(args: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
+    let (ours, theirs) = (ours.to_string(), theirs.to_string());
+    let known = KNOWN.iter().find(|known| {
+        args[0].eq_ignore_ascii_case(known.command.as_bytes())
+            && ours.starts_with(known.redis_72)
+            && theirs.starts_with(known.redis_70)
+    });
+    known.is_some_and(|known| !known.reason.is_empty())
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= 400 {
+        text.to_owned()
+    } else {
+        text.chars().take(400).chain("...".chars()).collect()
+    }
+}
+
+fn shown(args: &[Vec<u8>]) -> String {
+    args.iter()
+        .map(|arg| cut(&Value::Bulk(arg.clone()).to_string()))
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,204 @@
+//! How a start fails, and what an idle node costs.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::server::{free_port, fresh_dir};
+use crate::support::{Kind, Server, holds_within, number_from_env};
+
+/// Starts a server that must not start; its output within 10 seconds.
+fn refused(kind: Kind, file: Option<&std::path::Path>, port: u16, args: &[&str]) -> Output {
+    let dir = fresh_dir();
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let mut command = Server::command(kind, file, port, &dir, &args);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let ended = holds_within(Duration::from_secs(10), || {
+        child.try_wait().expect("a status").is_some()
+    });
+    if !ended {
+        child.kill().expect("the program can be ended");
+    }
+    let output = child.wait_with_output().expect("the program's output");
+    fs::remove_dir_all(&dir).expect("the folder can be removed");
+    assert!(ended, "{command:?} runs on");
+    output
+}
+
+fn said(output: &Output) -> String {
+    [
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_port_in_use_ends_the_start_with_one_clear_line() {
+    let port = free_port();
+    let _holder = TcpListener::bind(("127.0.0.1", port)).expect("the port");
+    for kind in [Kind::Slotcore, Kind::Redis] {
+        let output = refused(kind, None, port, &["--bind", "127.0.0.1"]);
+        let said = said(&output);
+        assert!(
+            output.status.code().is_some_and(|code| code != 0),
+            "{kind:?}: {}",
+            output.status
+        );
+        let line = said
+            .lines()
+            .find(|line| line.contains("in use"))
+            .unwrap_or_else(|| panic!("{kind:?} said: {said}"));
+        assert!(line.contains(&port.to_string()), "{line}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
+fn a_wrong_directive_is_named_with_its_file_and_line() {
+    let rows = [
+        ("port 7000\n\n# why\nnosuchdirective 1\n", 4, "nosuchdirective"),
+        ("maxmemory-policy bogus\n", 1, "maxmemory-policy"),
+        ("timeout abc\n", 1, "timeout"),
+        ("appendonly maybe\n", 1, "appendonly"),
+        ("save 900\n", 1, "save"),
+        ("maxclients \"open\n", 1, "maxclients"),
+        ("include /nonexistent/other.conf\n", 1, "/nonexistent/other.conf"),
+    ];
+    let dir = fresh_dir();
+    let file = dir.join("bad.conf");
+    for (text, line, word) in rows {
+        fs::write(&file, text).expect("a file");
+        for kind in [Kind::Slotcore, Kind::Redis] {
+            let output = refused(kind, Some(&file), free_port(), &[]);
+            let said = said(&output);
+            assert!(
+                output.status.code().is_some_and(|code| code != 0),
+                "{kind:?} starts with {text:?}: {said}"
+            );
+            assert!(said.contains(word), "{kind:?} does not name {word}: {said}");
+            if kind.is_slotcore() {
+                assert!(
+                    said.contains("bad.conf") && said.contains(&line.to_string()),
+                    "no file and line: {said}"
+                );
+                assert!(!said.contains("panicked"), "{said}");
+            }
+        }
+    }
+    fs::remove_dir_all(&dir).expect("the folder can be removed");
+}
+
+#[test]
+fn a_wrong_directive_on_the_command_line_is_named() {
+    for kind in [Kind::Slotcore, Kind::Redis] {
+        for (args, word) in [(["--nosuch", "1"], "nosuch"), (["--timeout", "abc"], "timeout")] {
+            let output = refused(kind, None, free_port(), &args);
+            assert!(
+                output.status.code().is_some_and(|code| code != 0),
+                "{kind:?}: {}",
+                output.status
+            );
+            assert!(said(&output).contains(word), "{}", said(&output));
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_or_folder_ends_the_start() {
+    for kind in [Kind::Slotcore, Kind::Redis] {
+        let output = refused(kind, Some("/nonexistent/node.conf".as_ref()), free_port(), &[]);
+        assert!(!output.status.success());
+        assert!(said(&output).contains("/nonexistent/node.conf"), "{}", said(&output));
+        let output = refused(kind, None, free_port(), &["--dir", "/nonexistent"]);
+        assert!(!output.status.success());
+        assert!(said(&output).contains("/nonexistent"), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_file_and_directives_together_the_later_wins() {
+    let dir = fresh_dir();
+    let file = dir.join("node.conf");
+    fs::write(&file, "timeout 5\nmaxmemory 1gb\ntimeout 6\n").expect("a file");
+    for kind in [Kind::Slotcore, Kind::Redis] {
+        let server = Server::start_with_file(kind, &file, &["--maxmemory", "2mb"]);
+        crate::support::check(
+            &mut server.connect(),
+            &[
+                ("CONFIG GET timeout", "['timeout', '6']"),
+                ("CONFIG GET maxmemory", "['maxmemory', '2097152']"),
+            ],
+        );
+    }
+    fs::remove_dir_all(&dir).expect("the folder can be removed");
+}
+
+#[test]
+fn the_configuration_file_that_debian_ships_is_accepted() {
+    let Ok(text) = fs::read_to_string("/etc/redis/redis.conf") else {
+        eprintln!("no /etc/redis/redis.conf on this machine, nothing to accept");
+        return;
+    };
+    let dir = fresh_dir();
+    let file = dir.join("redis.conf");
+    // What belongs to that service: its folders, its files, running in the background.
+    let ours: String = text
+        .lines()
+        .filter(|line| {
+            !["dir ", "logfile ", "pidfile ", "daemonize ", "include "]
+                .iter()
+                .any(|name| line.starts_with(name))
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(&file, ours).expect("a file");
+    for kind in [Kind::Slotcore, Kind::Redis] {
+        let server = Server::start_with_file(kind, &file, &[]);
+        assert_eq!(server.connect().line("PING").to_string(), "+PONG");
+    }
+    fs::remove_dir_all(&dir).expect("the folder can be removed");
+}
+
+/// At most 1 % of one CPU over the window. `SLOTCORE_IDLE_SECONDS` widens the window (default 5).
+#[test]
+fn an_idle_node_uses_next_to_no_cpu() {
+    let window = Duration::from_secs(number_from_env("SLOTCORE_IDLE_SECONDS", 5));
+    let server = Server::slotcore(&[]);
+    let mut client = server.connect();
+    let lines: Vec<String> = (0..1000).map(|n| format!("SET key:{n} value EX 10000")).collect();
+    client.pipeline(&lines);
+    std::thread::sleep(Duration::from_secs(1));
+    let (ticks, start) = (server.cpu_ticks(), Instant::now());
+    std::thread::sleep(window);
+    let used_ms = (server.cpu_ticks() - ticks) * 10;
+    let allowed_ms = u64::try_from(start.elapsed().as_millis()).expect("a short window") / 100;
+    // A tick is 10 ms, so that a short window cannot be judged finer than this.
+    assert!(
+        used_ms <= allowed_ms.max(10) + 10,
+        "{used_ms} ms of CPU in {window:?}, allowed {allowed_ms}"
+    );
+    assert_eq!(client.line("PING").to_string(), "+PONG");
+}
+
+#[test]
+fn version_and_help_are_printed() {
+    if !Kind::Slotcore.is_slotcore() {
+        return;
+    }
+    let line = Kind::Slotcore.command_line();
+    for flag in ["--version", "--help"] {
+        let output = std::process::Command::new(&line[0])
+            .args(&line[1..])
+            .arg(flag)
+            .output()
+            .expect("the program runs");
+        assert!(output.status.success());
+        assert!(said(&output).contains("slotcore"), "{}", said(&output));
+    }
+}

@@ -16,20 +16,11 @@ fn run(program: &str, args: &[&str], input: &str) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{program} does not start ({error}); tools/test installs it"));
-    child
-        .stdin
-        .take()
-        .expect("a pipe")
-        .write_all(input.as_bytes())
-        .expect("the program reads");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the program reads");
     let output = child.wait_with_output().expect("the program ends");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{program} {args:?} ended with {}:\n{text}\n{errors}",
-        output.status
-    );
+    assert!(output.status.success(), "{program} {args:?} ended with {}:\n{text}\n{errors}", output.status);
     text
 }
 
@@ -43,32 +34,14 @@ fn cli(server: &Server, args: &[&str], input: &str) -> Vec<String> {
 #[test]
 fn redis_cli_speaks_resp2_and_resp3() {
     on_both(|server| {
-        let lines = cli(
-            server,
-            &[],
-            "SET k v\nGET k\nINCR n\nMGET k missing\nNOSUCH\nCONFIG GET maxmemory\n",
-        );
+        let lines = cli(server, &[], "SET k v\nGET k\nINCR n\nMGET k missing\nNOSUCH\nCONFIG GET maxmemory\n");
         assert_eq!(
             lines.iter().filter(|line| !line.is_empty()).collect::<Vec<_>>(),
-            [
-                "OK",
-                "v",
-                "1",
-                "v",
-                "ERR unknown command 'NOSUCH', with args beginning with: ",
-                "maxmemory",
-                "0"
-            ]
+            ["OK", "v", "1", "v", "ERR unknown command 'NOSUCH', with args beginning with: ", "maxmemory", "0"]
         );
-        let lines = cli(
-            server,
-            &["-3", "--no-raw"],
-            "GET missing\nMGET k missing\nCONFIG GET maxmemory\nCLIENT INFO\n",
-        );
-        assert_eq!(
-            &lines[..4],
-            ["(nil)", "1) \"v\"", "2) (nil)", "1# \"maxmemory\" => \"0\""]
-        );
+        let lines =
+            cli(server, &["-3", "--no-raw"], "GET missing\nMGET k missing\nCONFIG GET maxmemory\nCLIENT INFO\n");
+        assert_eq!(&lines[..4], ["(nil)", "1) \"v\"", "2) (nil)", "1# \"maxmemory\" => \"0\""]);
         assert!(lines[4].contains(" resp=3"), "{}", lines[4]);
         let lines = cli(server, &["-n", "3", "--no-raw"], "SET in-three 1\nDBSIZE\n");
         assert_eq!(lines, ["OK", "(integer) 1"]);
@@ -89,11 +62,7 @@ fn redis_cli_scans_pipes_and_watches() {
         keys.sort();
         assert_eq!(keys.len(), 111);
         assert_eq!(keys[0], "key:1");
-        assert!(
-            cli(server, &["info", "server"], "")
-                .iter()
-                .any(|line| line.starts_with("redis_version:7."))
-        );
+        assert!(cli(server, &["info", "server"], "").iter().any(|line| line.starts_with("redis_version:7.")));
     });
 }
 

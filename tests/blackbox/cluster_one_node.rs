@@ -12,11 +12,7 @@ fn state_becomes(client: &mut Client, state: &str) {
     let came = holds_within(std::time::Duration::from_secs(10), || {
         client.must("CLUSTER INFO").text().lines().any(|line| line == expected)
     });
-    assert!(
-        came,
-        "the state does not become {state}: {}",
-        client.must("CLUSTER INFO").text()
-    );
+    assert!(came, "the state does not become {state}: {}", client.must("CLUSTER INFO").text());
 }
 
 /// All slots on this node, and the state that follows.
@@ -44,10 +40,7 @@ fn keyslot_hashes_the_tag_alone() {
         ("CLUSTER KEYSLOT {foo", ":13308"),
         ("CLUSTER KEYSLOT 123456789", ":12739"),
         ("CLUSTER KEYSLOT ''", ":0"),
-        (
-            "CLUSTER KEYSLOT",
-            "-ERR wrong number of arguments for 'cluster|keyslot' command",
-        ),
+        ("CLUSTER KEYSLOT", "-ERR wrong number of arguments for 'cluster|keyslot' command"),
     ]);
 }
 
@@ -107,21 +100,11 @@ fn slots_nobody_serves_answer_clusterdown() {
         state_becomes(client, "fail");
         check(
             client,
-            &[
-                ("GET foo", "-CLUSTERDOWN The cluster is down"),
-                ("GET bar", "-CLUSTERDOWN Hash slot not served"),
-            ],
+            &[("GET foo", "-CLUSTERDOWN The cluster is down"), ("GET bar", "-CLUSTERDOWN Hash slot not served")],
         );
         check(client, &[("CONFIG SET cluster-require-full-coverage no", "+OK")]);
         state_becomes(client, "ok");
-        check(
-            client,
-            &[
-                ("SET foo v", "+OK"),
-                ("GET foo", "'v'"),
-                ("GET bar", "-CLUSTERDOWN Hash slot not served"),
-            ],
-        );
+        check(client, &[("SET foo v", "+OK"), ("GET foo", "'v'"), ("GET bar", "-CLUSTERDOWN Hash slot not served")]);
     });
 }
 
@@ -138,14 +121,8 @@ fn slots_are_added_deleted_and_flushed() {
                 ("CLUSTER ADDSLOTS 16384", "-ERR Invalid or out of range slot"),
                 ("CLUSTER ADDSLOTS x", "-ERR Invalid or out of range slot"),
                 ("CLUSTER ADDSLOTSRANGE 10 20 30 40", "+OK"),
-                (
-                    "CLUSTER ADDSLOTSRANGE 60 50",
-                    "-ERR start slot number 60 is greater than end slot number 50",
-                ),
-                (
-                    "CLUSTER ADDSLOTSRANGE 50",
-                    "-ERR wrong number of arguments for 'cluster|addslotsrange' command",
-                ),
+                ("CLUSTER ADDSLOTSRANGE 60 50", "-ERR start slot number 60 is greater than end slot number 50"),
+                ("CLUSTER ADDSLOTSRANGE 50", "-ERR wrong number of arguments for 'cluster|addslotsrange' command"),
                 (
                     "CLUSTER ADDSLOTSRANGE 50 60 70",
                     "-ERR wrong number of arguments for 'cluster|addslotsrange' command",
@@ -156,22 +133,13 @@ fn slots_are_added_deleted_and_flushed() {
             ],
         );
         let nodes = client.must("CLUSTER NODES").text();
-        assert!(
-            nodes.trim_end().ends_with(" connected 0 2 10-11 15-20 30-40"),
-            "{nodes}"
-        );
+        assert!(nodes.trim_end().ends_with(" connected 0 2 10-11 15-20 30-40"), "{nodes}");
         client.must("CLUSTER FLUSHSLOTS");
         let nodes = client.must("CLUSTER NODES").text();
         assert!(nodes.trim_end().ends_with(" connected"), "{nodes}");
         own_all_slots(client);
         client.must("SET k v");
-        check(
-            client,
-            &[(
-                "CLUSTER FLUSHSLOTS",
-                "-ERR DB must be empty to perform CLUSTER FLUSHSLOTS.",
-            )],
-        );
+        check(client, &[("CLUSTER FLUSHSLOTS", "-ERR DB must be empty to perform CLUSTER FLUSHSLOTS.")]);
     });
 }
 
@@ -181,10 +149,7 @@ fn info_nodes_slots_and_shards_describe_the_node() {
         let client = &mut server.connect();
         own_all_slots(client);
         let id = client.must("CLUSTER MYID").text();
-        assert!(
-            id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            "{id}"
-        );
+        assert!(id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
         let port = server.port;
         let nodes = client.must("CLUSTER NODES").text();
         let words: Vec<&str> = nodes.trim_end().split(' ').collect();
@@ -193,10 +158,7 @@ fn info_nodes_slots_and_shards_describe_the_node() {
         assert_eq!(&words[2..4], ["myself,master", "-"]);
         assert_eq!(&words[7..], ["connected", "0-16383"]);
         let slots = client.must("CLUSTER SLOTS").to_string();
-        assert!(
-            slots.starts_with(&format!("[[:0, :16383, ['', :{port}, '{id}'")),
-            "{slots}"
-        );
+        assert!(slots.starts_with(&format!("[[:0, :16383, ['', :{port}, '{id}'")), "{slots}");
         let shards = client.must("CLUSTER SHARDS");
         let shard = &shards.items()[0];
         assert_eq!(shard.field("slots").expect("slots").to_string(), "[:0, :16383]");
@@ -253,18 +215,8 @@ fn keys_are_counted_and_listed_by_slot() {
         let listed = client.must("CLUSTER GETKEYSINSLOT 12182 1000");
         let keys: BTreeSet<String> = listed.items().iter().map(|key| key.text()).collect();
         assert_eq!(keys.len(), 100);
-        check(
-            client,
-            &[("DEL {foo}1", ":1"), ("CLUSTER COUNTKEYSINSLOT 12182", ":99")],
-        );
-        check(
-            client,
-            &[
-                ("FLUSHALL", "+OK"),
-                ("CLUSTER COUNTKEYSINSLOT 12182", ":0"),
-                ("DBSIZE", ":0"),
-            ],
-        );
+        check(client, &[("DEL {foo}1", ":1"), ("CLUSTER COUNTKEYSINSLOT 12182", ":99")]);
+        check(client, &[("FLUSHALL", "+OK"), ("CLUSTER COUNTKEYSINSLOT 12182", ":0"), ("DBSIZE", ":0")]);
     });
 }
 
@@ -312,10 +264,7 @@ fn nodes_conf_carries_identity_and_slots_over_a_restart() {
         let text = fs::read_to_string(server.dir.join("nodes.conf")).expect("nodes.conf");
         assert!(text.contains(&format!("{id} ")), "{text}");
         assert!(text.contains("myself,master - 0 0 0 connected 0-5 7-16383"), "{text}");
-        assert!(
-            text.trim_end().ends_with("vars currentEpoch 0 lastVoteEpoch 0"),
-            "{text}"
-        );
+        assert!(text.trim_end().ends_with("vars currentEpoch 0 lastVoteEpoch 0"), "{text}");
         server.restart();
         let client = &mut server.connect();
         assert_eq!(client.must("CLUSTER MYID").text(), id);
@@ -325,10 +274,7 @@ fn nodes_conf_carries_identity_and_slots_over_a_restart() {
         server.wait_for_exit();
         server.restart();
         let client = &mut server.connect();
-        assert!(
-            client.must("CLUSTER NODES").text().trim_end().ends_with(" 0-16383"),
-            "{kind:?} lost a slot"
-        );
+        assert!(client.must("CLUSTER NODES").text().trim_end().ends_with(" 0-16383"), "{kind:?} lost a slot");
         state_becomes(client, "ok");
         check(client, &[("SET foo v", "+OK")]);
     }
@@ -360,10 +306,7 @@ fn cluster_reset_needs_an_empty_node_and_forgets_slots() {
             client,
             &[
                 ("SET k v", "+OK"),
-                (
-                    "CLUSTER RESET",
-                    "-ERR CLUSTER RESET can't be called with master nodes containing keys",
-                ),
+                ("CLUSTER RESET", "-ERR CLUSTER RESET can't be called with master nodes containing keys"),
                 ("CLUSTER RESET BOGUS", "-ERR..."),
                 ("FLUSHALL", "+OK"),
                 ("CLUSTER RESET SOFT", "+OK"),

@@ -18,10 +18,7 @@ fn ping_echo_and_select() {
         ("SELECT 16", "-ERR DB index is out of range"),
         ("SELECT -1", "-ERR DB index is out of range"),
         ("SELECT x", "-ERR value is not an integer or out of range"),
-        (
-            "SELECT 99999999999999999999",
-            "-ERR value is not an integer or out of range",
-        ),
+        ("SELECT 99999999999999999999", "-ERR value is not an integer or out of range"),
         ("QUIT", "+OK"),
     ]);
 }
@@ -30,31 +27,18 @@ fn ping_echo_and_select() {
 fn unknown_commands_are_named_with_their_arguments() {
     table(&[
         ("NOSUCH", "-ERR unknown command 'NOSUCH', with args beginning with: "),
-        (
-            "NOSUCH a b",
-            "-ERR unknown command 'NOSUCH', with args beginning with: 'a' 'b' ",
-        ),
-        (
-            r#""NO\nSUCH" "a\rb""#,
-            "-ERR unknown command 'NO SUCH', with args beginning with: 'a b' ",
-        ),
+        ("NOSUCH a b", "-ERR unknown command 'NOSUCH', with args beginning with: 'a' 'b' "),
+        (r#""NO\nSUCH" "a\rb""#, "-ERR unknown command 'NO SUCH', with args beginning with: 'a b' "),
         (r#""" a"#, "-ERR unknown command '', with args beginning with: 'a' "),
         ("CLIENT NOSUCH", "-ERR unknown subcommand 'NOSUCH'. Try CLIENT HELP."),
         ("CONFIG NOSUCH x", "-ERR unknown subcommand 'NOSUCH'. Try CONFIG HELP."),
         ("CLIENT", "-ERR wrong number of arguments for 'client' command"),
-        (
-            "CLIENT SETNAME",
-            "-ERR wrong number of arguments for 'client|setname' command",
-        ),
+        ("CLIENT SETNAME", "-ERR wrong number of arguments for 'client|setname' command"),
     ]);
     on_both(|server| {
         let client = &mut server.connect();
         let long = "x".repeat(200);
-        for request in [
-            vec![long.as_str()],
-            vec!["NOSUCH", &long],
-            vec!["NOSUCH", &long[..100], &long[..100], "b"],
-        ] {
+        for request in [vec![long.as_str()], vec!["NOSUCH", &long], vec!["NOSUCH", &long[..100], &long[..100], "b"]] {
             let reply = client.cmd(&request).to_string();
             assert!(reply.starts_with("-ERR unknown command '"), "{reply}");
             assert!(reply.len() < 330, "{reply}");
@@ -73,10 +57,7 @@ fn hello_switches_the_protocol_and_says_who_answers() {
                 ("HELLO 4", "-NOPROTO unsupported protocol version"),
                 ("HELLO x", "-ERR Protocol version is not an integer or out of range"),
                 ("HELLO 3 BOGUS", "-ERR Syntax error in HELLO option 'BOGUS'"),
-                (
-                    "HELLO 3 SETNAME 'a b'",
-                    "-ERR Client names cannot contain spaces, newlines or special characters.",
-                ),
+                ("HELLO 3 SETNAME 'a b'", "-ERR Client names cannot contain spaces, newlines or special characters."),
                 ("GET missing", "nil"),
                 ("HELLO 3 SETNAME me", "{..."),
                 ("CLIENT GETNAME", "'me'"),
@@ -94,10 +75,7 @@ fn hello_switches_the_protocol_and_says_who_answers() {
             assert!(hello.field("modules").expect("modules").items().is_empty());
             assert!(hello.field("version").expect("version").text().starts_with('7'));
         }
-        assert!(
-            matches!(client.must("HELLO"), Value::Map(_)),
-            "HELLO without a version keeps the protocol"
-        );
+        assert!(matches!(client.must("HELLO"), Value::Map(_)), "HELLO without a version keeps the protocol");
     });
 }
 
@@ -106,11 +84,8 @@ fn requirepass_gates_everything_but_auth_hello_quit_and_reset() {
     on_both_with(&["--requirepass", "secret"], |server| {
         let client = &mut server.connect();
         // 7.2 names the protocol in the option it proposes.
-        let option = if server.is_72_with("secret") {
-            "HELLO <proto> AUTH <user> <pass>"
-        } else {
-            "HELLO AUTH <user> <pass>"
-        };
+        let option =
+            if server.is_72_with("secret") { "HELLO <proto> AUTH <user> <pass>" } else { "HELLO AUTH <user> <pass>" };
         let hello_refused = format!(
             "-NOAUTH HELLO must be called with the client already authenticated, otherwise the {option} option can be \
              used to authenticate the client and select the RESP protocol version at the same time"
@@ -123,25 +98,13 @@ fn requirepass_gates_everything_but_auth_hello_quit_and_reset() {
                 ("PING", "-NOAUTH Authentication required."),
                 ("NOSUCH", "-ERR unknown command 'NOSUCH', with args beginning with: "),
                 ("GET", "-ERR wrong number of arguments for 'get' command"),
-                (
-                    "AUTH wrong",
-                    "-WRONGPASS invalid username-password pair or user is disabled.",
-                ),
-                (
-                    "AUTH default wrong",
-                    "-WRONGPASS invalid username-password pair or user is disabled.",
-                ),
-                (
-                    "AUTH nobody secret",
-                    "-WRONGPASS invalid username-password pair or user is disabled.",
-                ),
+                ("AUTH wrong", "-WRONGPASS invalid username-password pair or user is disabled."),
+                ("AUTH default wrong", "-WRONGPASS invalid username-password pair or user is disabled."),
+                ("AUTH nobody secret", "-WRONGPASS invalid username-password pair or user is disabled."),
                 ("AUTH", "-ERR wrong number of arguments for 'auth' command"),
                 ("AUTH a b c", "-ERR syntax error"),
                 ("HELLO 3", hello_refused),
-                (
-                    "HELLO 3 AUTH default wrong",
-                    "-WRONGPASS invalid username-password pair or user is disabled.",
-                ),
+                ("HELLO 3 AUTH default wrong", "-WRONGPASS invalid username-password pair or user is disabled."),
                 ("HELLO 3 AUTH default secret", "{..."),
                 ("GET k", "null"),
                 ("RESET", "+RESET"),
@@ -156,10 +119,7 @@ fn requirepass_gates_everything_but_auth_hello_quit_and_reset() {
                 ),
             ],
         );
-        check(
-            &mut server.connect(),
-            &[("GET k", "nil"), ("AUTH default anything", "+OK")],
-        );
+        check(&mut server.connect(), &[("GET k", "nil"), ("AUTH default anything", "+OK")]);
     });
 }
 
@@ -173,19 +133,13 @@ fn client_names_are_kept_listed_and_reset() {
                 ("CLIENT GETNAME", "nil"),
                 ("CLIENT SETNAME worker-1", "+OK"),
                 ("CLIENT GETNAME", "'worker-1'"),
-                (
-                    "CLIENT SETNAME 'a b'",
-                    "-ERR Client names cannot contain spaces, newlines or special characters.",
-                ),
+                ("CLIENT SETNAME 'a b'", "-ERR Client names cannot contain spaces, newlines or special characters."),
                 ("CLIENT GETNAME", "'worker-1'"),
             ],
         );
         let list = client.must("CLIENT LIST").text();
         assert!(list.contains(" name=worker-1 "), "{list}");
-        check(
-            client,
-            &[("SELECT 3", "+OK"), ("RESET", "+RESET"), ("CLIENT GETNAME", "nil")],
-        );
+        check(client, &[("SELECT 3", "+OK"), ("RESET", "+RESET"), ("CLIENT GETNAME", "nil")]);
         assert!(client.must("CLIENT INFO").text().contains(" db=0 "));
     });
 }
@@ -231,10 +185,7 @@ fn client_list_has_the_fields_of_redis() {
             "redir=-1",
             "resp=2",
         ] {
-            assert!(
-                info.split(' ').any(|word| word.starts_with(field)),
-                "{field} is not in {info}"
-            );
+            assert!(info.split(' ').any(|word| word.starts_with(field)), "{field} is not in {info}");
         }
         let one = client.must(&format!("CLIENT LIST ID {id}")).text();
         assert!(one.starts_with(&format!("id={id} ")), "{one}");
@@ -257,22 +208,13 @@ fn client_kill_ends_the_connections_it_names() {
     on_both(|server| {
         let client = &mut server.connect();
         let mut victims: Vec<Client> = (0..4).map(|_| server.connect()).collect();
-        let ids: Vec<i64> = victims
-            .iter_mut()
-            .map(|victim| victim.must("CLIENT ID").integer())
-            .collect();
+        let ids: Vec<i64> = victims.iter_mut().map(|victim| victim.must("CLIENT ID").integer()).collect();
         assert_eq!(client.line(&format!("CLIENT KILL ID {}", ids[0])).to_string(), ":1");
         assert!(victims[0].is_closed());
         let list = client.must("CLIENT LIST").text();
         let prefix = format!("id={} ", ids[1]);
-        let line = list
-            .lines()
-            .find(|line| line.starts_with(&prefix))
-            .expect("the second victim");
-        let address = line
-            .split(' ')
-            .find_map(|word| word.strip_prefix("addr="))
-            .expect("an address");
+        let line = list.lines().find(|line| line.starts_with(&prefix)).expect("the second victim");
+        let address = line.split(' ').find_map(|word| word.strip_prefix("addr=")).expect("an address");
         assert_eq!(client.line(&format!("CLIENT KILL {address}")).to_string(), "+OK");
         assert!(victims[1].is_closed());
         assert_eq!(client.line("CLIENT KILL TYPE normal SKIPME yes").to_string(), ":2");
@@ -289,10 +231,7 @@ fn client_kill_ends_the_connections_it_names() {
             ],
         );
         let own = client.must("CLIENT ID").integer();
-        assert_eq!(
-            client.line(&format!("CLIENT KILL ID {own} SKIPME no")).to_string(),
-            ":1"
-        );
+        assert_eq!(client.line(&format!("CLIENT KILL ID {own} SKIPME no")).to_string(), ":1");
         assert!(client.is_closed(), "a client that kills itself still gets its reply");
     });
 }
@@ -303,25 +242,18 @@ fn client_reply_off_on_and_skip() {
         let client = &mut server.connect();
         let mut bytes = Vec::new();
         for line in ["CLIENT REPLY OFF", "SET a 1", "GET a", "CLIENT REPLY ON", "GET a"] {
-            bytes.extend(crate::support::client::encode(&crate::support::client::split_line(
-                line,
-            )));
+            bytes.extend(crate::support::client::encode(&crate::support::client::split_line(line)));
         }
         client.send(&bytes);
         assert_eq!(client.read().to_string(), "+OK");
         assert_eq!(client.read().to_string(), "'1'");
         bytes.clear();
         for line in ["CLIENT REPLY SKIP", "GET a", "STRLEN a"] {
-            bytes.extend(crate::support::client::encode(&crate::support::client::split_line(
-                line,
-            )));
+            bytes.extend(crate::support::client::encode(&crate::support::client::split_line(line)));
         }
         client.send(&bytes);
         assert_eq!(client.read().to_string(), ":1");
-        check(
-            client,
-            &[("CLIENT REPLY BOGUS", "-ERR syntax error"), ("PING", "+PONG")],
-        );
+        check(client, &[("CLIENT REPLY BOGUS", "-ERR syntax error"), ("PING", "+PONG")]);
     });
 }
 
@@ -343,10 +275,7 @@ fn client_pause_holds_writes_and_lets_reads_through() {
         client.must("CLIENT PAUSE 100");
         let start = std::time::Instant::now();
         assert_eq!(other.line("GET k").to_string(), "'after'");
-        assert!(
-            start.elapsed() >= std::time::Duration::from_millis(60),
-            "PAUSE ALL holds reads"
-        );
+        assert!(start.elapsed() >= std::time::Duration::from_millis(60), "PAUSE ALL holds reads");
         check(
             client,
             &[
@@ -387,10 +316,7 @@ fn client_setinfo_and_no_touch_of_redis_7_2() {
         assert!(info.contains(" lib-name=redis-py lib-ver=1.2.3"), "{info}");
         std::thread::sleep(std::time::Duration::from_millis(2100));
         client.must("GET k");
-        assert!(
-            client.must("OBJECT IDLETIME k").integer() >= 1,
-            "a read with NO-TOUCH leaves the idle time"
-        );
+        assert!(client.must("OBJECT IDLETIME k").integer() >= 1, "a read with NO-TOUCH leaves the idle time");
         client.must("CLIENT NO-TOUCH OFF");
         client.must("GET k");
         assert_eq!(client.must("OBJECT IDLETIME k").integer(), 0);

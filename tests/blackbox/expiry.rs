@@ -54,18 +54,9 @@ fn expire_conditions_nx_xx_gt_lt() {
         ("TTL k", ":150"),
         ("PERSIST k", ":1"),
         ("EXPIRE k 100 LT", ":1"),
-        (
-            "EXPIRE k 100 NX XX",
-            "-ERR NX and XX, GT or LT options at the same time are not compatible",
-        ),
-        (
-            "EXPIRE k 100 NX GT",
-            "-ERR NX and XX, GT or LT options at the same time are not compatible",
-        ),
-        (
-            "EXPIRE k 100 GT LT",
-            "-ERR GT and LT options at the same time are not compatible",
-        ),
+        ("EXPIRE k 100 NX XX", "-ERR NX and XX, GT or LT options at the same time are not compatible"),
+        ("EXPIRE k 100 NX GT", "-ERR NX and XX, GT or LT options at the same time are not compatible"),
+        ("EXPIRE k 100 GT LT", "-ERR GT and LT options at the same time are not compatible"),
         ("EXPIRE k 100 BOGUS", "-ERR Unsupported option BOGUS"),
         ("EXPIRE k x", "-ERR value is not an integer or out of range"),
         ("EXPIRE k", "-ERR wrong number of arguments for 'expire' command"),
@@ -76,28 +67,13 @@ fn expire_conditions_nx_xx_gt_lt() {
 fn expire_times_out_of_range_are_refused() {
     table(&[
         ("SET k v", "+OK"),
-        (
-            "EXPIRE k 9223372036854775807",
-            "-ERR invalid expire time in 'expire' command",
-        ),
-        (
-            "EXPIRE k -9223372036854775808",
-            "-ERR invalid expire time in 'expire' command",
-        ),
-        (
-            "PEXPIRE k 9223372036854775807",
-            "-ERR invalid expire time in 'pexpire' command",
-        ),
-        (
-            "EXPIREAT k 9223372036854775807",
-            "-ERR invalid expire time in 'expireat' command",
-        ),
+        ("EXPIRE k 9223372036854775807", "-ERR invalid expire time in 'expire' command"),
+        ("EXPIRE k -9223372036854775808", "-ERR invalid expire time in 'expire' command"),
+        ("PEXPIRE k 9223372036854775807", "-ERR invalid expire time in 'pexpire' command"),
+        ("EXPIREAT k 9223372036854775807", "-ERR invalid expire time in 'expireat' command"),
         ("PEXPIREAT k 9223372036854775807", ":1"),
         ("PEXPIRETIME k", ":9223372036854775807"),
-        (
-            "EXPIRE k 9223372036854775",
-            "-ERR invalid expire time in 'expire' command",
-        ),
+        ("EXPIRE k 9223372036854775", "-ERR invalid expire time in 'expire' command"),
         ("EXISTS k", ":1"),
     ]);
 }
@@ -142,10 +118,7 @@ fn keys_are_gone_when_their_time_has_come_and_no_sooner() {
         assert_eq!(client.line("TTL j").to_string(), ":-2");
         assert_eq!(client.line("SET j w XX").to_string(), "nil");
         assert_eq!(client.line("SETNX j w").to_string(), ":1");
-        assert!(holds_within(Duration::from_secs(2), || client
-            .line("EXISTS k")
-            .integer()
-            == 0));
+        assert!(holds_within(Duration::from_secs(2), || client.line("EXISTS k").integer() == 0));
         assert_eq!(client.line("RENAME k other").to_string(), "-ERR no such key");
     });
 }
@@ -154,9 +127,7 @@ fn keys_are_gone_when_their_time_has_come_and_no_sooner() {
 fn active_expiry_frees_keys_that_nobody_reads() {
     on_both(|server| {
         let client = &mut server.connect();
-        let lines: Vec<String> = (0..20_000)
-            .map(|n| format!("SET key:{n} value PX {}", 1 + n % 200))
-            .collect();
+        let lines: Vec<String> = (0..20_000).map(|n| format!("SET key:{n} value PX {}", 1 + n % 200)).collect();
         client.pipeline(&lines);
         assert!(
             holds_within(Duration::from_secs(15), || client.line("DBSIZE").integer() == 0),

@@ -118,9 +118,7 @@ fn scan_all(client: &mut Client, options: &str) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for _ in 0..100_000 {
         let reply = client.line(&format!("SCAN {cursor} {options}"));
-        let [next, found] = reply.items() else {
-            panic!("SCAN answers two items, got {reply}")
-        };
+        let [next, found] = reply.items() else { panic!("SCAN answers two items, got {reply}") };
         keys.extend(found.items().iter().map(|key| key.text()));
         cursor = next.text();
         if cursor == "0" {
@@ -156,10 +154,7 @@ fn scan_sees_every_key_that_stays_through_growth_and_shrinking() {
             cursor = reply.items()[0].text();
             let lines: Vec<String> = (0..100)
                 .flat_map(|n| {
-                    [
-                        format!("DEL key:{}", 1000 + (round * 100 + n) % 4000),
-                        format!("SET new:{round}:{n} x"),
-                    ]
+                    [format!("DEL key:{}", 1000 + (round * 100 + n) % 4000), format!("SET new:{round}:{n} x")]
                 })
                 .collect();
             client.pipeline(&lines);
@@ -168,10 +163,7 @@ fn scan_sees_every_key_that_stays_through_growth_and_shrinking() {
                 break;
             }
         }
-        assert!(
-            (0..1000).all(|n| seen.contains(&format!("key:{n}"))),
-            "a key that stayed was not seen"
-        );
+        assert!((0..1000).all(|n| seen.contains(&format!("key:{n}"))), "a key that stayed was not seen");
     });
 }
 
@@ -225,10 +217,7 @@ fn object_subcommands_answer_as_redis() {
         ("OBJECT IDLETIME missing", "nil"),
         ("OBJECT BOGUS k", "-ERR unknown subcommand 'BOGUS'. Try OBJECT HELP."),
         ("OBJECT", "-ERR wrong number of arguments for 'object' command"),
-        (
-            "OBJECT ENCODING",
-            "-ERR wrong number of arguments for 'object|encoding' command",
-        ),
+        ("OBJECT ENCODING", "-ERR wrong number of arguments for 'object|encoding' command"),
         ("CONFIG SET maxmemory-policy allkeys-lfu", "+OK"),
         ("SET f v", "+OK"),
         ("OBJECT FREQ f", ":?"),

@@ -37,9 +37,7 @@ fn ten_thousand_connections_dropped_mid_command_leave_nothing() {
                 open.push(client);
             }
             drop_some(&mut open, 0, &mut random);
-            assert!(holds_within(Duration::from_secs(20), || control
-                .info_number("connected_clients")
-                == 1));
+            assert!(holds_within(Duration::from_secs(20), || control.info_number("connected_clients") == 1));
             control.info_number("used_memory")
         };
         for _ in 0..rounds {
@@ -53,13 +51,10 @@ fn ten_thousand_connections_dropped_mid_command_leave_nothing() {
             }
         }
         drop_some(&mut open, 0, &mut random);
-        let closed = holds_within(Duration::from_secs(20), || {
-            control.info_number("connected_clients") == 1
-        });
+        let closed = holds_within(Duration::from_secs(20), || control.info_number("connected_clients") == 1);
         assert!(closed, "{} connections stay", control.info_number("connected_clients"));
-        let returned = holds_within(Duration::from_secs(20), || {
-            control.info_number("used_memory") - before < LEFT_BYTES
-        });
+        let returned =
+            holds_within(Duration::from_secs(20), || control.info_number("used_memory") - before < LEFT_BYTES);
         assert!(returned, "{} bytes stay", control.info_number("used_memory") - before);
         assert_eq!(control.line("PING").to_string(), "+PONG");
     });
@@ -77,12 +72,9 @@ fn replies_nobody_reads_are_freed_with_their_connection() {
                 client.send(&encode(&["GET", "big"]));
             }
         }
-        assert!(holds_within(Duration::from_secs(20), || control
-            .info_number("connected_clients")
-            == 1));
-        let returned = holds_within(Duration::from_secs(20), || {
-            control.info_number("used_memory") - before < LEFT_BYTES
-        });
+        assert!(holds_within(Duration::from_secs(20), || control.info_number("connected_clients") == 1));
+        let returned =
+            holds_within(Duration::from_secs(20), || control.info_number("used_memory") - before < LEFT_BYTES);
         assert!(returned, "{} bytes stay", control.info_number("used_memory") - before);
     });
 }

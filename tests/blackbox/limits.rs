@@ -10,9 +10,7 @@ fn connections_over_maxclients_are_told_and_closed() {
     on_both_with(&["--maxclients", "10"], |server| {
         // The connection that saw the server start may still count for a moment.
         let mut first = server.connect();
-        assert!(holds_within(Duration::from_secs(5), || first
-            .info_number("connected_clients")
-            == 1));
+        assert!(holds_within(Duration::from_secs(5), || first.info_number("connected_clients") == 1));
         let mut others: Vec<Client> = (1..10).map(|_| server.connect()).collect();
         for client in &mut others {
             assert_eq!(client.line("PING").to_string(), "+PONG");
@@ -21,17 +19,9 @@ fn connections_over_maxclients_are_told_and_closed() {
         assert_eq!(refused.read_until_closed(), b"-ERR max number of clients reached\r\n");
         assert_eq!(first.info_number("rejected_connections"), 1);
         drop(others.pop());
-        assert!(holds_within(Duration::from_secs(5), || first
-            .info_number("connected_clients")
-            == 9));
+        assert!(holds_within(Duration::from_secs(5), || first.info_number("connected_clients") == 9));
         assert_eq!(server.connect().line("PING").to_string(), "+PONG");
-        check(
-            &mut first,
-            &[
-                ("CONFIG SET maxclients 20", "+OK"),
-                ("CONFIG GET maxclients", "['maxclients', '20']"),
-            ],
-        );
+        check(&mut first, &[("CONFIG SET maxclients 20", "+OK"), ("CONFIG GET maxclients", "['maxclients', '20']")]);
         let more: Vec<Client> = (0..8).map(|_| server.connect()).collect();
         for mut client in more {
             assert_eq!(client.line("PING").to_string(), "+PONG");
@@ -70,9 +60,7 @@ fn asks_and_never_reads(server: &Server, value_len: usize, requests: usize) -> b
             break;
         }
     }
-    holds_within(Duration::from_secs(15), || {
-        control.must(&format!("CLIENT LIST ID {id}")).text().is_empty()
-    })
+    holds_within(Duration::from_secs(15), || control.must(&format!("CLIENT LIST ID {id}")).text().is_empty())
 }
 
 #[test]
@@ -118,23 +106,20 @@ fn a_request_over_client_query_buffer_limit_closes() {
 
 #[test]
 fn a_unix_socket_serves_like_tcp() {
-    on_both_with(
-        &["--unixsocket", "slotcore.sock", "--unixsocketperm", "700"],
-        |server| {
-            use std::os::unix::fs::PermissionsExt;
-            let path = server.dir.join("slotcore.sock");
-            let mode = std::fs::metadata(&path).expect("the socket").permissions().mode();
-            assert_eq!(mode & 0o777, 0o700);
-            let mut client = Client::connect_unix(&path).expect("a connection over the socket");
-            check(&mut client, &[("SET k v", "+OK"), ("GET k", "'v'")]);
-            assert_eq!(server.connect().line("GET k").to_string(), "'v'");
-            let info = client.must("CLIENT INFO").text();
-            assert!(info.contains("flags=U "), "{info}");
-            let big = vec![b'x'; 4 << 20];
-            assert_eq!(client.cmd(&[b"SET".as_slice(), b"big", &big]).to_string(), "+OK");
-            assert!(client.line("GET big").bytes() == big);
-        },
-    );
+    on_both_with(&["--unixsocket", "slotcore.sock", "--unixsocketperm", "700"], |server| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = server.dir.join("slotcore.sock");
+        let mode = std::fs::metadata(&path).expect("the socket").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let mut client = Client::connect_unix(&path).expect("a connection over the socket");
+        check(&mut client, &[("SET k v", "+OK"), ("GET k", "'v'")]);
+        assert_eq!(server.connect().line("GET k").to_string(), "'v'");
+        let info = client.must("CLIENT INFO").text();
+        assert!(info.contains("flags=U "), "{info}");
+        let big = vec![b'x'; 4 << 20];
+        assert_eq!(client.cmd(&[b"SET".as_slice(), b"big", &big]).to_string(), "+OK");
+        assert!(client.line("GET big").bytes() == big);
+    });
 }
 
 #[test]

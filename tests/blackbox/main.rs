@@ -17,3 +17,4 @@ mod protocol;
 mod server;
 mod start;
 mod strings;
+mod wake;

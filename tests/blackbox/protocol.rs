@@ -22,10 +22,7 @@ fn protocol_errors_are_redis_texts_and_close() {
         let rows: &[(&[u8], &str)] = &[
             (b"*x\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
             (b"*2147483648\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
-            (
-                b"*9999999999999999999\r\n",
-                "-ERR Protocol error: invalid multibulk length\r\n",
-            ),
+            (b"*9999999999999999999\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
             (b"*+1\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
             (b"* 1\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
             (b"*\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
@@ -36,22 +33,10 @@ fn protocol_errors_are_redis_texts_and_close() {
             (b"*1\r\n$-1\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
             (b"*1\r\n$\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
             (b"*1\r\n$536870913\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
-            (
-                b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000000\r\n",
-                "-ERR Protocol error: invalid bulk length\r\n",
-            ),
-            (
-                b"GET \"unbalanced\r\n",
-                "-ERR Protocol error: unbalanced quotes in request\r\n",
-            ),
-            (
-                b"GET 'unbalanced\r\n",
-                "-ERR Protocol error: unbalanced quotes in request\r\n",
-            ),
-            (
-                b"GET \"a\"b\r\n",
-                "-ERR Protocol error: unbalanced quotes in request\r\n",
-            ),
+            (b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000000\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
+            (b"GET \"unbalanced\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
+            (b"GET 'unbalanced\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
+            (b"GET \"a\"b\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
             (&too_big_inline, "-ERR Protocol error: too big inline request\r\n"),
             (&too_long_count, "-ERR Protocol error: too big mbulk count string\r\n"),
             (&too_long_bulk, "-ERR Protocol error: too big bulk count string\r\n"),
@@ -85,20 +70,12 @@ fn inline_requests_are_words_and_quotes() {
             (b"*0\r\nPING\r\n", b"+PONG\r\n"),
             (b"*-1\r\nPING\r\n", b"+PONG\r\n"),
             (b"*-10\r\nPING\r\n", b"+PONG\r\n"),
-            (
-                b"*1\r\n$0\r\n\r\n",
-                b"-ERR unknown command '', with args beginning with: \r\n",
-            ),
+            (b"*1\r\n$0\r\n\r\n", b"-ERR unknown command '', with args beginning with: \r\n"),
         ];
         let mut client = server.connect();
         for (request, expected) in rows {
             client.send(request);
-            assert_eq!(
-                client.read().raw,
-                *expected,
-                "for {:?}",
-                String::from_utf8_lossy(request)
-            );
+            assert_eq!(client.read().raw, *expected, "for {:?}", String::from_utf8_lossy(request));
         }
     });
 }
@@ -106,10 +83,7 @@ fn inline_requests_are_words_and_quotes() {
 #[test]
 fn a_connection_that_may_not_yet_speak_is_held_to_small_requests() {
     on_both_with(&["--requirepass", "secret"], |server| {
-        assert_eq!(
-            answer_and_close(server, b"*100\r\n"),
-            "-ERR Protocol error: unauthenticated multibulk length\r\n"
-        );
+        assert_eq!(answer_and_close(server, b"*100\r\n"), "-ERR Protocol error: unauthenticated multibulk length\r\n");
         assert_eq!(
             answer_and_close(server, b"*1\r\n$100000\r\n"),
             "-ERR Protocol error: unauthenticated bulk length\r\n"
@@ -193,11 +167,7 @@ fn read_exactly(client: &mut Client, expected: &[u8], what: &str) {
     while got.len() < expected.len() {
         got.extend(client.try_read().unwrap_or_else(|error| panic!("{what}: {error}")).raw);
     }
-    assert_eq!(
-        String::from_utf8_lossy(&got),
-        String::from_utf8_lossy(expected),
-        "{what}"
-    );
+    assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(expected), "{what}");
 }
 
 #[test]
@@ -295,17 +265,10 @@ fn many_arguments_make_one_request() {
         }
         assert_eq!(client.cmd(&args).to_string(), "+OK");
         assert_eq!(client.line("DBSIZE").integer(), 50_000);
-        let keys: Vec<String> = std::iter::once("MGET".to_owned())
-            .chain((0..50_000).map(|n| format!("key:{n}")))
-            .collect();
+        let keys: Vec<String> =
+            std::iter::once("MGET".to_owned()).chain((0..50_000).map(|n| format!("key:{n}"))).collect();
         let reply = client.cmd(&keys);
         assert_eq!(reply.items().len(), 50_000);
-        assert!(
-            reply
-                .items()
-                .iter()
-                .enumerate()
-                .all(|(n, value)| value.text() == n.to_string())
-        );
+        assert!(reply.items().iter().enumerate().all(|(n, value)| value.text() == n.to_string()));
     });
 }

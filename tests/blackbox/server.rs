@@ -123,15 +123,7 @@ const INFO_FIELDS: &[(&str, &[&str])] = &[
             "repl_backlog_size",
         ],
     ),
-    (
-        "CPU",
-        &[
-            "used_cpu_sys",
-            "used_cpu_user",
-            "used_cpu_sys_children",
-            "used_cpu_user_children",
-        ],
-    ),
+    ("CPU", &["used_cpu_sys", "used_cpu_user", "used_cpu_sys_children", "used_cpu_user_children"]),
     ("Modules", &[]),
     ("Errorstats", &[]),
     ("Cluster", &["cluster_enabled"]),
@@ -146,9 +138,7 @@ fn info_has_the_sections_and_fields_of_redis() {
         let mut rest = text.as_str();
         for (section, fields) in INFO_FIELDS {
             let title = format!("# {section}\r\n");
-            let at = rest
-                .find(&title)
-                .unwrap_or_else(|| panic!("{title:?} is missing or out of order in {text}"));
+            let at = rest.find(&title).unwrap_or_else(|| panic!("{title:?} is missing or out of order in {text}"));
             let body = &rest[at + title.len()..];
             let end = body.find("\r\n\r\n").unwrap_or(body.len());
             for field in *fields {
@@ -190,23 +180,8 @@ fn info_of_slotcore_says_what_it_is() {
 fn counters_of_info_count_and_resetstat_clears_them() {
     on_both(|server| {
         let client = &mut server.connect();
-        check(
-            client,
-            &[
-                ("CONFIG RESETSTAT", "+OK"),
-                ("SET k v", "+OK"),
-                ("GET k", "'v'"),
-                ("GET missing", "nil"),
-            ],
-        );
-        check(
-            client,
-            &[
-                ("INCR k", "-ERR value..."),
-                ("NOSUCH", "-ERR unknown..."),
-                ("GET", "-ERR wrong..."),
-            ],
-        );
+        check(client, &[("CONFIG RESETSTAT", "+OK"), ("SET k v", "+OK"), ("GET k", "'v'"), ("GET missing", "nil")]);
+        check(client, &[("INCR k", "-ERR value..."), ("NOSUCH", "-ERR unknown..."), ("GET", "-ERR wrong...")]);
         assert_eq!(client.info_number("keyspace_hits"), 1);
         assert_eq!(client.info_number("keyspace_misses"), 1);
         assert_eq!(client.info_number("total_error_replies"), 3);
@@ -238,9 +213,7 @@ fn command_describes_every_command_it_lists() {
         let listed = client.must("COMMAND LIST");
         let names: BTreeSet<String> = listed.items().iter().map(Value::text).collect();
         assert!(
-            all.items()
-                .iter()
-                .all(|command| names.contains(&command.items()[0].text())),
+            all.items().iter().all(|command| names.contains(&command.items()[0].text())),
             "COMMAND LIST lacks some"
         );
         check(
@@ -251,10 +224,7 @@ fn command_describes_every_command_it_lists() {
                 ("COMMAND GETKEYS GET k", "['k']"),
                 ("COMMAND GETKEYS PING x", "-ERR The command has no key arguments"),
                 ("COMMAND GETKEYS NOSUCH x", "-ERR Invalid command specified"),
-                (
-                    "COMMAND GETKEYS MSET x",
-                    "-ERR Invalid number of arguments specified for command",
-                ),
+                ("COMMAND GETKEYS MSET x", "-ERR Invalid number of arguments specified for command"),
                 ("COMMAND NOSUCH", "-ERR unknown subcommand 'NOSUCH'. Try COMMAND HELP."),
                 ("COMMAND LIST FILTERBY PATTERN mset*", "?"),
                 ("COMMAND LIST FILTERBY BOGUS x", "-ERR syntax error"),
@@ -335,14 +305,8 @@ fn config_set_is_all_or_nothing() {
             "-ERR CONFIG SET failed (possibly related to argument 'maxmemory-policy') - argument(s) must be one of the following: volatile-lru, ...",
         ),
         ("CONFIG GET timeout", "['timeout', '100']"),
-        (
-            "CONFIG SET nosuch 1",
-            "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'",
-        ),
-        (
-            "CONFIG SET timeout",
-            "-ERR wrong number of arguments for 'config|set' command",
-        ),
+        ("CONFIG SET nosuch 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'"),
+        ("CONFIG SET timeout", "-ERR wrong number of arguments for 'config|set' command"),
         ("CONFIG SET timeout 1 maxmemory", "-ERR syntax error"),
         (
             "CONFIG SET timeout -1",
@@ -391,13 +355,7 @@ fn config_rewrite_keeps_the_file_and_adds_what_changed() {
         assert!(text.lines().any(|line| line == "hz 50"), "{text}");
         server.restart();
         let client = &mut server.connect();
-        check(
-            client,
-            &[
-                ("CONFIG GET hz", "['hz', '50']"),
-                ("CONFIG GET maxmemory", "['maxmemory', '2097152']"),
-            ],
-        );
+        check(client, &[("CONFIG GET hz", "['hz', '50']"), ("CONFIG GET maxmemory", "['maxmemory', '2097152']")]);
         drop(server);
         fs::remove_dir_all(&dir).expect("the folder can be removed");
     }
@@ -406,84 +364,70 @@ fn config_rewrite_keeps_the_file_and_adds_what_changed() {
 
 #[test]
 fn slowlog_keeps_what_took_long() {
-    on_both_with(
-        &["--slowlog-log-slower-than", "0", "--slowlog-max-len", "5"],
-        |server| {
-            let client = &mut server.connect();
-            client.must("CLIENT SETNAME me");
-            client.must("SLOWLOG RESET");
-            assert_eq!(client.line("SET k v").to_string(), "+OK");
-            let log = client.must("SLOWLOG GET 1");
-            let entry = log.items()[0].items();
-            assert_eq!(entry.len(), 6);
-            assert_eq!(entry[3].to_string(), "['SET', 'k', 'v']");
-            assert!(entry[4].text().starts_with("127.0.0.1:"));
-            assert_eq!(entry[5].text(), "me");
-            for _ in 0..10 {
-                client.must("PING");
-            }
-            assert_eq!(client.must("SLOWLOG LEN").integer(), 5);
-            assert_eq!(client.must("SLOWLOG GET -1").items().len(), 5);
-            let many = "x ".repeat(60);
-            client.must(&format!("DEL {many}"));
-            let log = client.must("SLOWLOG GET 1");
-            let args = log.items()[0].items()[3].items().to_vec();
-            assert_eq!(args.len(), 32);
-            assert_eq!(args[31].text(), "... (30 more arguments)");
-            client.cmd(&["ECHO", &"y".repeat(200)]);
-            let log = client.must("SLOWLOG GET 1");
-            let long = log.items()[0].items()[3].items()[1].text();
-            assert_eq!(long, format!("{}... (72 more bytes)", "y".repeat(128)));
-            check(
-                client,
-                &[
-                    ("CONFIG SET slowlog-log-slower-than -1", "+OK"),
-                    ("SLOWLOG RESET", "+OK"),
-                    ("PING", "+PONG"),
-                    ("SLOWLOG LEN", ":0"),
-                    ("SLOWLOG GET x", "-ERR count should be greater than or equal to -1"),
-                    ("SLOWLOG GET -2", "-ERR count should be greater than or equal to -1"),
-                ],
-            );
-        },
-    );
+    on_both_with(&["--slowlog-log-slower-than", "0", "--slowlog-max-len", "5"], |server| {
+        let client = &mut server.connect();
+        client.must("CLIENT SETNAME me");
+        client.must("SLOWLOG RESET");
+        assert_eq!(client.line("SET k v").to_string(), "+OK");
+        let log = client.must("SLOWLOG GET 1");
+        let entry = log.items()[0].items();
+        assert_eq!(entry.len(), 6);
+        assert_eq!(entry[3].to_string(), "['SET', 'k', 'v']");
+        assert!(entry[4].text().starts_with("127.0.0.1:"));
+        assert_eq!(entry[5].text(), "me");
+        for _ in 0..10 {
+            client.must("PING");
+        }
+        assert_eq!(client.must("SLOWLOG LEN").integer(), 5);
+        assert_eq!(client.must("SLOWLOG GET -1").items().len(), 5);
+        let many = "x ".repeat(60);
+        client.must(&format!("DEL {many}"));
+        let log = client.must("SLOWLOG GET 1");
+        let args = log.items()[0].items()[3].items().to_vec();
+        assert_eq!(args.len(), 32);
+        assert_eq!(args[31].text(), "... (30 more arguments)");
+        client.cmd(&["ECHO", &"y".repeat(200)]);
+        let log = client.must("SLOWLOG GET 1");
+        let long = log.items()[0].items()[3].items()[1].text();
+        assert_eq!(long, format!("{}... (72 more bytes)", "y".repeat(128)));
+        check(
+            client,
+            &[
+                ("CONFIG SET slowlog-log-slower-than -1", "+OK"),
+                ("SLOWLOG RESET", "+OK"),
+                ("PING", "+PONG"),
+                ("SLOWLOG LEN", ":0"),
+                ("SLOWLOG GET x", "-ERR count should be greater than or equal to -1"),
+                ("SLOWLOG GET -2", "-ERR count should be greater than or equal to -1"),
+            ],
+        );
+    });
 }
 
 #[test]
 fn latency_records_commands_over_the_threshold() {
-    on_both_with(
-        &["--enable-debug-command", "yes", "--latency-monitor-threshold", "50"],
-        |server| {
-            let client = &mut server.connect();
-            check(
-                client,
-                &[
-                    ("LATENCY RESET", ":0"),
-                    ("LATENCY LATEST", "[]"),
-                    ("DEBUG SLEEP 0.1", "+OK"),
-                    ("LATENCY HISTORY nosuch", "[]"),
-                ],
-            );
-            let latest = client.must("LATENCY LATEST");
-            let event = latest.items()[0].items();
-            assert_eq!(event[0].text(), "command");
-            assert!((100..1000).contains(&event[2].integer()), "{latest}");
-            assert_eq!(client.must("LATENCY HISTORY command").items().len(), 1);
-            assert_eq!(client.line("LATENCY RESET command").to_string(), ":1");
-            assert_eq!(client.line("LATENCY LATEST").to_string(), "[]");
-            client.must("SET k v");
-            let histogram = client.must("LATENCY HISTOGRAM set");
-            assert!(
-                histogram
-                    .field("set")
-                    .expect("set")
-                    .field("calls")
-                    .expect("calls")
-                    .integer()
-                    >= 1
-            );
-        },
-    );
+    on_both_with(&["--enable-debug-command", "yes", "--latency-monitor-threshold", "50"], |server| {
+        let client = &mut server.connect();
+        check(
+            client,
+            &[
+                ("LATENCY RESET", ":0"),
+                ("LATENCY LATEST", "[]"),
+                ("DEBUG SLEEP 0.1", "+OK"),
+                ("LATENCY HISTORY nosuch", "[]"),
+            ],
+        );
+        let latest = client.must("LATENCY LATEST");
+        let event = latest.items()[0].items();
+        assert_eq!(event[0].text(), "command");
+        assert!((100..1000).contains(&event[2].integer()), "{latest}");
+        assert_eq!(client.must("LATENCY HISTORY command").items().len(), 1);
+        assert_eq!(client.line("LATENCY RESET command").to_string(), ":1");
+        assert_eq!(client.line("LATENCY LATEST").to_string(), "[]");
+        client.must("SET k v");
+        let histogram = client.must("LATENCY HISTOGRAM set");
+        assert!(histogram.field("set").expect("set").field("calls").expect("calls").integer() >= 1);
+    });
 }
 
 fn monitored(monitor: &mut Client) -> String {
@@ -522,10 +466,7 @@ fn time_role_memory_and_debug_answer() {
         let client = &mut server.connect();
         let time = client.must("TIME");
         let seconds: u64 = time.items()[0].text().parse().expect("seconds");
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .expect("after 1970")
-            .as_secs();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
         assert!(now.abs_diff(seconds) <= 2);
         check(
             client,
@@ -546,14 +487,7 @@ fn time_role_memory_and_debug_answer() {
         let big = "x".repeat(10_000);
         client.cmd(&["SET", "big", &big]);
         assert!(client.must("MEMORY USAGE big").integer() >= 10_000);
-        assert!(
-            client
-                .must("MEMORY STATS")
-                .field("total.allocated")
-                .expect("total.allocated")
-                .integer()
-                > 10_000
-        );
+        assert!(client.must("MEMORY STATS").field("total.allocated").expect("total.allocated").integer() > 10_000);
         assert!(!client.must("MEMORY DOCTOR").text().is_empty());
         assert!(client.must("LOLWUT").text().contains("Redis ver"));
     });
@@ -570,10 +504,7 @@ fn help_is_an_array_that_begins_with_the_command() {
         for name in ["CLIENT", "CONFIG", "OBJECT", "MEMORY", "SLOWLOG", "LATENCY", "COMMAND"] {
             let help = client.must(&format!("{name} HELP"));
             let first = help.items()[0].text();
-            assert_eq!(
-                first,
-                format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
-            );
+            assert_eq!(first, format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
         }
     });
 }
@@ -588,20 +519,10 @@ fn used_memory_follows_the_data() {
         client.pipeline(&lines);
         let full = client.info_number("used_memory");
         assert!(full - before > 5_000_000, "5 MB of values, {} of growth", full - before);
-        assert!(
-            full - before < 15_000_000,
-            "5 MB of values, {} of growth",
-            full - before
-        );
+        assert!(full - before < 15_000_000, "5 MB of values, {} of growth", full - before);
         client.must("FLUSHALL");
-        let back = holds_within(Duration::from_secs(5), || {
-            client.info_number("used_memory") - before < 1_500_000
-        });
-        assert!(
-            back,
-            "{} of growth stay after FLUSHALL",
-            client.info_number("used_memory") - before
-        );
+        let back = holds_within(Duration::from_secs(5), || client.info_number("used_memory") - before < 1_500_000);
+        assert!(back, "{} of growth stay after FLUSHALL", client.info_number("used_memory") - before);
     });
 }
 

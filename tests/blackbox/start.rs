@@ -13,14 +13,8 @@ fn refused(kind: Kind, file: Option<&std::path::Path>, port: u16, args: &[&str])
     let dir = fresh_dir();
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let mut command = Server::command(kind, file, port, &dir, &args);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let ended = holds_within(Duration::from_secs(10), || {
-        child.try_wait().expect("a status").is_some()
-    });
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let ended = holds_within(Duration::from_secs(10), || child.try_wait().expect("a status").is_some());
     if !ended {
         child.kill().expect("the program can be ended");
     }
@@ -31,11 +25,7 @@ fn refused(kind: Kind, file: Option<&std::path::Path>, port: u16, args: &[&str])
 }
 
 fn said(output: &Output) -> String {
-    [
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    ]
-    .concat()
+    [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat()
 }
 
 #[test]
@@ -45,15 +35,8 @@ fn a_port_in_use_ends_the_start_with_one_clear_line() {
     for kind in [Kind::Slotcore, Kind::Redis] {
         let output = refused(kind, None, port, &["--bind", "127.0.0.1"]);
         let said = said(&output);
-        assert!(
-            output.status.code().is_some_and(|code| code != 0),
-            "{kind:?}: {}",
-            output.status
-        );
-        let line = said
-            .lines()
-            .find(|line| line.contains("in use"))
-            .unwrap_or_else(|| panic!("{kind:?} said: {said}"));
+        assert!(output.status.code().is_some_and(|code| code != 0), "{kind:?}: {}", output.status);
+        let line = said.lines().find(|line| line.contains("in use")).unwrap_or_else(|| panic!("{kind:?} said: {said}"));
         assert!(line.contains(&port.to_string()), "{line}");
         assert!(!said.contains("panicked"), "{said}");
     }
@@ -77,16 +60,10 @@ fn a_wrong_directive_is_named_with_its_file_and_line() {
         for kind in [Kind::Slotcore, Kind::Redis] {
             let output = refused(kind, Some(&file), free_port(), &[]);
             let said = said(&output);
-            assert!(
-                output.status.code().is_some_and(|code| code != 0),
-                "{kind:?} starts with {text:?}: {said}"
-            );
+            assert!(output.status.code().is_some_and(|code| code != 0), "{kind:?} starts with {text:?}: {said}");
             assert!(said.contains(word), "{kind:?} does not name {word}: {said}");
             if kind.is_slotcore() {
-                assert!(
-                    said.contains("bad.conf") && said.contains(&line.to_string()),
-                    "no file and line: {said}"
-                );
+                assert!(said.contains("bad.conf") && said.contains(&line.to_string()), "no file and line: {said}");
                 assert!(!said.contains("panicked"), "{said}");
             }
         }
@@ -99,11 +76,7 @@ fn a_wrong_directive_on_the_command_line_is_named() {
     for kind in [Kind::Slotcore, Kind::Redis] {
         for (args, word) in [(["--nosuch", "1"], "nosuch"), (["--timeout", "abc"], "timeout")] {
             let output = refused(kind, None, free_port(), &args);
-            assert!(
-                output.status.code().is_some_and(|code| code != 0),
-                "{kind:?}: {}",
-                output.status
-            );
+            assert!(output.status.code().is_some_and(|code| code != 0), "{kind:?}: {}", output.status);
             assert!(said(&output).contains(word), "{}", said(&output));
         }
     }
@@ -130,10 +103,7 @@ fn a_file_and_directives_together_the_later_wins() {
         let server = Server::start_with_file(kind, &file, &["--maxmemory", "2mb"]);
         crate::support::check(
             &mut server.connect(),
-            &[
-                ("CONFIG GET timeout", "['timeout', '6']"),
-                ("CONFIG GET maxmemory", "['maxmemory', '2097152']"),
-            ],
+            &[("CONFIG GET timeout", "['timeout', '6']"), ("CONFIG GET maxmemory", "['maxmemory', '2097152']")],
         );
     }
     fs::remove_dir_all(&dir).expect("the folder can be removed");
@@ -151,9 +121,7 @@ fn the_configuration_file_that_debian_ships_is_accepted() {
     let ours: String = text
         .lines()
         .filter(|line| {
-            !["dir ", "logfile ", "pidfile ", "daemonize ", "include "]
-                .iter()
-                .any(|name| line.starts_with(name))
+            !["dir ", "logfile ", "pidfile ", "daemonize ", "include "].iter().any(|name| line.starts_with(name))
         })
         .map(|line| format!("{line}\n"))
         .collect();
@@ -179,10 +147,7 @@ fn an_idle_node_uses_next_to_no_cpu() {
     let used_ms = (server.cpu_ticks() - ticks) * 10;
     let allowed_ms = u64::try_from(start.elapsed().as_millis()).expect("a short window") / 100;
     // A tick is 10 ms, so that a short window cannot be judged finer than this.
-    assert!(
-        used_ms <= allowed_ms.max(10) + 10,
-        "{used_ms} ms of CPU in {window:?}, allowed {allowed_ms}"
-    );
+    assert!(used_ms <= allowed_ms.max(10) + 10, "{used_ms} ms of CPU in {window:?}, allowed {allowed_ms}");
     assert_eq!(client.line("PING").to_string(), "+PONG");
 }
 
@@ -193,11 +158,8 @@ fn version_and_help_are_printed() {
     }
     let line = Kind::Slotcore.command_line();
     for flag in ["--version", "--help"] {
-        let output = std::process::Command::new(&line[0])
-            .args(&line[1..])
-            .arg(flag)
-            .output()
-            .expect("the program runs");
+        let output =
+            std::process::Command::new(&line[0]).args(&line[1..]).arg(flag).output().expect("the program runs");
         assert!(output.status.success());
         assert!(said(&output).contains("slotcore"), "{}", said(&output));
     }

@@ -51,10 +51,7 @@ fn set_options_decide_whether_and_what_it_answers() {
         ("SET k v EX ten", NOT_AN_INTEGER),
         ("SET k v EX 0", "-ERR invalid expire time in 'set' command"),
         ("SET k v PX -1", "-ERR invalid expire time in 'set' command"),
-        (
-            "SET k v EX 9223372036854775807",
-            "-ERR invalid expire time in 'set' command",
-        ),
+        ("SET k v EX 9223372036854775807", "-ERR invalid expire time in 'set' command"),
         ("SET k v EXAT 0", "-ERR invalid expire time in 'set' command"),
         ("SET k", "-ERR wrong number of arguments for 'set' command"),
         ("SET", "-ERR wrong number of arguments for 'set' command"),
@@ -171,14 +168,8 @@ fn append_and_ranges_follow_redis_offsets() {
         ("EXISTS missing", ":0"),
         (r#"SETRANGE k 100 """#, ":14"),
         ("SETRANGE k -1 x", "-ERR offset is out of range"),
-        (
-            "SETRANGE k 536870912 x",
-            "-ERR string exceeds maximum allowed size (proto-max-bulk-len)",
-        ),
-        (
-            "SETRANGE k 9223372036854775807 x",
-            "-ERR string exceeds maximum allowed size (proto-max-bulk-len)",
-        ),
+        ("SETRANGE k 536870912 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
+        ("SETRANGE k 9223372036854775807 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
         ("SET number 12", "+OK"),
         ("APPEND number 3", ":3"),
         ("INCR number", ":124"),
@@ -257,30 +248,15 @@ fn lcs_answers_text_length_and_matches() {
         ("LCS a b", "'mytext'"),
         ("LCS a b LEN", ":6"),
         ("LCS a missing", "''"),
-        (
-            "LCS a b IDX",
-            "['matches', [[[:4, :7], [:5, :8]], [[:2, :3], [:0, :1]]], 'len', :6]",
-        ),
-        (
-            "LCS a b IDX MINMATCHLEN 4 WITHMATCHLEN",
-            "['matches', [[[:4, :7], [:5, :8], :4]], 'len', :6]",
-        ),
-        (
-            "LCS a b IDX MINMATCHLEN -3",
-            "['matches', [[[:4, :7], [:5, :8]], [[:2, :3], [:0, :1]]], 'len', :6]",
-        ),
-        (
-            "LCS a b LEN IDX",
-            "-ERR If you want both the length and indexes, please just use IDX.",
-        ),
+        ("LCS a b IDX", "['matches', [[[:4, :7], [:5, :8]], [[:2, :3], [:0, :1]]], 'len', :6]"),
+        ("LCS a b IDX MINMATCHLEN 4 WITHMATCHLEN", "['matches', [[[:4, :7], [:5, :8], :4]], 'len', :6]"),
+        ("LCS a b IDX MINMATCHLEN -3", "['matches', [[[:4, :7], [:5, :8]], [[:2, :3], [:0, :1]]], 'len', :6]"),
+        ("LCS a b LEN IDX", "-ERR If you want both the length and indexes, please just use IDX."),
         ("LCS a b BOGUS", SYNTAX),
         ("LCS a b MINMATCHLEN", SYNTAX),
         ("LCS a", "-ERR wrong number of arguments for 'lcs' command"),
         ("HELLO 3", "{..."),
-        (
-            "LCS a b IDX",
-            "{'matches': [[[:4, :7], [:5, :8]], [[:2, :3], [:0, :1]]], 'len': :6}",
-        ),
+        ("LCS a b IDX", "{'matches': [[[:4, :7], [:5, :8]], [[:2, :3], [:0, :1]]], 'len': :6}"),
     ]);
 }
 

@@ -77,11 +77,7 @@ const KEYS: &[Row] = &[
     (1, "SWAPDB <db> <db>", Exact),
     (2, "RANDOMKEY", SameType),
     (2, "KEYS <glob>", AnyOrder),
-    (
-        1,
-        "SCAN <cursor> [MATCH <glob>|COUNT <bad_count>|TYPE string]",
-        SameType,
-    ),
+    (1, "SCAN <cursor> [MATCH <glob>|COUNT <bad_count>|TYPE string]", SameType),
     (2, "DBSIZE", Exact),
     (3, "OBJECT ENCODING <key>", Exact),
     // Whether small integers are shared between keys is the server's own affair.
@@ -92,10 +88,7 @@ const KEYS: &[Row] = &[
 ];
 
 /// Rare, so that keys live long enough to meet many commands.
-const FLUSHES: &[Row] = &[
-    (1, "{FLUSHDB|FLUSHALL} [ASYNC|SYNC]", Exact),
-    (3, "FLUSHDB <word>", Exact),
-];
+const FLUSHES: &[Row] = &[(1, "{FLUSHDB|FLUSHALL} [ASYNC|SYNC]", Exact), (3, "FLUSHDB <word>", Exact)];
 
 const CONNECTION: &[Row] = &[
     (3, "PING", Exact),
@@ -105,11 +98,7 @@ const CONNECTION: &[Row] = &[
     (2, "CLIENT SETNAME <name>", Exact),
     (2, "CLIENT GETNAME", Exact),
     (1, "CLIENT ID", SameType),
-    (
-        1,
-        "CLIENT {NO-EVICT ON|NO-EVICT OFF|NO-EVICT <word>|KILL ID <bad_id>|UNPAUSE|LIST TYPE <word>}",
-        Exact,
-    ),
+    (1, "CLIENT {NO-EVICT ON|NO-EVICT OFF|NO-EVICT <word>|KILL ID <bad_id>|UNPAUSE|LIST TYPE <word>}", Exact),
     (3, "HELLO {2|3}", Hello),
     (1, "HELLO", Hello),
     (1, "HELLO {2|3|<int>} {SETNAME <name>|AUTH default x|<word>}", Hello),
@@ -119,28 +108,12 @@ const CONNECTION: &[Row] = &[
     (2, "AUTH {default|<word>} <word>", Exact),
     (2, "<unknown>", Exact),
     (2, "<unknown> <val> <word> <val>", Exact),
-    (
-        2,
-        "{CLIENT|CONFIG|OBJECT|MEMORY|SLOWLOG|LATENCY|COMMAND} <unknown> <word>",
-        Exact,
-    ),
-    (
-        2,
-        "COMMAND GETKEYS {GET <key>|MSET <pair>+|LCS <key> <key>|COPY <key> <key>|PING x|<unknown> x}",
-        Exact,
-    ),
+    (2, "{CLIENT|CONFIG|OBJECT|MEMORY|SLOWLOG|LATENCY|COMMAND} <unknown> <word>", Exact),
+    (2, "COMMAND GETKEYS {GET <key>|MSET <pair>+|LCS <key> <key>|COPY <key> <key>|PING x|<unknown> x}", Exact),
     (1, "CONFIG GET {maxmemory|timeout|<unknown>|maxmemory-polic?}", Exact),
-    (
-        1,
-        "CONFIG SET {timeout <bad_time>|maxmemory-policy <word>|<unknown> 1|appendonly <word>}",
-        Exact,
-    ),
+    (1, "CONFIG SET {timeout <bad_time>|maxmemory-policy <word>|<unknown> 1|appendonly <word>}", Exact),
     (1, "SLOWLOG GET <word>", SameType),
-    (
-        1,
-        "{SLOWLOG GET -2|LATENCY HISTORY <unknown>|MEMORY USAGE <key> SAMPLES -1}",
-        Exact,
-    ),
+    (1, "{SLOWLOG GET -2|LATENCY HISTORY <unknown>|MEMORY USAGE <key> SAMPLES -1}", Exact),
     (1, "MEMORY USAGE <key>", SameType),
     (1, "{READONLY|READWRITE|ASKING}", Exact),
     (2, "CLUSTER KEYSLOT <key>", Exact),
@@ -273,9 +246,8 @@ const EDGE_FLOATS: &[&str] = &[
 
 const RELATIVE_WORDS: &[&[u8]] = &[b"EX", b"PX", b"EXPIRE", b"PEXPIRE", b"SETEX", b"PSETEX"];
 
-const WORDS: &[&str] = &[
-    "bogus", "", "NX", "XX", "EX", "GET", "a b", "x\ny", "on", "default", "*", "0", "-1", "string",
-];
+const WORDS: &[&str] =
+    &["bogus", "", "NX", "XX", "EX", "GET", "a b", "x\ny", "on", "default", "*", "0", "-1", "string"];
 
 const GLOBS: &[&str] = &[
     "*", "k*", "k?", "k[0-5]", "k[^0-5]", "*a*", "\\k1", "k[", "[", "", "nothing", "k[5-0]", "**", "?", "*{t1}*",
@@ -297,13 +269,7 @@ pub struct Generator {
 
 impl Generator {
     pub fn new(seed: u64, cluster: bool) -> Self {
-        Self {
-            random: Random::new(seed),
-            cluster,
-            others: Vec::new(),
-            relative: false,
-            tag: 0,
-        }
+        Self { random: Random::new(seed), cluster, others: Vec::new(), relative: false, tag: 0 }
     }
 
     pub fn random(&mut self) -> &mut Random {
@@ -316,10 +282,7 @@ impl Generator {
         self.tag = self.random.below(6);
         if !self.others.is_empty() && self.random.chance(4) {
             let template = self.random.pick(OTHER_TYPES);
-            return vec![Request {
-                args: self.fill(template),
-                compare: Exact,
-            }];
+            return vec![Request { args: self.fill(template), compare: Exact }];
         }
         let rows = match self.random.below(100) {
             0..52 => STRINGS,
@@ -337,9 +300,7 @@ impl Generator {
         };
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
-        const WHOLE: &[&[u8]] = &[
-            b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO",
-        ];
+        const WHOLE: &[&[u8]] = &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO"];
         let whole = WHOLE.contains(&args[0].as_slice());
         if !whole && self.random.chance(6) {
             self.damage(&mut args);
@@ -353,10 +314,7 @@ impl Generator {
         let mut requests = vec![Request { args, compare }];
         if leaves_expired {
             let key = requests[0].args[1].clone();
-            requests.push(Request {
-                args: vec![b"EXISTS".to_vec(), key],
-                compare: Exact,
-            });
+            requests.push(Request { args: vec![b"EXISTS".to_vec(), key], compare: Exact });
         }
         requests
     }
@@ -398,11 +356,7 @@ impl Generator {
         let word = &mut args[0];
         for byte in word {
             if self.random.chance(50) {
-                *byte = if byte.is_ascii_uppercase() {
-                    byte.to_ascii_lowercase()
-                } else {
-                    byte.to_ascii_uppercase()
-                };
+                *byte = if byte.is_ascii_uppercase() { byte.to_ascii_lowercase() } else { byte.to_ascii_uppercase() };
             }
         }
     }
@@ -455,17 +409,10 @@ impl Generator {
             "<int>" | "<offset>" if self.random.chance(60) => {
                 let size = [10, 100, 1000][self.random.index(3)];
                 let number = self.random.below(size).cast_signed();
-                if token == "<int>" && self.random.chance(40) {
-                    (-number).to_string()
-                } else {
-                    number.to_string()
-                }
+                if token == "<int>" && self.random.chance(40) { (-number).to_string() } else { number.to_string() }
             }
             // An offset of 100 MB would be carried out; the edges are far beyond the limit or invalid.
-            "<offset>" => self
-                .random
-                .pick(&["-1", "536870912", "9223372036854775807", "0", "x", "", "1.5"])
-                .to_owned(),
+            "<offset>" => self.random.pick(&["-1", "536870912", "9223372036854775807", "0", "x", "", "1.5"]).to_owned(),
             "<int>" => self.random.pick(EDGE_INTEGERS).to_owned(),
             "<float>" if self.random.chance(50) => {
                 let digits = self.random.below(1_000_000).to_string();
@@ -479,50 +426,25 @@ impl Generator {
                     1 => 1 + self.random.below(1_000_000_000),
                     _ => FUTURE_MS + self.random.below(50) * 1500,
                 };
-                if token == "<at_s>" {
-                    (ms / 1000).to_string()
-                } else {
-                    ms.to_string()
-                }
+                if token == "<at_s>" { (ms / 1000).to_string() } else { ms.to_string() }
             }
             // Apart from each other by more than the servers are, so that GT and LT decide alike.
             "<rel_s>" => ((1 + self.random.below(1_000_000)) * 1000).to_string(),
             "<rel_ms>" => ((1 + self.random.below(1_000_000)) * 1_000_000).to_string(),
             "<bad_time>" => self
                 .random
-                .pick(&[
-                    "0",
-                    "-1",
-                    "x",
-                    "",
-                    "9223372036854775807",
-                    "-9223372036854775808",
-                    "1.5",
-                    " 5",
-                ])
+                .pick(&["0", "-1", "x", "", "9223372036854775807", "-9223372036854775808", "1.5", " 5"])
                 .to_owned(),
-            "<bad_count>" => self
-                .random
-                .pick(&["0", "-1", "x", "", "9223372036854775808"])
-                .to_owned(),
+            "<bad_count>" => self.random.pick(&["0", "-1", "x", "", "9223372036854775808"]).to_owned(),
             "<bad_id>" => self.random.pick(&["0", "-1", "x", "", "99999999999"]).to_owned(),
-            "<bad_slot>" => self
-                .random
-                .pick(&["16384", "-1", "x", "", "0", "99999999999"])
-                .to_owned(),
+            "<bad_slot>" => self.random.pick(&["16384", "-1", "x", "", "0", "99999999999"]).to_owned(),
             "<slot>" => match self.random.below(5) {
                 0 => self.random.pick(&["0", "16383", "16384", "-1", "x"]).to_owned(),
                 // The slots of the tags that keys use.
-                _ => self
-                    .random
-                    .pick(&["13724", "9597", "5470", "1343", "13600", "9473", "12182"])
-                    .to_owned(),
+                _ => self.random.pick(&["13724", "9597", "5470", "1343", "13600", "9473", "12182"]).to_owned(),
             },
             "<db>" => match self.random.below(12) {
-                0 => self
-                    .random
-                    .pick(&["16", "-1", "x", "", "9223372036854775808", "1.0"])
-                    .to_owned(),
+                0 => self.random.pick(&["16", "-1", "x", "", "9223372036854775808", "1.0"]).to_owned(),
                 1 => "15".to_owned(),
                 _ => self.random.below(3).to_string(),
             },
@@ -532,10 +454,7 @@ impl Generator {
             "<cursor>" => self.random.pick(&["x", "", "-1x", "1.5", "0"]).to_owned(),
             "<glob>" => self.random.pick(GLOBS).to_owned(),
             "<word>" => self.random.pick(WORDS).to_owned(),
-            "<name>" => self
-                .random
-                .pick(&["me", "you-2", "a b", "x\ny", "", "name!"])
-                .to_owned(),
+            "<name>" => self.random.pick(&["me", "you-2", "a b", "x\ny", "", "name!"]).to_owned(),
             "<unknown>" => self.random.pick(&["XNOSUCH", "xget", "X\r\nY", "Xé", "X'Y"]).to_owned(),
             literal => literal.to_owned(),
         };
@@ -545,11 +464,7 @@ impl Generator {
     /// In cluster mode the keys of one request mostly share a tag.
     fn key(&mut self) -> Vec<u8> {
         if self.cluster && self.random.chance(97) {
-            let tag = if self.random.chance(96) {
-                self.tag
-            } else {
-                self.random.below(6)
-            };
+            let tag = if self.random.chance(96) { self.tag } else { self.random.below(6) };
             return format!("{{t{tag}}}{}", self.random.below(6)).into_bytes();
         }
         match self.random.below(40) {

@@ -121,10 +121,7 @@ struct Run {
 fn run(cluster: bool) {
     let seed = number_from_env("SLOTCORE_DIFF_SEED", 1);
     let commands = number_from_env("SLOTCORE_DIFF_COMMANDS", 40_000) / 2;
-    println!(
-        "SLOTCORE_DIFF_SEED={seed} SLOTCORE_DIFF_COMMANDS={}, cluster: {cluster}",
-        commands * 2
-    );
+    println!("SLOTCORE_DIFF_SEED={seed} SLOTCORE_DIFF_COMMANDS={}, cluster: {cluster}", commands * 2);
     let args: &[&str] = if cluster { &["--cluster-enabled", "yes"] } else { &[] };
     let mut generator = Generator::new(seed, cluster);
     let mut run = Run {
@@ -234,9 +231,7 @@ impl Run {
         let touches = |words: &[Vec<u8>]| {
             let keyspace_wide = ["FLUSHALL", "FLUSHDB", "SWAPDB", "SELECT", "RESET", "HELLO"];
             words[1..].iter().any(|word| keys.contains(&word))
-                || keyspace_wide
-                    .iter()
-                    .any(|name| words[0].eq_ignore_ascii_case(name.as_bytes()))
+                || keyspace_wide.iter().any(|name| words[0].eq_ignore_ascii_case(name.as_bytes()))
         };
         let before: Vec<String> = self
             .history
@@ -269,11 +264,7 @@ impl Run {
         let ours = scan(&mut self.ours.clients[connection], options);
         let theirs = scan(&mut self.theirs.clients[connection], options);
         if ours != theirs {
-            let line = [
-                b"SCAN".to_vec(),
-                b"(full iteration)".to_vec(),
-                options.as_bytes().to_vec(),
-            ];
+            let line = [b"SCAN".to_vec(), b"(full iteration)".to_vec(), options.as_bytes().to_vec()];
             let as_value = |keys: BTreeSet<Vec<u8>>| Value::Array(keys.into_iter().map(Value::Bulk).collect());
             self.report(at, connection, &line, &as_value(ours), &as_value(theirs));
         }
@@ -287,20 +278,10 @@ impl Run {
             self.ours.clients[0].must(&select);
             self.theirs.clients[0].must(&select);
             let keys = scan(&mut self.theirs.clients[0], "COUNT 1000");
-            let mut requests = vec![Request {
-                args: vec![b"DBSIZE".to_vec()],
-                compare: Compare::Exact,
-            }];
+            let mut requests = vec![Request { args: vec![b"DBSIZE".to_vec()], compare: Compare::Exact }];
             for key in &keys {
-                for (name, compare) in [
-                    ("TYPE", Compare::Exact),
-                    ("GET", Compare::Exact),
-                    ("PEXPIRETIME", expiry),
-                ] {
-                    requests.push(Request {
-                        args: vec![name.as_bytes().to_vec(), key.clone()],
-                        compare,
-                    });
+                for (name, compare) in [("TYPE", Compare::Exact), ("GET", Compare::Exact), ("PEXPIRETIME", expiry)] {
+                    requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare });
                 }
                 requests.push(Request {
                     args: vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()],
@@ -396,16 +377,9 @@ fn is_known(args: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
 }
 
 fn cut(text: &str) -> String {
-    if text.chars().count() <= 400 {
-        text.to_owned()
-    } else {
-        text.chars().take(400).chain("...".chars()).collect()
-    }
+    if text.chars().count() <= 400 { text.to_owned() } else { text.chars().take(400).chain("...".chars()).collect() }
 }
 
 fn shown(args: &[Vec<u8>]) -> String {
-    args.iter()
-        .map(|arg| cut(&Value::Bulk(arg.clone()).to_string()))
-        .collect::<Vec<_>>()
-        .join(" ")
+    args.iter().map(|arg| cut(&Value::Bulk(arg.clone()).to_string())).collect::<Vec<_>>().join(" ")
 }

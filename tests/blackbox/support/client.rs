@@ -39,11 +39,7 @@ impl Client {
     }
 
     fn over(stream: Stream) -> Self {
-        Self {
-            stream,
-            buffer: Vec::new(),
-            start: 0,
-        }
+        Self { stream, buffer: Vec::new(), start: 0 }
     }
 
     pub fn set_read_timeout(&self, limit: Duration) {
@@ -101,10 +97,7 @@ impl Client {
             let got = self.fill().map_err(|error| {
                 let rest = &self.buffer[self.start..];
                 let shown = String::from_utf8_lossy(&rest[..rest.len().min(200)]);
-                io::Error::new(
-                    error.kind(),
-                    format!("{error}; {} bytes are there: {shown:?}", rest.len()),
-                )
+                io::Error::new(error.kind(), format!("{error}; {} bytes are there: {shown:?}", rest.len()))
             })?;
             if got == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -166,18 +159,12 @@ impl Client {
     /// The value of `field` in INFO, such as `connected_clients`.
     pub fn info(&mut self, field: &str) -> Option<String> {
         let text = self.cmd(&["INFO", "everything"]).text();
-        text.lines().find_map(|line| {
-            line.strip_prefix(field)?
-                .strip_prefix(':')
-                .map(|value| value.trim().to_owned())
-        })
+        text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
     }
 
     pub fn info_number(&mut self, field: &str) -> i64 {
         let value = self.info(field).unwrap_or_else(|| panic!("INFO has no {field}"));
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("INFO {field} is not a number: {value}"))
+        value.parse().unwrap_or_else(|_| panic!("INFO {field} is not a number: {value}"))
     }
 }
 
@@ -211,11 +198,8 @@ pub fn split_line(line: &str) -> Vec<Vec<u8>> {
                         Some(b'r') => arg.push(b'\r'),
                         Some(b't') => arg.push(b'\t'),
                         Some(b'x') => {
-                            let digits: String = [bytes.next(), bytes.next()]
-                                .into_iter()
-                                .flatten()
-                                .map(char::from)
-                                .collect();
+                            let digits: String =
+                                [bytes.next(), bytes.next()].into_iter().flatten().map(char::from).collect();
                             arg.push(u8::from_str_radix(&digits, 16).expect("two hex digits after \\x"));
                         }
                         Some(other) => arg.push(other),

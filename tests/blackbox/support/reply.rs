@@ -69,10 +69,9 @@ impl Value {
             |value: &Value| matches!(value, Value::Bulk(_) | Value::Simple(_)) && value.bytes() == name.as_bytes();
         match self {
             Value::Map(pairs) => pairs.iter().find(|(key, _)| is_name(key)).map(|(_, value)| value),
-            Value::Array(items) => items
-                .chunks(2)
-                .find(|pair| pair.len() == 2 && is_name(&pair[0]))
-                .map(|pair| &pair[1]),
+            Value::Array(items) => {
+                items.chunks(2).find(|pair| pair.len() == 2 && is_name(&pair[0])).map(|pair| &pair[1])
+            }
             other => panic!("expected a map, got {other}"),
         }
     }
@@ -168,10 +167,7 @@ struct Cursor<'a> {
 
 fn malformed(what: &str, bytes: &[u8]) -> io::Error {
     let shown = &bytes[..bytes.len().min(80)];
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("not RESP ({what}): {}", quoted(shown)),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("not RESP ({what}): {}", quoted(shown)))
 }
 
 impl Cursor<'_> {

@@ -42,11 +42,7 @@ impl Kind {
     /// False where a redis-server stands in slotcore's place: it has no cores to set and no slotcore fields.
     pub fn is_slotcore(self) -> bool {
         let line = self.command_line();
-        let program = Path::new(&line[0])
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let program = Path::new(&line[0]).file_name().unwrap_or_default().to_string_lossy().into_owned();
         self == Kind::Slotcore && !program.starts_with("redis") && !program.starts_with("valkey")
     }
 
@@ -90,10 +86,7 @@ pub fn fresh_dir() -> PathBuf {
 pub fn free_port() -> u16 {
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = std::process::id()
-            .wrapping_mul(7919)
-            .wrapping_add(number.wrapping_mul(13))
-            % 11_000;
+        let offset = std::process::id().wrapping_mul(7919).wrapping_add(number.wrapping_mul(13)) % 11_000;
         let port = 11_000 + u16::try_from(offset).expect("below 11000");
         let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
         if free(port) && free(port + 10_000) {
@@ -124,14 +117,7 @@ impl Server {
     fn start_from(kind: Kind, config_file: Option<PathBuf>, args: &[&str]) -> Self {
         let mut all = kind.defaults();
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
-        let mut server = Self {
-            kind,
-            port: 0,
-            dir: fresh_dir(),
-            config_file,
-            args: all,
-            child: None,
-        };
+        let mut server = Self { kind, port: 0, dir: fresh_dir(), config_file, args: all, child: None };
         for attempt in 1..=START_TRIES {
             server.port = free_port();
             match server.launch() {
@@ -148,14 +134,7 @@ impl Server {
     pub fn command(kind: Kind, file: Option<&Path>, port: u16, dir: &Path, args: &[String]) -> Command {
         let line = kind.command_line();
         let mut command = Command::new(&line[0]);
-        command
-            .args(&line[1..])
-            .args(file)
-            .arg("--port")
-            .arg(port.to_string())
-            .arg("--dir")
-            .arg(dir)
-            .args(args);
+        command.args(&line[1..]).args(file).arg("--port").arg(port.to_string()).arg("--dir").arg(dir).args(args);
         command.current_dir(dir).stdin(Stdio::null());
         command
     }
@@ -177,10 +156,7 @@ impl Server {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(format!(
-                    "{command:?} does not answer within {START_LIMIT:?}:\n{}",
-                    self.log()
-                ));
+                return Err(format!("{command:?} does not answer within {START_LIMIT:?}:\n{}", self.log()));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -284,12 +260,7 @@ impl Drop for Server {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(40)..];
-            eprintln!(
-                "--- output of {:?} on port {} ---\n{}\n---",
-                self.kind,
-                self.port,
-                tail.join("\n")
-            );
+            eprintln!("--- output of {:?} on port {} ---\n{}\n---", self.kind, self.port, tail.join("\n"));
         }
         let _ = fs::remove_dir_all(&self.dir);
     }

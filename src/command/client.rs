@@ -96,6 +96,8 @@ pub struct Client {
     pub no_evict: bool,
     pub no_touch: bool,
     pub monitor: bool,
+    /// CLIENT PAUSE holds its next request.
+    pub postponed: bool,
     pub reply_mode: ReplyMode,
     /// Set by handlers and limits; the runtime closes the connection at the end of the turn.
     pub closing: Option<CloseReason>,
@@ -146,6 +148,7 @@ impl Client {
             no_evict: false,
             no_touch: false,
             monitor: false,
+            postponed: false,
             reply_mode: ReplyMode::On,
             closing: None,
             created: now,
@@ -181,12 +184,13 @@ impl Client {
         let mut text = String::new();
         for (set, letter) in [
             (self.monitor, 'O'),
+            (self.postponed, 'b'),
             (self.closing == Some(CloseReason::AfterReply), 'c'),
             (self.closing == Some(CloseReason::Killed), 'A'),
+            (matches!(self.peer, Endpoint::Unix(_)), 'U'),
             (self.readonly, 'r'),
             (self.no_evict, 'e'),
             (self.no_touch, 'T'),
-            (matches!(self.peer, Endpoint::Unix(_)), 'U'),
         ] {
             if set {
                 text.push(letter);

@@ -83,8 +83,12 @@ pub struct Core {
 
 /// What a handler wants done that reaches beyond its core's data.
 pub enum Effect {
-    /// Bytes for a client of any core: MONITOR lines, push messages.
+    /// Bytes for a client of any core: push messages.
     Push { to: ClientRef, bytes: Bytes },
+    /// A line for a monitor of any core; dropped when it is none any more.
+    MonitorLine { to: ClientRef, line: Bytes },
+    /// A client of this core has left MONITOR: no core has lines for it from now on.
+    MonitorLeft(ClientRef),
     /// Close a client of this core.
     Close { index: u32, reason: CloseReason },
     /// Hand a new snapshot to every core before the reply leaves (core 0 only).

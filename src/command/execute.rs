@@ -5,6 +5,7 @@ use super::client::Caller;
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
+use super::redact::redacted;
 use super::slowlog::SlowEntry;
 use super::spec::{Flags, Part, Run};
 use super::table::CommandId;
@@ -112,7 +113,9 @@ fn note_slow(core: &mut Core, call: &Call<'_>, duration_ns: u64) {
     let unix_s = core.clock.unix().seconds();
     let slower_than = core.config.slowlog_log_slower_than;
     if slower_than >= 0 && duration_us >= slower_than as u64 && !flags.has(Flags::SKIP_SLOWLOG) {
-        let entry = Box::new(SlowEntry::new(unix_s, duration_us, &call.args));
+        let shown = redacted(call.command.spec(), &call.args);
+        let shown = shown.as_ref().map_or(call.args, |args| args.as_args());
+        let entry = Box::new(SlowEntry::new(unix_s, duration_us, &shown));
         core.effects.push(Effect::Slow { client: call.caller.client, entry });
     }
     core.note_latency(if flags.has(Flags::FAST) { "fast-command" } else { "command" }, duration_ns);

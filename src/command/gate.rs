@@ -45,14 +45,15 @@ pub fn check(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     if let Some(error) = refusal(core, client, spec) {
         return Verdict::Refused { error, command: Some(command) };
     }
+    let (place, slot) = match place(core, spec, args) {
+        Ok(found) => found,
+        Err(error) => return Verdict::Refused { error, command: Some(command) },
+    };
     let writes = Flags(Flags::WRITE.0 | Flags::MAY_REPLICATE.0);
-    if core.pause.holds(spec.flags.0 & writes.0 != 0, core.clock.unix()) {
+    if core.pause.holds(spec.flags.0 & writes.0 != 0, core.clock.unix()) && !client.monitor {
         return Verdict::Paused;
     }
-    match place(core, spec, args) {
-        Ok((place, slot)) => Verdict::Run { command, place, slot },
-        Err(error) => Verdict::Refused { error, command: Some(command) },
-    }
+    Verdict::Run { command, place, slot }
 }
 
 /// Finds the row and checks the number of arguments.
@@ -110,7 +111,7 @@ fn refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandEr
              restart the server.",
         ));
     }
-    if !client.authenticated && !spec.flags.has(Flags::NO_AUTH) {
+    if !client.authenticated && !core.config.requirepass.is_empty() && !spec.flags.has(Flags::NO_AUTH) {
         return Some(CommandError::NoAuth);
     }
     None

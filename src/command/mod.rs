@@ -5,6 +5,7 @@
 //! family; a new family is one line in `FAMILIES`.
 
 pub mod client;
+mod clients;
 pub mod context;
 pub mod core;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod machine;
 pub mod monitor;
 pub mod node;
 pub mod pause;
+mod redact;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;
@@ -42,6 +44,8 @@ use spec::CommandSpec;
 /// Every family's rows.
 const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
+    clients::COMMANDS,
+    monitor::COMMANDS,
     strings::COMMANDS,
     ranges::COMMANDS,
     counters::COMMANDS,

@@ -99,6 +99,11 @@ impl Connection {
         result
     }
 
+    /// Appends bytes that answer no request, behind the replies to the requests that came before them.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.reply_here(|out| out.extend(bytes));
+    }
+
     /// Takes a reply that was awaited: `length` bytes from the front of `from`.
     ///
     /// # Panics

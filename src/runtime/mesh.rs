@@ -55,6 +55,10 @@ pub enum Message {
     Reply { target: ReplyTarget, reply: Box<crate::resp::ReplyBuffer> },
     /// Bytes for a client of yours.
     Push { to: ClientRef, bytes: Bytes },
+    /// A line for a monitor among your clients.
+    MonitorLine { to: ClientRef, line: Bytes },
+    /// A client of mine has left MONITOR.
+    MonitorLeft(ClientRef),
     /// A slow call of a client of yours.
     Slow { client: ClientRef, entry: Box<SlowEntry> },
     /// A connection for you to serve.

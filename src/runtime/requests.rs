@@ -70,6 +70,8 @@ pub struct Requests {
     closing_news: bool,
     /// Clients that CLIENT PAUSE holds.
     postponed: Vec<u32>,
+    /// The pause has changed: those are to ask the gate again.
+    pause_changed: bool,
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
@@ -94,6 +96,7 @@ impl Requests {
             closing: Vec::new(),
             closing_news: false,
             postponed: Vec::new(),
+            pause_changed: false,
             stopped: None,
             expiring: false,
             ahead: Lookahead::default(),
@@ -171,7 +174,10 @@ impl Requests {
         let finished = self.connection(index).is_some_and(|c| c.is_shut && !c.receiving && !c.is_sending);
         if finished {
             self.connections[index as usize] = None;
-            self.core.clients.remove(index as usize);
+            let client = self.core.clients.remove(index as usize);
+            if client.monitor {
+                self.monitor_left(client.caller(self.core.id).client);
+            }
             self.postponed.retain(|postponed| *postponed != index);
         }
         finished
@@ -197,7 +203,11 @@ impl Requests {
     /// Runs what a client has sent while it was held.
     fn resume(&mut self, index: u32) {
         let Some(mut connection) = self.connections.get_mut(index as usize).and_then(Option::take) else { return };
+        self.core.clients[index as usize].postponed = false;
         for request in std::mem::take(&mut connection.postponed) {
+            if self.core.clients[index as usize].closing.is_some() {
+                break;
+            }
             self.request(index, &mut connection, &request.as_args());
         }
         self.consume(index, &mut connection, &[]);
@@ -328,6 +338,7 @@ impl Requests {
         if let Verdict::Paused = verdict {
             connection.postponed.push(ArgsBuf::from(args));
             self.postponed.push(index);
+            self.core.clients[index as usize].postponed = true;
             return;
         }
         let wanted = self.step_reply_mode(index);
@@ -338,10 +349,10 @@ impl Requests {
                 client.last_command = Some(command.spec());
                 client.asking = false;
                 let call = Call { command, caller, slot, args: *args };
-                if !self.core.monitors.is_empty() {
-                    monitor::feed(&mut self.core, index, &call);
-                }
                 self.dispatch(connection, &call, place, wanted);
+                if !self.core.monitors.is_empty() {
+                    monitor::feed(&mut self.core, &call);
+                }
             }
             Verdict::Refused { error, command } => {
                 let core = &mut self.core;
@@ -568,6 +579,8 @@ impl Requests {
                 Message::Published { ticket } => self.published(ticket),
                 Message::Reply { target, mut reply } => self.deliver(target, &mut reply),
                 Message::Push { to, bytes } => self.push(to, &bytes),
+                Message::MonitorLine { to, line } => self.monitor_line(to, &line),
+                Message::MonitorLeft(client) => self.core.monitors.retain(|monitor| *monitor != client),
                 Message::Slow { client, entry } => self.slow(client, *entry),
                 Message::Connection(accepted) => self.adopt(*accepted),
                 Message::Stop => self.stopped = Some(None),
@@ -648,10 +661,13 @@ impl Requests {
         match effect {
             Effect::Push { to, bytes } if to.core == self.core.id => self.push(to, &bytes),
             Effect::Push { to, bytes } => self.mesh.send(to.core, Message::Push { to, bytes }),
+            Effect::MonitorLine { to, line } if to.core == self.core.id => self.monitor_line(to, &line),
+            Effect::MonitorLine { to, line } => self.mesh.send(to.core, Message::MonitorLine { to, line }),
+            Effect::MonitorLeft(client) => self.monitor_left(client),
             Effect::Close { index, reason } => self.close(index, reason),
             Effect::Slow { client, entry } if client.core == self.core.id => self.slow(client, *entry),
             Effect::Slow { client, entry } => self.mesh.send(client.core, Message::Slow { client, entry }),
-            Effect::PauseChanged => {} // looked at when the turn settles
+            Effect::PauseChanged => self.pause_changed = true, // looked at when the turn settles
             Effect::Shutdown(options) => self.shut_down(options),
             Effect::PurgeMemory => super::allocator::purge(),
             Effect::Publish(publication) => self.core.apply(publication),
@@ -667,11 +683,25 @@ impl Requests {
             self.core.effects.push(Effect::Push { to, bytes: bytes.clone() });
             return;
         };
-        connection.output.extend(bytes);
-        if !connection.is_dirty {
+        connection.push(bytes);
+        if !connection.is_dirty && !connection.output.is_empty() {
             connection.is_dirty = true;
             self.dirty.push(to.index);
         }
+    }
+
+    /// A line for a client that still is a monitor.
+    fn monitor_line(&mut self, to: ClientRef, line: &Bytes) {
+        if self.core.own_client(to).is_some_and(|client| client.monitor) {
+            self.push(to, line);
+        }
+    }
+
+    /// Tells every core that a client of this one is no monitor any more.
+    fn monitor_left(&mut self, client: ClientRef) {
+        self.core.monitors.retain(|monitor| *monitor != client);
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        others.into_iter().for_each(|core| self.mesh.send(core, Message::MonitorLeft(client)));
     }
 
     fn slow(&mut self, client: ClientRef, mut entry: SlowEntry) {
@@ -698,7 +728,8 @@ impl Requests {
         if self.postponed.is_empty() {
             return;
         }
-        if self.core.pause.until(self.core.clock.unix()).is_none() {
+        // Whom the pause still holds lines up again, in the same order.
+        if std::mem::take(&mut self.pause_changed) || self.core.pause.until(self.core.clock.unix()).is_none() {
             let postponed = std::mem::take(&mut self.postponed);
             postponed.into_iter().for_each(|index| self.resume(index));
         }

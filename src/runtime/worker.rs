@@ -128,7 +128,7 @@ impl Worker {
     /// When the ring or its descriptors cannot be had.
     pub fn new(core: Core, mesh: Mesh, census: Arc<Census>, doors: Option<Rc<RefCell<Doors>>>) -> io::Result<Worker> {
         let mut ring = ClientRing::new()?;
-        let parking = Parking::new()?;
+        let parking = Parking::on(mesh.parking_descriptor())?;
         ring.register_wakeup(parking.descriptor())?;
         ring.watch(Operation::Bell, mesh.bell_descriptor());
         if let Some(doors) = &doors {
@@ -216,7 +216,7 @@ impl Worker {
         // Whatever came before the eventfd was armed shows up here; whatever comes later signals it.
         self.ring.enter(0, Duration::ZERO)?;
         self.ring.reap(&mut self.completions);
-        if self.completions.is_empty() && self.requests.mesh.begin_wait() {
+        if self.completions.is_empty() && self.requests.mesh.begin_park() {
             self.parking.park().await;
         }
         self.requests.mesh.end_wait();

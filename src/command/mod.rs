@@ -28,15 +28,20 @@ mod cluster;
 mod config;
 mod connection;
 mod counters;
+mod debug;
 mod expire;
 mod flush;
 mod keys;
+mod latency_commands;
 mod lcs;
+mod memory;
 mod object;
 mod ranges;
 mod scan;
 pub mod server;
 mod set_options;
+mod shutdown;
+mod slowlog_commands;
 mod strings;
 
 use spec::CommandSpec;
@@ -58,4 +63,10 @@ const FAMILIES: &[&[CommandSpec]] = &[
     cluster::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
+    server::COMMANDS,
+    memory::COMMANDS,
+    slowlog_commands::COMMANDS,
+    latency_commands::COMMANDS,
+    shutdown::COMMANDS,
+    debug::COMMANDS,
 ];

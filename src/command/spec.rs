@@ -179,6 +179,8 @@ impl Flags {
     pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 23);
     /// @keyspace outside of the generic group (DBSIZE, FLUSHALL, SWAPDB).
     pub const KEYSPACE: Flags = Flags(1 << 24);
+    /// @admin and @dangerous without the flag (ROLE, LASTSAVE).
+    pub const ADMIN_CATEGORY: Flags = Flags(1 << 25);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
@@ -307,10 +309,11 @@ impl CommandSpec {
         if self.flags.has(Flags::KEYSPACE) {
             categories.push("@keyspace");
         }
-        if self.flags.has(Flags::ADMIN) {
+        let is_admin = self.flags.has(Flags::ADMIN) || self.flags.has(Flags::ADMIN_CATEGORY);
+        if is_admin {
             categories.push("@admin");
         }
-        if self.flags.has(Flags::ADMIN) || self.flags.has(Flags::DANGEROUS) {
+        if is_admin || self.flags.has(Flags::DANGEROUS) {
             categories.push("@dangerous");
         }
         if self.flags.has(Flags::PUBSUB) && self.group != Group::PubSub {

@@ -125,8 +125,8 @@ fn generation(cells: &[bool], rule: u8) -> Vec<bool> {
 pub fn access_policy(config: &Config) -> AccessPolicy {
     match config.maxmemory_policy {
         MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu => AccessPolicy::Lfu {
-            log_factor: config.lfu_log_factor as u32,
-            decay_minutes: config.lfu_decay_time as u32,
+            log_factor: config.lfu_log_factor,
+            decay_minutes: config.lfu_decay_time,
         },
         _ => AccessPolicy::Lru,
     }

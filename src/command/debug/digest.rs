@@ -22,7 +22,12 @@ impl Digest {
         self.0 = Sha1::digest(self.0).into();
     }
 
-    /// Exclusive or with another digest.
+    /// Adds a finished digest, of a key or an element, as bytes whose order does not matter.
+    pub fn add_digest(&mut self, other: Digest) {
+        self.add(&other.0);
+    }
+
+    /// Exclusive or with what was added elsewhere.
     pub fn combine(&mut self, other: Digest) {
         self.0.iter_mut().zip(other.0).for_each(|(ours, theirs)| *ours ^= theirs);
     }

@@ -42,7 +42,7 @@ fn digest_database(cx: &mut Context<'_>, db: usize) -> (u64, Digest) {
                 let mut digest = Digest::default();
                 digest.mix(bytes);
                 digest.mix_value(&info.value, info.expiry);
-                sum.combine(digest);
+                sum.add_digest(digest);
                 count += 1;
             }
         }

@@ -26,7 +26,9 @@ mod cluster;
 mod connection;
 mod counters;
 mod expire;
+mod facts;
 mod flush;
+mod introspection;
 mod keys;
 mod lcs;
 mod object;
@@ -35,6 +37,7 @@ mod scan;
 pub mod server;
 mod set_options;
 mod strings;
+mod syntax;
 
 use spec::CommandSpec;
 
@@ -42,6 +45,7 @@ use spec::CommandSpec;
 const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     clients::COMMANDS,
+    introspection::COMMANDS,
     monitor::COMMANDS,
     strings::COMMANDS,
     ranges::COMMANDS,

@@ -83,41 +83,23 @@ fn microseconds(clock: ClockId) -> i64 {
     time.tv_sec() * 1_000_000 + time.tv_nsec() / 1000
 }
 
-/// Times one call after the other: the end of one is the beginning of the next, so each costs one reading. Reads the
-/// processor's time stamp counter where it runs at a constant rate: a third of the cost of the system's clock.
-#[derive(Clone, Debug)]
-pub struct Stopwatch {
-    clock: quanta::Clock,
-    begun: u64,
-}
+/// Monotonic nanoseconds for timing calls. Reads the processor's time stamp counter where that runs at a constant rate: a
+/// third of the cost of the system's clock.
+#[derive(Clone, Debug, Default)]
+pub struct NanoClock(quanta::Clock);
 
-impl Stopwatch {
-    /// Calibrates on the first call in a process, which takes some milliseconds.
+impl NanoClock {
+    /// The first one in a process calibrates, which takes some milliseconds.
     #[must_use]
-    pub fn new() -> Stopwatch {
-        let clock = quanta::Clock::new();
-        let begun = clock.raw();
-        Stopwatch { clock, begun }
+    pub fn new() -> NanoClock {
+        NanoClock(quanta::Clock::new())
     }
 
-    /// Begins now, after a pause that belongs to no call.
-    pub fn restart(&mut self) {
-        self.begun = self.clock.raw();
-    }
-
-    /// Nanoseconds since the last lap or restart.
+    /// Nanoseconds since some moment before the process began.
     #[inline]
-    pub fn lap_ns(&mut self) -> u64 {
-        let now = self.clock.raw();
-        let lap = self.clock.delta_as_nanos(self.begun, now);
-        self.begun = now;
-        lap
-    }
-}
-
-impl Default for Stopwatch {
-    fn default() -> Self {
-        Stopwatch::new()
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.0.delta_as_nanos(0, self.0.raw())
     }
 }
 

@@ -14,7 +14,7 @@ use super::node::Node;
 use super::pause::Pause;
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
-use crate::base::clock::{Clock, Stopwatch};
+use crate::base::clock::{Clock, NanoClock};
 use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
@@ -56,8 +56,8 @@ pub struct Core {
     pub owners: SlotOwners,
     pub cluster: ClusterView,
     pub clock: Clock,
-    /// Times calls back to back with one reading each.
-    pub stopwatch: Stopwatch,
+    /// Times calls, back to back with one reading each.
+    pub nanos: NanoClock,
     pub random: Random,
     pub stats: CoreStats,
     pub slowlog: SlowLog,
@@ -73,6 +73,10 @@ pub struct Core {
     pub effects: Vec<Effect>,
     /// What there is once per node; on core 0 only.
     pub node: Option<Box<Node>>,
+    /// Bytes that were allocated here before the first client came.
+    pub startup_bytes: i64,
+    /// DEBUG PAUSE-CRON: the tick does nothing. Only in tests.
+    pub paused_tick: bool,
     /// Reads the allocator's counters of this thread.
     pub memory: fn() -> MemoryFigures,
 }
@@ -160,6 +164,14 @@ impl Core {
             return None;
         }
         self.clients.get_mut(client.index as usize).filter(|c| c.id == client.id)
+    }
+
+    /// Gives an event to the latency monitor, if it took as long as latency-monitor-threshold.
+    pub fn note_latency(&mut self, event: &str, duration_ns: u64) {
+        let (threshold_ms, duration_ms) = (self.config.latency_monitor_threshold, duration_ns / 1_000_000);
+        if threshold_ms > 0 && duration_ms >= threshold_ms {
+            self.latency.add(event, self.clock.unix().seconds(), duration_ms);
+        }
     }
 
     /// What there is once per node.

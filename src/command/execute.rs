@@ -20,32 +20,46 @@ pub struct Call<'a> {
     pub args: Args<'a>,
 }
 
+/// One core's share of a command of every core.
+pub struct Share {
+    pub part: Result<Part, CommandError>,
+    /// How long the core was at it.
+    pub duration_ns: u64,
+}
+
 /// Runs the handler and writes its reply, or the error that it returned, to `output`.
 pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
     let handler = match call.command.spec().run {
         Run::OnConnection(handler) | Run::ContainerOr(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => handler,
         Run::Container | Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => unreachable!("the gate sends these elsewhere"),
     };
-    timed(core, call, output, |cx| handler(cx, &call.args));
+    timed(core, call, 0, output, |cx| handler(cx, &call.args));
 }
 
-/// Runs one core's share of a command that concerns every core. Time and calls are counted by `merge`.
-pub fn run_part(core: &mut Core, call: &Call<'_>) -> Result<Part, CommandError> {
+/// Runs one core's share of a command that concerns every core. Calls are counted by `merge`.
+pub fn run_part(core: &mut Core, call: &Call<'_>) -> Share {
     let (Run::OnEveryCore { part, .. } | Run::OnFirstCoreAfterAll { part, .. }) = call.command.spec().run else {
         unreachable!("only rows that say so have parts")
     };
     let mut scratch = ReplyBuffer::new();
     core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(&mut scratch, call.caller.resp);
-    part(&mut Context { core, caller: call.caller, reply, slot: call.slot }, &call.args)
+    let part = part(&mut Context { core, caller: call.caller, reply, slot: call.slot }, &call.args);
+    let ended_ns = core.nanos.now_ns();
+    let duration_ns = ended_ns.saturating_sub(core.stats.last_instant_ns);
+    core.stats.last_instant_ns = ended_ns;
+    Share { part, duration_ns }
 }
 
-/// Writes the reply of a command that every core has done its share of.
-pub fn merge(core: &mut Core, call: &Call<'_>, parts: Result<Vec<Part>, CommandError>, output: &mut ReplyBuffer) {
+/// Writes the reply of a command that every core has done its share of, in the order of the cores' numbers. The call took
+/// as long as the slowest share and the merging.
+pub fn merge(core: &mut Core, call: &Call<'_>, shares: Vec<Share>, output: &mut ReplyBuffer) {
     let (Run::OnEveryCore { merge, .. } | Run::OnFirstCoreAfterAll { merge, .. }) = call.command.spec().run else {
         unreachable!("only rows that say so have parts")
     };
-    timed(core, call, output, |cx| merge(cx, &call.args, parts?));
+    let slowest_ns = shares.iter().map(|share| share.duration_ns).max().unwrap_or(0);
+    let parts: Result<Vec<Part>, CommandError> = shares.into_iter().map(|share| share.part).collect();
+    timed(core, call, slowest_ns, output, |cx| merge(cx, &call.args, parts?));
 }
 
 /// Refused before it ran: the error is the reply, and the row's `rejected` counts it.
@@ -62,13 +76,16 @@ fn write_error(core: &mut Core, error: &CommandError, output: &mut ReplyBuffer) 
     Reply::new(output, crate::resp::RespVersion::V2).error(&text);
 }
 
+/// Calls the handler and keeps the books; `spent_ns` is what the call has taken before.
 #[inline]
 fn timed(
     core: &mut Core,
     call: &Call<'_>,
+    spent_ns: u64,
     output: &mut ReplyBuffer,
     handler: impl FnOnce(&mut Context<'_>) -> Result<(), CommandError>,
 ) {
+    let begun_ns = core.stats.last_instant_ns;
     let mark = output.mark();
     core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(output, call.caller.resp);
@@ -79,7 +96,9 @@ fn timed(
         output.truncate_to(mark);
         write_error(core, &error, output);
     }
-    let duration_ns = core.stopwatch.lap_ns();
+    let ended_ns = core.nanos.now_ns();
+    let duration_ns = ended_ns.saturating_sub(begun_ns) + spent_ns;
+    core.stats.last_instant_ns = ended_ns;
     core.stats.called(call.command, duration_ns, failed, core.config.latency_tracking);
     if duration_ns >= core.slow_threshold_ns {
         note_slow(core, call, duration_ns);
@@ -99,10 +118,5 @@ fn note_slow(core: &mut Core, call: &Call<'_>, duration_ns: u64) {
         let entry = Box::new(SlowEntry::new(unix_s, duration_us, &shown));
         core.effects.push(Effect::Slow { client: call.caller.client, entry });
     }
-    let threshold_ms = core.config.latency_monitor_threshold;
-    let duration_ms = duration_us / 1000;
-    if threshold_ms > 0 && duration_ms >= threshold_ms as u64 {
-        let event = if flags.has(Flags::FAST) { "fast-command" } else { "command" };
-        core.latency.add(event, unix_s, duration_ms);
-    }
+    core.note_latency(if flags.has(Flags::FAST) { "fast-command" } else { "command" }, duration_ns);
 }

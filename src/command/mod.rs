@@ -11,7 +11,9 @@ pub mod core;
 pub mod error;
 pub mod execute;
 pub mod gate;
+pub mod info;
 pub mod latency;
+pub mod machine;
 pub mod monitor;
 pub mod node;
 pub mod pause;
@@ -23,6 +25,7 @@ pub mod table;
 
 mod arguments;
 mod cluster;
+mod config;
 mod connection;
 mod counters;
 mod expire;
@@ -57,4 +60,6 @@ const FAMILIES: &[&[CommandSpec]] = &[
     flush::COMMANDS,
     object::COMMANDS,
     cluster::COMMANDS,
+    config::COMMANDS,
+    info::COMMANDS,
 ];

@@ -10,6 +10,8 @@ const LATENCY_MAX_NS: u64 = 1_000_000_000;
 const LATENCY_DIGITS: u8 = 2;
 /// INFO lists at most this many different error codes, as Redis does (errorstats are switched off beyond).
 const ERROR_CODES_MAX: usize = 128;
+/// What is longer is no code (Redis looks for the blank in the first 32 bytes, the sign included).
+const ERROR_CODE_BYTES_MAX: usize = 30;
 
 /// One command's counters.
 #[derive(Clone, Default)]
@@ -58,19 +60,48 @@ pub struct CoreStats {
     pub client_query_buffer_limit_disconnections: u64,
     pub requests_forwarded: u64,
     pub requests_for_others: u64,
+    /// When the last call ended or the turn began, monotonic: calls are timed back to back with one clock reading each.
+    pub last_instant_ns: u64,
+    /// All calls' durations.
+    pub commands_ns: u64,
+    /// Turns of the core's loop that had something to do.
+    pub turns: u64,
+    /// Time of those, from the turn's beginning to its last call.
+    pub turns_ns: u64,
+    pub turn_max_ns: u64,
+    /// Most calls of one turn.
+    pub turn_commands_max: u64,
+    /// Time of the periodic work.
+    pub ticks_ns: u64,
+    /// Time of the expiry cycle, and how often it left something for the next time.
+    pub expire_cycle_ns: u64,
+    pub expire_budget_reached: u64,
+    turn_begun_ns: u64,
+    turn_begun_commands: u64,
     /// Most clients at one time; kept by core 0.
     pub clients_peak: u64,
     rates: Rates,
     errors: HashMap<Box<str>, u64>,
 }
 
-/// Samples for INFO's `instantaneous_*`: what was counted per second over the last ticks.
+/// What was counted per second over the last ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerSecond {
+    pub commands: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    pub turns: u64,
+    /// Microseconds that a turn took on average.
+    pub turn_us: u64,
+}
+
+/// Samples for INFO's `instantaneous_*`: commands, received bytes, sent bytes, turns, microseconds of turns.
 #[derive(Clone, Copy, Default)]
 struct Rates {
     sampled_us: u64,
-    /// Commands, received and sent bytes at the last sample.
-    counted: [u64; 3],
-    samples: [[u64; SAMPLES_COUNT]; 3],
+    /// As of the last sample.
+    counted: [u64; 5],
+    samples: [[u64; SAMPLES_COUNT]; 5],
     next: usize,
 }
 
@@ -86,7 +117,7 @@ impl CoreStats {
         if elapsed_us < SAMPLE_EVERY_US {
             return;
         }
-        let counted = [self.commands_processed, self.received_bytes, self.sent_bytes];
+        let counted = [self.commands_processed, self.received_bytes, self.sent_bytes, self.turns, self.turns_ns / 1000];
         for (index, now) in counted.into_iter().enumerate() {
             let per_second = now.saturating_sub(self.rates.counted[index]).saturating_mul(1_000_000) / elapsed_us;
             self.rates.samples[index][self.rates.next] = per_second;
@@ -96,9 +127,40 @@ impl CoreStats {
         self.rates.next = (self.rates.next + 1) % SAMPLES_COUNT;
     }
 
-    /// Commands, received bytes and sent bytes per second, averaged over the last samples.
-    pub fn rates(&self) -> [u64; 3] {
-        self.rates.samples.map(|samples| samples.iter().sum::<u64>() / SAMPLES_COUNT as u64)
+    /// What was counted per second, averaged over the last samples.
+    pub fn rates(&self) -> PerSecond {
+        let averages = self.rates.samples.map(|samples| samples.iter().sum::<u64>() / SAMPLES_COUNT as u64);
+        let [commands, received_bytes, sent_bytes, turns, turns_us] = averages;
+        PerSecond { commands, received_bytes, sent_bytes, turns, turn_us: turns_us.checked_div(turns).unwrap_or(0) }
+    }
+
+    /// A copy for another core: with or without the counters of commands, with or without their histograms.
+    pub fn copy(&self, commands: bool, latencies: bool) -> CoreStats {
+        let copied = |stats: &CommandStats| CommandStats {
+            latency: if latencies { stats.latency.clone() } else { None },
+            ..*stats
+        };
+        let commands = if commands { self.commands.iter().map(copied).collect() } else { Vec::new() };
+        CoreStats { commands, errors: self.errors.clone(), ..*self }
+    }
+
+    /// A turn of the core's loop begins: calls are timed from here.
+    #[inline]
+    pub fn turn_begins(&mut self, now_ns: u64) {
+        self.last_instant_ns = now_ns;
+        self.turn_begun_ns = now_ns;
+        self.turn_begun_commands = self.commands_processed;
+    }
+
+    /// A turn that had something to do ends.
+    #[inline]
+    pub fn turn_ends(&mut self) {
+        let duration_ns = self.last_instant_ns - self.turn_begun_ns;
+        self.turns += 1;
+        self.turns_ns += duration_ns;
+        self.turn_max_ns = self.turn_max_ns.max(duration_ns);
+        let commands = self.commands_processed.saturating_sub(self.turn_begun_commands);
+        self.turn_commands_max = self.turn_commands_max.max(commands);
     }
 
     pub fn new(commands_count: usize) -> CoreStats {
@@ -109,6 +171,7 @@ impl CoreStats {
     #[inline]
     pub fn called(&mut self, command: CommandId, duration_ns: u64, failed: bool, track: bool) {
         self.commands_processed += 1;
+        self.commands_ns += duration_ns;
         let stats = &mut self.commands[command.index()];
         stats.calls += 1;
         stats.duration_ns += duration_ns;
@@ -125,7 +188,8 @@ impl CoreStats {
     /// Counts an error reply under its code, the first word of its text.
     pub fn error(&mut self, text: &str) {
         self.error_replies += 1;
-        let code = text.split(' ').next().unwrap_or("ERR");
+        let code = text.split_once(' ').map_or("ERR", |(code, _)| code);
+        let code = if code.len() <= ERROR_CODE_BYTES_MAX { code } else { "ERR" };
         if let Some(count) = self.errors.get_mut(code) {
             *count += 1;
         } else if self.errors.len() < ERROR_CODES_MAX {
@@ -147,7 +211,8 @@ impl CoreStats {
 
     /// CONFIG RESETSTAT.
     pub fn reset(&mut self) {
-        *self = CoreStats::new(self.commands.len());
+        let (last_instant_ns, turn_begun_ns) = (self.last_instant_ns, self.turn_begun_ns);
+        *self = CoreStats { last_instant_ns, turn_begun_ns, ..CoreStats::new(self.commands.len()) };
     }
 
     /// Adds another core's counters to these.
@@ -168,6 +233,14 @@ impl CoreStats {
         self.requests_forwarded += other.requests_forwarded;
         self.requests_for_others += other.requests_for_others;
         self.clients_peak = self.clients_peak.max(other.clients_peak);
+        self.commands_ns += other.commands_ns;
+        self.turns += other.turns;
+        self.turns_ns += other.turns_ns;
+        self.turn_max_ns = self.turn_max_ns.max(other.turn_max_ns);
+        self.turn_commands_max = self.turn_commands_max.max(other.turn_commands_max);
+        self.ticks_ns += other.ticks_ns;
+        self.expire_cycle_ns += other.expire_cycle_ns;
+        self.expire_budget_reached += other.expire_budget_reached;
         for (ours, theirs) in self.rates.samples.iter_mut().flatten().zip(other.rates.samples.iter().flatten()) {
             *ours += theirs;
         }

@@ -33,21 +33,7 @@ pub struct Accepted {
 /// # Errors
 /// One line that says which address and why; optional addresses (a leading `-`) that do not exist here are passed over.
 pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    if config.port != 0 {
-        for name in &config.bind {
-            let (optional, address) = match name.strip_prefix('-') {
-                Some(rest) => (true, rest),
-                None => (false, name.as_str()),
-            };
-            match listen_tcp(address, config.port, config.tcp_backlog) {
-                Ok(listener) => listeners.push(listener),
-                Err(error) if optional && is_missing_address(&error) => {}
-                // The public test suite waits for these words.
-                Err(error) => return Err(format!("Failed listening on port {} (tcp), aborting. Could not create server TCP listening socket {address}:{}: {error}", config.port, config.port)),
-            }
-        }
-    }
+    let mut listeners = tcp_listeners(config)?;
     if !config.unixsocket.is_empty() {
         let listener = listen_unix(&config.unixsocket, config.unixsocketperm, config.tcp_backlog)
             .map_err(|error| format!("Failed opening Unix socket: bind: {}: {error}", config.unixsocket))?;
@@ -57,6 +43,44 @@ pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
         return Err("Configured to not listen anywhere, exiting.".to_owned());
     }
     Ok(listeners)
+}
+
+/// Opens the listening sockets of `port` and `bind`; none without a port.
+///
+/// # Errors
+/// As [`listen`].
+pub fn tcp_listeners(config: &Config) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    if config.port == 0 {
+        return Ok(listeners);
+    }
+    for name in &config.bind {
+        let (optional, address) = match name.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, name.as_str()),
+        };
+        match listen_tcp(address, config.port, config.tcp_backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if optional && is_missing_address(&error) => {}
+            // The public test suite waits for these words.
+            Err(error) => return Err(format!("Failed listening on port {} (tcp), aborting. Could not create server TCP listening socket {address}:{}: {error}", config.port, config.port)),
+        }
+    }
+    Ok(listeners)
+}
+
+impl Listener {
+    /// Takes no more connections and gives the address free; connections not yet accepted are reset.
+    pub fn suspend(&self) {
+        let _ = socket::shutdown(self.descriptor.as_raw_fd(), socket::Shutdown::Both);
+    }
+
+    /// Takes connections again at the same address.
+    pub fn resume(&self, backlog: u32) {
+        if let Err(error) = socket::listen(&self.descriptor, backlog_of(backlog)) {
+            tracing::warn!("Can't go on listening: {error}");
+        }
+    }
 }
 
 fn is_missing_address(error: &io::Error) -> bool {

@@ -10,7 +10,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 
 use bytes::Bytes;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -21,9 +21,8 @@ use super::listen::Accepted;
 use crate::base::core_id::CoreId;
 use crate::command::client::ClientRef;
 use crate::command::core::Publication;
-use crate::command::error::CommandError;
+use crate::command::execute::Share;
 use crate::command::slowlog::SlowEntry;
-use crate::command::spec::Part;
 
 /// Envelopes under way between two cores. A turn sends one, so this is how many turns the sender may be ahead; a full
 /// queue holds the envelope back, where it goes on growing, bounded by what clients have sent.
@@ -48,7 +47,7 @@ pub enum Message {
     Requests(Box<RequestBatch>),
     /// Do your share of a command and answer with `Share`.
     Part { gather: u32, call: Box<OwnedCall> },
-    Share { gather: u32, share: Result<Part, CommandError> },
+    Share { gather: u32, share: Share },
     /// Take this snapshot over and answer with `Published`.
     Publish { ticket: u32, publication: Publication },
     Published { ticket: u32 },
@@ -68,24 +67,40 @@ pub enum Message {
     Stop,
 }
 
+/// What a core is doing, as far as those who send to it care.
+const BUSY: u8 = 0;
+const WAITS_IN_RING: u8 = 1;
+const PARKED: u8 = 2;
+
 /// Wakes a core that waits.
+///
+/// A core that waits in its client ring sees `eventfd` through a poll of that ring. A parked core waits for `parking`, which
+/// the ring signals too; it is written directly, because a ring that is told of a bell from within the write to
+/// another eventfd has to put its own signal off, and the kernel has been seen to lose it.
 pub struct Bell {
     eventfd: EventFd,
-    waiting: AtomicBool,
+    parking: EventFd,
+    state: AtomicU8,
 }
 
 impl Bell {
     fn new() -> std::io::Result<Bell> {
-        let eventfd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Bell { eventfd, waiting: AtomicBool::new(false) })
+        let eventfd = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        Ok(Bell { eventfd: eventfd()?, parking: eventfd()?, state: AtomicU8::new(BUSY) })
     }
 
     fn ring_if_waiting(&self) {
         // Pairs with the fence in `Mesh::begin_wait`: either we see the flag, or the waiter sees our envelope.
         fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::Relaxed) && self.waiting.swap(false, Ordering::Relaxed) {
-            let _ = self.eventfd.write(1); // fails only when the counter is at its end, and then it is ringing
+        if self.state.load(Ordering::Relaxed) == BUSY {
+            return;
         }
+        // A write fails only when the counter is at its end, and then it is ringing.
+        let _ = match self.state.swap(BUSY, Ordering::Relaxed) {
+            WAITS_IN_RING => self.eventfd.write(1),
+            PARKED => self.parking.write(1),
+            _ => return,
+        };
     }
 }
 
@@ -127,6 +142,11 @@ impl Mesh {
     /// The descriptor of this core's bell, to be watched by its client ring.
     pub fn bell_descriptor(&self) -> RawFd {
         self.bells[self.me.index()].eventfd.as_raw_fd()
+    }
+
+    /// The descriptor that wakes this core when it is parked.
+    pub fn parking_descriptor(&self) -> RawFd {
+        self.bells[self.me.index()].parking.as_raw_fd()
     }
 
     /// The other cores.
@@ -186,19 +206,28 @@ impl Mesh {
 
     /// Says that this core is about to wait. False when something has come meanwhile: do not wait.
     pub fn begin_wait(&mut self) -> bool {
+        self.begin(WAITS_IN_RING)
+    }
+
+    /// `begin_wait` for a core that parks.
+    pub fn begin_park(&mut self) -> bool {
+        self.begin(PARKED)
+    }
+
+    fn begin(&mut self, state: u8) -> bool {
         let bell = &self.bells[self.me.index()];
-        bell.waiting.store(true, Ordering::Relaxed);
+        bell.state.store(state, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let quiet = self.from.iter().flatten().all(|queue| queue.is_empty());
         if !quiet {
-            bell.waiting.store(false, Ordering::Relaxed);
+            bell.state.store(BUSY, Ordering::Relaxed);
         }
         quiet
     }
 
     /// This core is awake and looks into its queues by itself.
     pub fn end_wait(&mut self) {
-        self.bells[self.me.index()].waiting.store(false, Ordering::Relaxed);
+        self.bells[self.me.index()].state.store(BUSY, Ordering::Relaxed);
     }
 }
 

@@ -10,6 +10,7 @@ mod batch;
 mod connection;
 mod listen;
 pub mod log;
+mod machine;
 mod mesh;
 mod park;
 mod preflight;
@@ -18,6 +19,7 @@ mod ring;
 mod tick;
 mod worker;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use slab::Slab;
 
-use crate::base::clock::{Clock, Stopwatch};
+use crate::base::clock::{Clock, NanoClock};
 use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
@@ -79,7 +81,7 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     let unix_paths: Vec<String> = listeners.iter().filter_map(|listener| listener.unix_path.clone()).collect();
     let hash_seeds = std::array::from_fn(|_| random.next_u64());
     let seed = Seed { config, facts, hash_seeds, cluster, census: Census::new(cores_count) };
-    let result = run_cores(&seed, membership, Doors { listeners, signals }, &cpus);
+    let result = run_cores(&seed, membership, Doors::new(listeners, signals), &cpus);
     for path in unix_paths {
         let _ = std::fs::remove_file(path);
     }
@@ -168,7 +170,8 @@ fn run_core(
 ) -> Result<(), String> {
     let executor = preflight::executor(placement, &format!("core-{}", id.index())).make();
     let executor = executor.map_err(|error| format!("Core {} could not be set up: {error}", id.index()))?;
-    let core = new_core(id, seed, membership);
+    let doors = doors.map(|doors| Rc::new(RefCell::new(doors)));
+    let core = new_core(id, seed, membership, doors.as_ref());
     let census = seed.census.clone();
     let stopped: std::io::Result<Option<ShutdownOptions>> = executor.run(async move {
         let first = doors.is_some();
@@ -187,8 +190,17 @@ fn run_core(
     Ok(())
 }
 
-fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>) -> Core {
+fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors: Option<&Rc<RefCell<Doors>>>) -> Core {
     let config = seed.config.clone();
+    let mut random = Random::from_entropy();
+    let node = doors.map(|doors| {
+        Box::new(Node {
+            config: config.clone(),
+            cluster: membership,
+            replication_id: HexId::random(&mut random),
+            machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
+        })
+    });
     let databases = if config.cluster_enabled { 1 } else { config.databases as usize };
     let access = crate::command::server::access_policy(&config);
     let mut core = Core {
@@ -199,8 +211,8 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>) -> Cor
         owners: if config.cluster_enabled { SlotOwners::striped(seed.facts.cores_count) } else { SlotOwners::all_first() },
         cluster: seed.cluster.clone(),
         clock: Clock::read(),
-        stopwatch: Stopwatch::new(),
-        random: Random::from_entropy(),
+        nanos: NanoClock::new(),
+        random,
         stats: CoreStats::new(crate::command::table::table().len()),
         slowlog: SlowLog::new(config.slowlog_max_len as usize),
         latency: LatencyEvents::default(),
@@ -209,7 +221,9 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>) -> Cor
         active_expire: true,
         slow_threshold_ns: u64::MAX,
         effects: Vec::new(),
-        node: (id == CoreId::FIRST).then(|| Box::new(Node { config: config.clone(), cluster: membership })),
+        node,
+        startup_bytes: 0,
+        paused_tick: false,
         memory: allocator::figures,
         config: Box::new(config),
     };

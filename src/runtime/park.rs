@@ -7,11 +7,15 @@
 //! eventfd is drained by hand. Nothing outside this file knows of the trick.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use futures_lite::AsyncReadExt;
 use glommio::net::TcpStream;
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::EventFd;
+
+/// Longest sleep, whatever happens.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 /// The eventfd that a parked core waits for.
 pub struct Parking {
@@ -21,8 +25,11 @@ pub struct Parking {
 impl Parking {
     /// # Errors
     /// When the process is out of descriptors.
-    pub fn new() -> io::Result<Parking> {
-        Ok(Parking { eventfd: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)? })
+    pub fn on(eventfd: RawFd) -> io::Result<Parking> {
+        // SAFETY: the mesh that owns the descriptor outlives this call, and the copy is ours.
+        let copy = nix::unistd::dup(unsafe { BorrowedFd::borrow_raw(eventfd) })?;
+        // SAFETY: `copy` is a descriptor of an eventfd that nobody else owns.
+        Ok(Parking { eventfd: unsafe { EventFd::from_owned_fd(copy) } })
     }
 
     /// The descriptor to register with the client ring.
@@ -37,7 +44,14 @@ impl Parking {
         // SAFETY: `copy` is ours alone and the stream closes it.
         let mut stream = unsafe { TcpStream::from_raw_fd(copy.into_raw_fd()) };
         let mut byte = [0u8; 8];
-        let _ = stream.read(&mut byte).await;
+        let signalled = async {
+            let _ = stream.read(&mut byte).await;
+        };
+        // A signal that the kernel loses costs at most this long; the tick comes sooner in ordinary times.
+        let overslept = async {
+            glommio::timer::Timer::new(SLEEP_MAX).await;
+        };
+        futures_lite::future::or(signalled, overslept).await;
         let _ = self.eventfd.read();
     }
 }

@@ -18,12 +18,11 @@ use super::worker::Census;
 use crate::base::core_id::CoreId;
 use crate::command::client::{Client, ClientRef, CloseReason, ReplyMode};
 use crate::command::core::{Core, Effect, Publication, ShutdownOptions};
-use crate::command::error::CommandError;
-use crate::command::execute::{self, Call};
+use crate::command::execute::{self, Call, Share};
 use crate::command::gate::{self, Place, Verdict};
 use crate::command::monitor;
 use crate::command::slowlog::SlowEntry;
-use crate::command::spec::{Flags, Group, Part, Run};
+use crate::command::spec::{Flags, Group, Run};
 use crate::resp::{
     Args, ArgsBuf, LOOKAHEAD_MAX, Lookahead, Parse, ProtocolError, Reply, ReplyBuffer, RequestLimits, RespVersion, Stopped,
 };
@@ -38,7 +37,7 @@ const PREFETCH_MIN: usize = 4;
 struct Gather {
     call: Box<OwnedCall>,
     target: ReplyTarget,
-    shares: Vec<Option<Result<Part, CommandError>>>,
+    shares: Vec<Option<Share>>,
     missing: usize,
 }
 
@@ -81,7 +80,8 @@ pub struct Requests {
 }
 
 impl Requests {
-    pub fn new(core: Core, mesh: Mesh, census: Arc<Census>) -> Requests {
+    pub fn new(mut core: Core, mesh: Mesh, census: Arc<Census>) -> Requests {
+        core.startup_bytes = (core.memory)().allocated_bytes;
         Requests {
             core,
             mesh,
@@ -433,7 +433,7 @@ impl Requests {
             if self.mesh.others().next().is_some() {
                 return self.gather_shares(call, target, own);
             }
-            execute::merge(&mut self.core, call, own.map(|part| vec![part]), &mut reply);
+            execute::merge(&mut self.core, call, vec![own], &mut reply);
         } else {
             execute::run(&mut self.core, call, &mut reply);
         }
@@ -489,12 +489,11 @@ impl Requests {
         let own = self.run_part(call);
         if others.is_empty() {
             let core = &mut self.core;
-            let parts = own.map(|part| vec![part]);
             let mut unwanted = ReplyBuffer::new();
             if wanted {
-                connection.reply_here(|out| execute::merge(core, call, parts, out));
+                connection.reply_here(|out| execute::merge(core, call, vec![own], out));
             } else {
-                execute::merge(core, call, parts, &mut unwanted);
+                execute::merge(core, call, vec![own], &mut unwanted);
             }
             return;
         }
@@ -503,9 +502,9 @@ impl Requests {
     }
 
     /// Asks the other cores for their shares.
-    fn gather_shares(&mut self, call: &Call<'_>, target: ReplyTarget, own: Result<Part, CommandError>) {
+    fn gather_shares(&mut self, call: &Call<'_>, target: ReplyTarget, own: Share) {
         let others: Vec<CoreId> = self.mesh.others().collect();
-        let mut shares: Vec<Option<Result<Part, CommandError>>> = (0..=others.len()).map(|_| None).collect();
+        let mut shares: Vec<Option<Share>> = (0..=others.len()).map(|_| None).collect();
         shares[self.core.id.index()] = Some(own);
         let owned = Box::new(OwnedCall::new(call));
         let gather = Gather { call: owned.clone(), target, shares, missing: others.len() };
@@ -516,7 +515,7 @@ impl Requests {
     }
 
     /// This core's share. What CLIENT LIST and INFO show of connections is brought up to date first.
-    fn run_part(&mut self, call: &Call<'_>) -> Result<Part, CommandError> {
+    fn run_part(&mut self, call: &Call<'_>) -> Share {
         if matches!(call.command.spec().group, Group::Connection | Group::Server) {
             for (index, client) in &mut self.core.clients {
                 if let Some(Some(connection)) = self.connections.get(index) {
@@ -527,7 +526,7 @@ impl Requests {
         execute::run_part(&mut self.core, call)
     }
 
-    fn share_arrived(&mut self, gather: u32, from: CoreId, share: Result<Part, CommandError>) {
+    fn share_arrived(&mut self, gather: u32, from: CoreId, share: Share) {
         let waiting = &mut self.gathers[gather as usize];
         waiting.shares[from.index()] = Some(share);
         waiting.missing -= 1;
@@ -535,15 +534,15 @@ impl Requests {
             return;
         }
         let Gather { call, target, shares, .. } = self.gathers.remove(gather as usize);
-        let parts: Result<Vec<Part>, CommandError> = shares.into_iter().flatten().collect();
+        let shares: Vec<Share> = shares.into_iter().flatten().collect();
         let mut reply = Box::new(ReplyBuffer::new());
         if call.command.spec().run.is_for_first_core() {
-            execute::merge(&mut self.core, &call.as_call(), parts, &mut reply);
+            execute::merge(&mut self.core, &call.as_call(), shares, &mut reply);
             return self.answer_from_first(target, reply, None);
         }
         // The client may have gone; its books are kept all the same.
         if self.core.own_client(call.caller.client).is_some() {
-            execute::merge(&mut self.core, &call.as_call(), parts, &mut reply);
+            execute::merge(&mut self.core, &call.as_call(), shares, &mut reply);
         }
         self.deliver(target, &mut reply);
         self.carry_out_effects();
@@ -751,6 +750,11 @@ impl Requests {
 
     /// Periodic work, `hz` times a second.
     pub fn tick(&mut self) {
+        self.census.note_allocated(self.core.id, (self.core.memory)().allocated_bytes);
+        if self.core.paused_tick {
+            return;
+        }
+        let begun_ns = self.core.nanos.now_ns();
         self.expiring = super::tick::expire(&mut self.core);
         let now = self.core.clock.unix();
         let timeout_ms = i64::from(self.core.config.timeout) * 1000;
@@ -776,6 +780,7 @@ impl Requests {
         if self.core.id == CoreId::FIRST {
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
         }
+        self.core.stats.ticks_ns += self.core.nanos.now_ns().saturating_sub(begun_ns);
     }
 
     // ---- bytes out ------------------------------------------------------------------------------------------------

@@ -15,7 +15,12 @@ pub fn expire(core: &mut Core) -> bool {
     if !core.active_expire {
         return false;
     }
+    let begun_ns = core.nanos.now_ns();
     let outcome = core.keyspace.expire_cycle(EXPIRE_BUDGET, &mut |_, _, _| {});
+    let duration_ns = core.nanos.now_ns().saturating_sub(begun_ns);
+    core.stats.expire_cycle_ns += duration_ns;
+    core.stats.expire_budget_reached += u64::from(outcome.more);
+    core.note_latency("expire-cycle", duration_ns);
     outcome.more
 }
 

@@ -9,10 +9,12 @@
 //! -> `execute::run` here, or `mesh` to the owning core and the reply back through `Connection::arrived` ->
 //! `Worker::flush_connections` -> the ring.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
@@ -38,13 +40,32 @@ const FREED_PER_TURN: usize = 256;
 /// Counters that cores share: who has how many clients, and the next client's number.
 pub struct Census {
     connected: Vec<AtomicU32>,
+    /// Bytes that each core had allocated at its last tick, and the largest sum of them.
+    allocated_bytes: Vec<AtomicI64>,
+    allocated_peak_bytes: AtomicI64,
     next_client_id: AtomicU64,
 }
 
 impl Census {
     pub fn new(cores_count: usize) -> Arc<Census> {
-        let connected = (0..cores_count).map(|_| AtomicU32::new(0)).collect();
-        Arc::new(Census { connected, next_client_id: AtomicU64::new(1) })
+        Arc::new(Census {
+            connected: (0..cores_count).map(|_| AtomicU32::new(0)).collect(),
+            allocated_bytes: (0..cores_count).map(|_| AtomicI64::new(0)).collect(),
+            allocated_peak_bytes: AtomicI64::new(0),
+            next_client_id: AtomicU64::new(1),
+        })
+    }
+
+    /// A core says what it has allocated; may be negative, if it frees what others have made.
+    pub fn note_allocated(&self, core: CoreId, bytes: i64) {
+        self.allocated_bytes[core.index()].store(bytes, Ordering::Relaxed);
+        let sum = self.allocated_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        self.allocated_peak_bytes.fetch_max(sum, Ordering::Relaxed);
+    }
+
+    /// Most bytes that all cores together had allocated at a tick.
+    pub fn allocated_peak_bytes(&self) -> u64 {
+        self.allocated_peak_bytes.load(Ordering::Relaxed).max(0).unsigned_abs()
     }
 
     /// Clients of the whole node.
@@ -69,10 +90,20 @@ impl Census {
     }
 }
 
-/// What only core 0 has: the doors.
+/// What only core 0 has: the doors. Shared with `machine`, which changes them for CONFIG SET.
 pub struct Doors {
-    pub listeners: Vec<Listener>,
+    /// By the index that accepts carry; one that was closed leaves its place empty.
+    pub listeners: Vec<Option<Listener>>,
+    /// Those that take connections from the next turn on.
+    pub unarmed: Vec<usize>,
     pub signals: SignalFd,
+}
+
+impl Doors {
+    pub fn new(listeners: Vec<Listener>, signals: SignalFd) -> Doors {
+        let unarmed = (0..listeners.len()).collect();
+        Doors { listeners: listeners.into_iter().map(Some).collect(), unarmed, signals }
+    }
 }
 
 /// One core with everything that drives it.
@@ -81,7 +112,7 @@ pub struct Worker {
     parking: Parking,
     requests: Requests,
     census: Arc<Census>,
-    doors: Option<Doors>,
+    doors: Option<Rc<RefCell<Doors>>>,
     completions: Vec<Completion>,
     /// Sends submitted in this turn, each of which completes once.
     sends_submitted: usize,
@@ -95,16 +126,13 @@ impl Worker {
     ///
     /// # Errors
     /// When the ring or its descriptors cannot be had.
-    pub fn new(core: Core, mesh: Mesh, census: Arc<Census>, doors: Option<Doors>) -> io::Result<Worker> {
+    pub fn new(core: Core, mesh: Mesh, census: Arc<Census>, doors: Option<Rc<RefCell<Doors>>>) -> io::Result<Worker> {
         let mut ring = ClientRing::new()?;
-        let parking = Parking::new()?;
+        let parking = Parking::on(mesh.parking_descriptor())?;
         ring.register_wakeup(parking.descriptor())?;
         ring.watch(Operation::Bell, mesh.bell_descriptor());
         if let Some(doors) = &doors {
-            for (index, listener) in doors.listeners.iter().enumerate() {
-                ring.accept(index as u32, listener.descriptor.as_raw_fd());
-            }
-            ring.watch(Operation::Signal, doors.signals.as_raw_fd());
+            ring.watch(Operation::Signal, doors.borrow().signals.as_raw_fd());
         }
         let mut worker = Worker {
             ring,
@@ -148,9 +176,13 @@ impl Worker {
         worked |= self.requests.take_messages();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
+        self.open_doors();
         self.adopt_connections();
         self.close_connections();
         self.flush_connections();
+        if worked {
+            self.requests.core.stats.turn_ends();
+        }
         let held_back = self.requests.mesh.flush();
         let busy = held_back || self.requests.has_more_to_do();
         self.enter(busy || worked && self.requests.is_expiring())?;
@@ -162,7 +194,7 @@ impl Worker {
         let core = &mut self.requests.core;
         core.clock = Clock::read();
         core.keyspace.set_clock(core.clock.unix());
-        core.stopwatch.restart();
+        core.stats.turn_begins(core.nanos.now_ns());
     }
 
     /// Enters the ring: submits, and waits when the core has nothing else to do.
@@ -184,7 +216,7 @@ impl Worker {
         // Whatever came before the eventfd was armed shows up here; whatever comes later signals it.
         self.ring.enter(0, Duration::ZERO)?;
         self.ring.reap(&mut self.completions);
-        if self.completions.is_empty() && self.requests.mesh.begin_wait() {
+        if self.completions.is_empty() && self.requests.mesh.begin_park() {
             self.parking.park().await;
         }
         self.requests.mesh.end_wait();
@@ -272,13 +304,17 @@ impl Worker {
     }
 
     fn accepted(&mut self, listener_index: u32, completion: Completion) {
-        let Some(doors) = &self.doors else { return };
-        let listener = &doors.listeners[listener_index as usize];
+        let Some(doors) = self.doors.clone() else { return };
+        let doors = doors.borrow();
+        // A listener that CONFIG SET has closed gives its last sign.
+        let Some(Some(listener)) = doors.listeners.get(listener_index as usize) else { return };
         if !completion.more {
             self.ring.accept(listener_index, listener.descriptor.as_raw_fd());
         }
         if completion.result < 0 {
-            tracing::warn!("Accepting client connection: {}", io::Error::from_raw_os_error(-completion.result));
+            if completion.result != -libc::EINVAL {
+                tracing::warn!("Accepting client connection: {}", io::Error::from_raw_os_error(-completion.result));
+            }
             return;
         }
         let config = &self.requests.core.config;
@@ -291,6 +327,17 @@ impl Worker {
         }
         let core = self.census.place();
         self.requests.assign(core, accepted);
+    }
+
+    /// Arms the accepts of listeners that are new.
+    fn open_doors(&mut self) {
+        let Some(doors) = &self.doors else { return };
+        let mut doors = doors.borrow_mut();
+        while let Some(index) = doors.unarmed.pop() {
+            if let Some(Some(listener)) = doors.listeners.get(index) {
+                self.ring.accept(index as u32, listener.descriptor.as_raw_fd());
+            }
+        }
     }
 
     /// Arms the receives of connections that have just come to this core.
@@ -359,7 +406,8 @@ impl Worker {
     }
 
     fn signalled(&mut self) {
-        let Some(doors) = &mut self.doors else { return };
+        let Some(doors) = self.doors.clone() else { return };
+        let doors = doors.borrow();
         while let Ok(Some(signal)) = doors.signals.read_signal() {
             let name = if signal.ssi_signo == libc::SIGINT as u32 { "SIGINT" } else { "SIGTERM" };
             tracing::warn!("Received {name} scheduling shutdown...");

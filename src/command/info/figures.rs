@@ -1,0 +1,326 @@
+//! What INFO and MEMORY know: each core's share, and the figures of the whole node once the shares are merged.
+
+use crate::base::hex::HexId;
+use crate::command::client::Client;
+use crate::command::context::Context;
+use crate::command::core::Core;
+use crate::command::machine::{CpuTimes, ProcessMemory};
+use crate::command::spec::Part;
+use crate::command::stats::CoreStats;
+use crate::config::Config;
+use crate::keyspace::KeyspaceStats;
+
+/// What a connection takes besides its buffers: the client, the runtime's side of it, the kernel's not included.
+const CLIENT_BYTES: usize = size_of::<Client>() + 512;
+/// A key's share of its table, on average: pointer, tag and free places of a bucket, a place in the directory.
+const TABLE_BYTES_PER_KEY: u64 = 16;
+/// The tables of a database in use, before their first key: one for each slot and the counts.
+const DATABASE_BYTES: u64 = 16384 * 32 + 256 * 24;
+
+/// How much of a core's statistics is asked for: histograms are large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub commands: bool,
+    pub latencies: bool,
+    /// The exact size of the tables: visits every bucket.
+    pub tables: bool,
+}
+
+/// One core's share.
+pub struct Share {
+    stats: CoreStats,
+    keyspace: KeyspaceStats,
+    lazyfree_pending: u64,
+    allocated_bytes: i64,
+    startup_bytes: i64,
+    clients: ClientFigures,
+    databases: Vec<DatabaseFigures>,
+    node: Option<NodeShare>,
+}
+
+/// What only core 0 knows.
+struct NodeShare {
+    memory: ProcessMemory,
+    cpu: CpuTimes,
+    replication_id: HexId,
+}
+
+/// All clients together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientFigures {
+    pub count: u64,
+    pub memory_bytes: u64,
+    pub largest_input_bytes: u64,
+    pub largest_output_bytes: u64,
+}
+
+/// One database of one core, or of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseFigures {
+    pub keys: u64,
+    pub volatile_keys: u64,
+    /// Milliseconds that volatile keys have left, on average.
+    pub average_ttl_ms: i64,
+    /// Bytes of tables, if asked for.
+    pub table_bytes: u64,
+}
+
+/// The whole node.
+pub struct Figures<'a> {
+    /// The core that answers: its clock, its snapshot of the settings, the facts that are the same everywhere.
+    pub core: &'a Core,
+    pub stats: CoreStats,
+    pub keyspace: KeyspaceStats,
+    pub lazyfree_pending: u64,
+    pub clients: ClientFigures,
+    /// By the number of the database.
+    pub databases: Vec<DatabaseFigures>,
+    pub memory: ProcessMemory,
+    pub cpu: CpuTimes,
+    pub replication_id: HexId,
+    allocated_bytes: i64,
+    startup_bytes: i64,
+}
+
+impl Share {
+    /// What the core of this context has to say.
+    pub fn of(cx: &mut Context<'_>, wanted: Wanted) -> Share {
+        let core = &mut *cx.core;
+        let node = core.node.as_ref().map(|node| NodeShare {
+            memory: node.machine.memory(),
+            cpu: node.machine.cpu_times(),
+            replication_id: node.replication_id,
+        });
+        Share {
+            stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),
+            keyspace: core.keyspace.stats,
+            lazyfree_pending: core.keyspace.lazyfree_pending() as u64,
+            allocated_bytes: (core.memory)().allocated_bytes,
+            startup_bytes: core.startup_bytes,
+            clients: ClientFigures::of(core),
+            databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
+            node,
+        }
+    }
+
+    /// The share as a part of a command of every core.
+    pub fn part(self) -> Part {
+        Part::new(self)
+    }
+}
+
+impl ClientFigures {
+    fn of(core: &Core) -> ClientFigures {
+        let mut figures = ClientFigures::default();
+        for (_, client) in &core.clients {
+            let traffic = &client.traffic;
+            let buffers = traffic.query_buffer_bytes + traffic.query_buffer_free_bytes + traffic.output_memory_bytes;
+            figures.add(ClientFigures {
+                count: 1,
+                memory_bytes: (CLIENT_BYTES + buffers) as u64,
+                largest_input_bytes: traffic.largest_query_buffer_bytes as u64,
+                largest_output_bytes: traffic.largest_output_bytes as u64,
+            });
+        }
+        figures
+    }
+
+    fn add(&mut self, other: ClientFigures) {
+        self.count += other.count;
+        self.memory_bytes += other.memory_bytes;
+        self.largest_input_bytes = self.largest_input_bytes.max(other.largest_input_bytes);
+        self.largest_output_bytes = self.largest_output_bytes.max(other.largest_output_bytes);
+    }
+}
+
+impl DatabaseFigures {
+    fn of(core: &Core, db: usize, tables: bool) -> DatabaseFigures {
+        let keys = core.keyspace.len(db);
+        let volatile_keys = core.keyspace.volatile_len(db);
+        DatabaseFigures {
+            keys,
+            volatile_keys,
+            average_ttl_ms: if volatile_keys > 0 { core.keyspace.average_ttl_ms(db) } else { 0 },
+            table_bytes: if tables && keys > 0 { core.keyspace.overhead_bytes(db) as u64 } else { 0 },
+        }
+    }
+
+    fn add(&mut self, other: DatabaseFigures) {
+        let volatile = i128::from(self.volatile_keys) + i128::from(other.volatile_keys);
+        if volatile > 0 {
+            let ours = i128::from(self.average_ttl_ms) * i128::from(self.volatile_keys);
+            let theirs = i128::from(other.average_ttl_ms) * i128::from(other.volatile_keys);
+            self.average_ttl_ms = i64::try_from((ours + theirs) / volatile).unwrap_or(i64::MAX);
+        }
+        self.keys += other.keys;
+        self.volatile_keys += other.volatile_keys;
+        self.table_bytes += other.table_bytes;
+    }
+}
+
+impl<'a> Figures<'a> {
+    /// Merges the cores' shares on the core that answers.
+    pub fn merge(core: &'a Core, parts: Vec<Part>) -> Figures<'a> {
+        let mut figures = Figures {
+            core,
+            stats: CoreStats::new(core.stats.commands.len()),
+            keyspace: KeyspaceStats::default(),
+            lazyfree_pending: 0,
+            clients: ClientFigures::default(),
+            databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
+            memory: ProcessMemory::default(),
+            cpu: CpuTimes::default(),
+            replication_id: HexId::ZEROS,
+            allocated_bytes: 0,
+            startup_bytes: 0,
+        };
+        parts.into_iter().for_each(|part| figures.add(part.take()));
+        figures
+    }
+
+    fn add(&mut self, share: Share) {
+        self.stats.merge(&share.stats);
+        let (ours, theirs) = (&mut self.keyspace, share.keyspace);
+        ours.hits += theirs.hits;
+        ours.misses += theirs.misses;
+        ours.expired_keys += theirs.expired_keys;
+        ours.dirty += theirs.dirty;
+        ours.lazyfreed_objects += theirs.lazyfreed_objects;
+        self.lazyfree_pending += share.lazyfree_pending;
+        self.clients.add(share.clients);
+        for (ours, theirs) in self.databases.iter_mut().zip(share.databases) {
+            ours.add(theirs);
+        }
+        self.allocated_bytes += share.allocated_bytes;
+        self.startup_bytes += share.startup_bytes;
+        if let Some(node) = share.node {
+            self.memory = node.memory;
+            self.cpu = node.cpu;
+            self.replication_id = node.replication_id;
+        }
+    }
+
+    /// The settings as this core has them.
+    pub fn config(&self) -> &Config {
+        &self.core.config
+    }
+
+    pub fn uptime_s(&self) -> i64 {
+        (self.core.clock.unix().seconds() - self.core.facts.started_unix_s).max(0)
+    }
+
+    // ---- memory ------------------------------------------------------------------------------------------------
+
+    /// Bytes allocated and not freed, of all cores.
+    pub fn used_bytes(&self) -> u64 {
+        self.allocated_bytes.max(0).unsigned_abs()
+    }
+
+    /// Bytes that were allocated before the first client came.
+    pub fn startup_bytes(&self) -> u64 {
+        self.startup_bytes.max(0).unsigned_abs()
+    }
+
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory.peak_allocated_bytes.max(self.used_bytes())
+    }
+
+    pub fn keys(&self) -> u64 {
+        self.databases.iter().map(|database| database.keys).sum()
+    }
+
+    /// Bytes that hold no data: what was there at the start, clients, tables. Tables are counted where they were
+    /// asked for, else estimated from the number of keys.
+    pub fn overhead_bytes(&self) -> u64 {
+        let tables: u64 = self.databases.iter().map(DatabaseFigures::tables_bytes).sum();
+        self.startup_bytes() + self.clients.memory_bytes + tables
+    }
+
+    pub fn dataset_bytes(&self) -> u64 {
+        self.used_bytes().saturating_sub(self.overhead_bytes())
+    }
+
+    /// The data set's share of what came after the start, in percent.
+    pub fn dataset_percent(&self) -> f64 {
+        percent(self.dataset_bytes(), self.net_bytes())
+    }
+
+    pub fn peak_percent(&self) -> f64 {
+        percent(self.used_bytes(), self.peak_bytes())
+    }
+
+    /// Bytes beyond those of the start; at least 1.
+    pub fn net_bytes(&self) -> u64 {
+        self.used_bytes().saturating_sub(self.startup_bytes()).max(1)
+    }
+
+    /// What the process occupies for each byte that it has allocated.
+    pub fn fragmentation_ratio(&self) -> f64 {
+        ratio(self.memory.resident_bytes, self.used_bytes())
+    }
+
+    pub fn fragmentation_bytes(&self) -> i64 {
+        self.memory.resident_bytes.cast_signed() - self.used_bytes().cast_signed()
+    }
+}
+
+impl DatabaseFigures {
+    /// Bytes of tables, counted or estimated.
+    pub fn tables_bytes(&self) -> u64 {
+        match (self.keys, self.table_bytes) {
+            (0, _) => 0,
+            (keys, 0) => DATABASE_BYTES + keys * TABLE_BYTES_PER_KEY,
+            (_, counted) => counted,
+        }
+    }
+}
+
+/// 0 of nothing is 0.
+pub fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    ratio(part, whole) * 100.0
+}
+
+/// A number of bytes as INFO shows it to people: `1.50K`.
+pub fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    let power = (bytes.max(1).ilog2() / 10) as usize;
+    match power {
+        1..=5 => format!("{:.2}{}", bytes as f64 / (1u64 << (10 * power)) as f64, UNITS[power - 1]),
+        _ => format!("{bytes}B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_shown_with_the_unit_below_them() {
+        let cases = [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.00K"),
+            (1536, "1.50K"),
+            (1 << 20, "1.00M"),
+            (5 << 30, "5.00G"),
+            (1 << 50, "1.00P"),
+            (1 << 60, "1152921504606846976B"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(human(bytes), text);
+        }
+    }
+
+    #[test]
+    fn average_ttl_weighs_cores_by_their_volatile_keys() {
+        let mut sum = DatabaseFigures { keys: 5, volatile_keys: 1, average_ttl_ms: 1000, table_bytes: 0 };
+        sum.add(DatabaseFigures { keys: 4, volatile_keys: 3, average_ttl_ms: 2000, table_bytes: 7 });
+        assert_eq!(sum, DatabaseFigures { keys: 9, volatile_keys: 4, average_ttl_ms: 1750, table_bytes: 7 });
+        sum.add(DatabaseFigures::default());
+        assert_eq!(sum.average_ttl_ms, 1750);
+    }
+}

@@ -62,7 +62,7 @@ fn find(args: &Args<'_>) -> Result<CommandId, Verdict> {
     let Some(mut command) = args.get(0).and_then(|name| table().find(name)) else {
         return Err(Verdict::Refused { error: unknown_command(args), command: None });
     };
-    if matches!(command.spec().run, Run::Container) {
+    if command.spec().run.is_container() {
         let container = command;
         // A container alone falls through to the arity check of its own row.
         if let Some(sub) = args.get(1) {
@@ -125,7 +125,7 @@ fn debug_allowed(core: &Core, client: &Client) -> bool {
 #[inline]
 fn place(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<(Place, Option<Slot>), CommandError> {
     let place = match spec.run {
-        Run::OnConnection(_) | Run::Container => Place::Connection,
+        Run::OnConnection(_) | Run::Container | Run::ContainerOr(_) => Place::Connection,
         Run::OnFirstCore(_) | Run::OnFirstCoreAfterAll { .. } => Place::Core(CoreId::FIRST),
         Run::OnEveryCore { .. } => Place::Every,
         Run::OnOwner(_) => Place::Core(CoreId::FIRST),

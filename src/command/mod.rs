@@ -29,7 +29,9 @@ mod config;
 mod connection;
 mod counters;
 mod expire;
+mod facts;
 mod flush;
+mod introspection;
 mod keys;
 mod lcs;
 mod object;
@@ -38,6 +40,7 @@ mod scan;
 pub mod server;
 mod set_options;
 mod strings;
+mod syntax;
 
 use spec::CommandSpec;
 
@@ -45,6 +48,7 @@ use spec::CommandSpec;
 const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     clients::COMMANDS,
+    introspection::COMMANDS,
     monitor::COMMANDS,
     strings::COMMANDS,
     ranges::COMMANDS,

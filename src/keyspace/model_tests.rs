@@ -424,7 +424,7 @@ fn scan_finds_what_stays_while_buckets_merge_and_split() {
             check(keyspace);
         }
     });
-    assert!(removed as usize > many / 2);
+    assert!(cfg!(miri) || removed as usize > many / 2, "buckets merged");
     let unique: BTreeSet<_> = seen.into_iter().collect();
     for number in (0..many).filter(|number| stays(*number)) {
         assert!(unique.contains(&tagged(number)), "{number}");

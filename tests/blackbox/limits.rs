@@ -149,25 +149,6 @@ fn several_bind_addresses_ipv6_among_them_are_served() {
 }
 
 #[test]
-fn maxmemory_refuses_writes_that_need_memory() {
-    on_both(|server| {
-        let client = &mut server.connect();
-        check(
-            client,
-            &[
-                ("SET k v", "+OK"),
-                ("CONFIG SET maxmemory 1", "+OK"),
-                ("SET k w", "-OOM command not allowed when used memory > 'maxmemory'."),
-                ("GET k", "'v'"),
-                ("DEL k", ":1"),
-                ("CONFIG SET maxmemory 0", "+OK"),
-                ("SET k w", "+OK"),
-            ],
-        );
-    });
-}
-
-#[test]
 fn five_hundred_connections_at_once_are_served() {
     on_both(|server| {
         let mut clients: Vec<Client> = (0..500).map(|_| server.connect()).collect();

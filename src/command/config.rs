@@ -106,7 +106,7 @@ fn get(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 /// This core takes the change over at once, so that the slow log judges this very call by the new threshold; the
 /// others do before the reply leaves.
 fn set(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
     let values: Vec<&[u8]> = args.iter().skip(2).collect();

@@ -71,9 +71,9 @@ pub fn refuse(core: &mut Core, command: Option<CommandId>, error: &CommandError,
 }
 
 fn write_error(core: &mut Core, error: &CommandError, output: &mut ReplyBuffer) {
-    let text = error.text();
-    core.stats.error(&text);
-    Reply::new(output, crate::resp::RespVersion::V2).error(&text);
+    let line = error.line();
+    core.stats.error(&line);
+    Reply::new(output, crate::resp::RespVersion::V2).error(&line);
 }
 
 /// Calls the handler and keeps the books; `spent_ns` is what the call has taken before.

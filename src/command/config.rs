@@ -106,7 +106,7 @@ fn get(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 /// This core takes the change over at once, so that the slow log judges this very call by the new threshold; the
 /// others do before the reply leaves.
 fn set(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
     let values: Vec<&[u8]> = args.iter().skip(2).collect();
@@ -124,7 +124,7 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 }
 
 fn refusal(error: SetError) -> CommandError {
-    CommandError::formatted(String::from_utf8_lossy(&error.reply()).into_owned())
+    CommandError::Text(error.reply().into())
 }
 
 /// Applies what the process itself must do. What may fail comes first, and what was done before a failure is undone.

@@ -625,10 +625,10 @@ impl Requests {
     fn published(&mut self, ticket: u32) {
         let waiting = &mut self.publishing[ticket as usize];
         waiting.missing -= 1;
-        if waiting.missing == 0 {
-            if let Some((target, reply)) = self.publishing.remove(ticket as usize).answer {
-                self.answer(target, reply);
-            }
+        if waiting.missing == 0
+            && let Some((target, reply)) = self.publishing.remove(ticket as usize).answer
+        {
+            self.answer(target, reply);
         }
     }
 

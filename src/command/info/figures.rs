@@ -96,7 +96,7 @@ impl Share {
         Share {
             stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),
             keyspace: core.keyspace.stats,
-            lazyfree_pending: core.keyspace.lazyfree_pending() as u64,
+            lazyfree_pending: core.keyspace.lazyfree_pending(),
             allocated_bytes: (core.memory)().allocated_bytes,
             startup_bytes: core.startup_bytes,
             clients: ClientFigures::of(core),

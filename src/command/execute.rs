@@ -110,12 +110,11 @@ fn timed(
 fn note_slow(core: &mut Core, call: &Call<'_>, duration_ns: u64) {
     let duration_us = duration_ns / 1000;
     let flags = call.command.spec().flags;
-    let unix_s = core.clock.unix().seconds();
     let slower_than = core.config.slowlog_log_slower_than;
     if slower_than >= 0 && duration_us >= slower_than as u64 && !flags.has(Flags::SKIP_SLOWLOG) {
         let shown = redacted(call.command.spec(), &call.args);
         let shown = shown.as_ref().map_or(call.args, |args| args.as_args());
-        let entry = Box::new(SlowEntry::new(unix_s, duration_us, &shown));
+        let entry = Box::new(SlowEntry::new(core.clock.unix_us(), duration_us, &shown));
         core.effects.push(Effect::Slow { client: call.caller.client, entry });
     }
     core.note_latency(if flags.has(Flags::FAST) { "fast-command" } else { "command" }, duration_ns);

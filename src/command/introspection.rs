@@ -279,7 +279,7 @@ fn find_keys(args: &Args<'_>) -> Result<Vec<(usize, Access)>, CommandError> {
     if indexes.is_empty() && !spec.flags.has(Flags::NO_MANDATORY_KEYS) {
         return Err(invalid);
     }
-    Ok(indexes.into_iter().map(|index| (index, access_at(spec, index))).collect())
+    Ok(indexes.into_iter().map(|index| (index, access_at(spec, &request, index))).collect())
 }
 
 /// The row of a request: the sub-command's where there is one.
@@ -298,8 +298,13 @@ fn counts_fit(spec: &CommandSpec, request: &Args<'_>) -> bool {
     keys_count.is_some_and(|keys_count| keys_count < request.len() - count_at)
 }
 
-fn access_at(spec: &CommandSpec, index: usize) -> Access {
+fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
     match spec.keys {
+        // With GET it also reads, and that is all that is variable about it.
+        Keys::At(_, Access::UPDATE_VARIABLE) if spec.name == "set" => {
+            let gets = request.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"get"));
+            if gets { Access::CHANGE_AND_RETURN } else { Access::WRITE }
+        }
         Keys::At(_, access)
         | Keys::Range { access, .. }
         | Keys::Counted { access, .. }

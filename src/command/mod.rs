@@ -28,17 +28,22 @@ mod cluster;
 mod config;
 mod connection;
 mod counters;
+mod debug;
 mod expire;
 mod facts;
 mod flush;
 mod introspection;
 mod keys;
+mod latency_commands;
 mod lcs;
+mod memory;
 mod object;
 mod ranges;
 mod scan;
 pub mod server;
 mod set_options;
+mod shutdown;
+mod slowlog_commands;
 mod strings;
 mod syntax;
 
@@ -62,4 +67,10 @@ const FAMILIES: &[&[CommandSpec]] = &[
     cluster::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
+    server::COMMANDS,
+    memory::COMMANDS,
+    slowlog_commands::COMMANDS,
+    latency_commands::COMMANDS,
+    shutdown::COMMANDS,
+    debug::COMMANDS,
 ];

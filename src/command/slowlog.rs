@@ -16,7 +16,8 @@ const ARGUMENTS_MAX: usize = 32;
 pub struct SlowEntry {
     /// Grows with each entry of a core; cores interleave.
     pub id: u64,
-    pub unix_s: i64,
+    /// When the turn began in which the call ran.
+    pub unix_us: i64,
     pub duration_us: u64,
     /// Shortened as Redis shortens them.
     pub arguments: Vec<Vec<u8>>,
@@ -26,9 +27,9 @@ pub struct SlowEntry {
 
 impl SlowEntry {
     /// An entry whose client is filled in by the client's core.
-    pub fn new(unix_s: i64, duration_us: u64, args: &Args<'_>) -> SlowEntry {
+    pub fn new(unix_us: i64, duration_us: u64, args: &Args<'_>) -> SlowEntry {
         let arguments = shortened_arguments(args);
-        SlowEntry { id: 0, unix_s, duration_us, arguments, client_address: String::new(), client_name: Vec::new() }
+        SlowEntry { id: 0, unix_us, duration_us, arguments, client_address: String::new(), client_name: Vec::new() }
     }
 }
 

@@ -188,6 +188,8 @@ impl Flags {
     pub const KEYSPACE: Flags = Flags(1 << 24);
     /// @connection without the group (COMMAND, READONLY).
     pub const CONNECTION: Flags = Flags(1 << 25);
+    /// @admin and @dangerous without the flag (ROLE, LASTSAVE).
+    pub const ADMIN_CATEGORY: Flags = Flags(1 << 26);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
@@ -343,10 +345,11 @@ impl CommandSpec {
         if self.flags.has(Flags::KEYSPACE) {
             categories.push("@keyspace");
         }
-        if self.flags.has(Flags::ADMIN) {
+        let is_admin = self.flags.has(Flags::ADMIN) || self.flags.has(Flags::ADMIN_CATEGORY);
+        if is_admin {
             categories.push("@admin");
         }
-        if self.flags.has(Flags::ADMIN) || self.flags.has(Flags::DANGEROUS) {
+        if is_admin || self.flags.has(Flags::DANGEROUS) {
             categories.push("@dangerous");
         }
         if self.flags.has(Flags::PUBSUB) && self.group != Group::PubSub {

@@ -32,6 +32,7 @@ pub use choice::{
 pub use file::{ConfigError, FileRow, Loaded, Place, Sources, load};
 pub use line::split_words;
 pub use notify::NotifyFlags;
+pub use number::bytes_of;
 pub use set::{Change, Requester, SetError};
 pub use table::{Config, DIRECTIVES};
 pub use value::{BytesOrPercent, Line, Origin, Rewrite};

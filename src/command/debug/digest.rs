@@ -1,0 +1,69 @@
+//! Digests of values and of the whole data set, as Redis 7.2 computes them: the same data gives the same digest on
+//! either server, whatever the order of its keys.
+
+use sha1::{Digest as _, Sha1};
+
+use crate::base::clock::UnixMillis;
+use crate::keyspace::{Digits, Value, ValueKind};
+
+/// 160 bits that grow with what is mixed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest([u8; 20]);
+
+impl Digest {
+    /// Adds bytes whose order does not matter: exclusive or with their SHA-1.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.combine(Digest(Sha1::digest(bytes).into()));
+    }
+
+    /// Adds bytes whose order matters: what is there is hashed again.
+    pub fn mix(&mut self, bytes: &[u8]) {
+        self.add(bytes);
+        self.0 = Sha1::digest(self.0).into();
+    }
+
+    /// Exclusive or with another digest.
+    pub fn combine(&mut self, other: Digest) {
+        self.0.iter_mut().zip(other.0).for_each(|(ours, theirs)| *ours ^= theirs);
+    }
+
+    /// Mixes in the number of a type or database: four bytes, the highest first.
+    pub fn mix_number(&mut self, number: u32) {
+        self.mix(&number.to_be_bytes());
+    }
+
+    /// Mixes in a value and whether it expires.
+    pub fn mix_value(&mut self, value: &Value<'_>, expiry: Option<UnixMillis>) {
+        match value.kind() {
+            ValueKind::String => {
+                self.mix_number(0);
+                self.mix(value.as_bytes(&mut Digits::new()));
+            }
+        }
+        if expiry.is_some() {
+            self.add(b"!!expire!!");
+        }
+    }
+
+    /// Forty lower-case digits.
+    pub fn hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_matters_where_it_is_mixed_and_not_where_it_is_added() {
+        let digest = |change: fn(&mut Digest)| {
+            let mut digest = Digest::default();
+            change(&mut digest);
+            digest
+        };
+        assert_eq!(digest(|d| { d.add(b"a"); d.add(b"b") }), digest(|d| { d.add(b"b"); d.add(b"a") }));
+        assert_ne!(digest(|d| { d.mix(b"a"); d.mix(b"b") }), digest(|d| { d.mix(b"b"); d.mix(b"a") }));
+        assert_eq!(digest(|d| { d.add(b"a"); d.add(b"a") }).hex(), "0".repeat(40));
+    }
+}

@@ -1,0 +1,83 @@
+//! SHUTDOWN: ends the node.
+
+use super::arguments::is_word;
+use super::context::Context;
+use super::core::{Effect, ShutdownOptions};
+use super::error::CommandError;
+use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
+use crate::resp::Args;
+
+const FLAGS: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY);
+
+/// The rows of this family.
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
+    name: "shutdown",
+    arity: Arity::AtLeast(1),
+    flags: FLAGS,
+    keys: Keys::None,
+    group: Group::Server,
+    since: "1.0.0",
+    summary: "Ends the node, saving the data first if it is told or configured to.",
+    complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
+    syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+    run: Run::OnFirstCore(shutdown),
+}];
+
+/// What the arguments ask for: None is ABORT.
+fn options(args: &Args<'_>) -> Result<Option<ShutdownOptions>, CommandError> {
+    let (mut options, mut abort) = (ShutdownOptions::default(), false);
+    for word in args.iter().skip(1) {
+        match () {
+            () if is_word(word, "NOSAVE") && options.save != Some(true) => options.save = Some(false),
+            () if is_word(word, "SAVE") && options.save != Some(false) => options.save = Some(true),
+            () if is_word(word, "NOW") => options.now = true,
+            () if is_word(word, "FORCE") => options.force = true,
+            () if is_word(word, "ABORT") => abort = true,
+            () => return Err(CommandError::Syntax),
+        }
+    }
+    match abort {
+        true if options != ShutdownOptions::default() => Err(CommandError::Syntax),
+        true => Ok(None),
+        false => Ok(Some(options)),
+    }
+}
+
+/// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]: no reply but the end of the connection.
+///
+/// Nothing is waited for yet, so that there is never a shutdown to abort. SAVE is refused until there are snapshots, as
+/// Redis refuses to end when it cannot save; FORCE ends all the same.
+fn shutdown(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    let Some(options) = options(args)? else {
+        return Err(CommandError::text_static("ERR No shutdown in progress."));
+    };
+    if options.save == Some(true) && !options.force {
+        tracing::warn!("SHUTDOWN SAVE: this version has no snapshots. Use SHUTDOWN NOSAVE, or add FORCE.");
+        return Err(CommandError::text_static("ERR Errors trying to SHUTDOWN. Check logs."));
+    }
+    tracing::info!("User requested shutdown...");
+    cx.core.effects.push(Effect::Shutdown(options));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::ArgsBuf;
+
+    fn parse(line: &str) -> Result<Option<ShutdownOptions>, CommandError> {
+        let args: ArgsBuf = line.split(' ').collect();
+        options(&args.as_args())
+    }
+
+    #[test]
+    fn words_that_contradict_each_other_are_a_syntax_error() {
+        for line in ["shutdown save nosave", "shutdown nosave SAVE", "shutdown abort now", "shutdown x", "shutdown now abort"] {
+            assert_eq!(parse(line), Err(CommandError::Syntax), "{line}");
+        }
+        assert_eq!(parse("shutdown ABORT"), Ok(None));
+        assert_eq!(parse("shutdown"), Ok(Some(ShutdownOptions::default())));
+        let all = ShutdownOptions { now: true, force: true, save: Some(true) };
+        assert_eq!(parse("shutdown save save now FORCE"), Ok(Some(all)));
+    }
+}

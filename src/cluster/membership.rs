@@ -108,10 +108,10 @@ impl Membership {
             report(self.state.health());
             self.is_unpublished = true;
         }
-        if self.is_unsaved {
-            if let Err(error) = self.save() {
-                tracing::warn!("Can't update the cluster config file, trying again: {error}");
-            }
+        if self.is_unsaved
+            && let Err(error) = self.save()
+        {
+            tracing::warn!("Can't update the cluster config file, trying again: {error}");
         }
         self.is_unpublished.then(|| self.publish())
     }

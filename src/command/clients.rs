@@ -58,7 +58,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: ADMIN,
         summary: "Answers a line for each connection.",
         complexity: "O(N) where N is the number of client connections",
-        syntax: "[TYPE <normal | master | replica | pubsub>] [ID client-id [client-id ...]]",
+        syntax: "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
         run: Run::OnEveryCore { part: list_part, merge: list_merge },
         ..SUB
     },
@@ -68,7 +68,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: ADMIN,
         summary: "Closes connections.",
         complexity: "O(N) where N is the number of client connections",
-        syntax: "<ip:port | <[ID client-id] | [TYPE <normal | master | slave | replica | pubsub>] | [USER username] \
+        syntax: "<ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] \
                  | [ADDR addr] | [LADDR laddr] | [SKIPME <YES | NO>]> ...>",
         run: Run::OnEveryCore { part: kill_part, merge: kill_merge },
         ..SUB

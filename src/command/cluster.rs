@@ -217,7 +217,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "asking",
         arity: Arity::Exactly(1),
-        flags: Flags::FAST,
+        flags: Flags::FAST.and(Flags::CONNECTION),
         summary: "Lets the next command use a slot that is being imported.",
         run: Run::OnConnection(asking),
         ..ROW
@@ -225,7 +225,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "readonly",
         arity: Arity::Exactly(1),
-        flags: Flags::FAST.and(ANY_TIME),
+        flags: Flags::FAST.and(ANY_TIME).and(Flags::CONNECTION),
         summary: "Lets a replica answer this connection's reads.",
         run: Run::OnConnection(readonly),
         ..ROW
@@ -233,7 +233,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "readwrite",
         arity: Arity::Exactly(1),
-        flags: Flags::FAST.and(ANY_TIME),
+        flags: Flags::FAST.and(ANY_TIME).and(Flags::CONNECTION),
         summary: "Ends what READONLY began.",
         run: Run::OnConnection(readwrite),
         ..ROW

@@ -124,7 +124,7 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 }
 
 fn refusal(error: SetError) -> CommandError {
-    CommandError::formatted(String::from_utf8_lossy(&error.reply()).into_owned())
+    CommandError::Text(error.reply().into())
 }
 
 /// Applies what the process itself must do. What may fail comes first, and what was done before a failure is undone.

@@ -52,9 +52,7 @@ fn incrbyfloat(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
     let before = match entry.value() {
         None => LongDouble::ZERO,
-        Some(value) => {
-            LongDouble::parse(string(value)?.as_bytes(&mut Digits::new())).ok_or(CommandError::NotAFloat)?
-        }
+        Some(value) => LongDouble::parse(string(value)?.as_bytes(&mut Digits::new())).ok_or(CommandError::NotAFloat)?,
     };
     let delta = LongDouble::parse(&args[2]).ok_or(CommandError::NotAFloat)?;
     let after = before.plus(delta);

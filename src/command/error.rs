@@ -36,22 +36,39 @@ pub enum CommandError {
     OutOfMemory,
     InvalidDbIndex,
     InvalidCursor,
-    /// A text with the arguments of the call in it, error code first.
-    Text(Cow<'static, str>),
+    /// Any other text, error code first. Bytes, because arguments of the call may stand in it.
+    Text(Cow<'static, [u8]>),
 }
 
 impl CommandError {
     /// `ERR` and a fixed text.
     pub const fn text_static(text: &'static str) -> CommandError {
-        CommandError::Text(Cow::Borrowed(text))
+        CommandError::Text(Cow::Borrowed(text.as_bytes()))
     }
 
     /// A formatted text; it begins with its code (`ERR ...`).
     pub fn formatted(text: String) -> CommandError {
-        CommandError::Text(Cow::Owned(text))
+        CommandError::Text(Cow::Owned(text.into_bytes()))
+    }
+
+    /// `before`, what the client gave up to its first NUL (C's `%s` ends there), and `after`.
+    pub fn quoting(before: &str, given: &[u8], after: &str) -> CommandError {
+        let given = given.split(|byte| *byte == 0).next().unwrap_or_default();
+        CommandError::Text(Cow::Owned([before.as_bytes(), given, after.as_bytes()].concat()))
     }
 
     /// The line on the wire, without the leading `-` and the line end.
+    pub fn line(&self) -> Cow<'static, [u8]> {
+        match self {
+            CommandError::Text(text) => text.clone(),
+            other => match other.text() {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            },
+        }
+    }
+
+    /// The line as text; bytes that are no UTF-8 are replaced.
     pub fn text(&self) -> Cow<'static, str> {
         use CommandError::*;
         match self {
@@ -85,7 +102,20 @@ impl CommandError {
             OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.".into(),
             InvalidDbIndex => "ERR DB index is out of range".into(),
             InvalidCursor => "ERR invalid cursor".into(),
-            Text(text) => text.clone(),
+            Text(text) => String::from_utf8_lossy(text).into_owned().into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_gave_is_quoted_byte_for_byte_up_to_a_nul() {
+        let error = CommandError::quoting("ERR Unsupported option ", b"\xff\xfe\0rest", "!");
+        assert_eq!(&*error.line(), b"ERR Unsupported option \xff\xfe!");
+        assert_eq!(&*CommandError::Syntax.line(), b"ERR syntax error");
+        assert_eq!(CommandError::formatted("ERR a".into()).text(), "ERR a");
     }
 }

@@ -30,7 +30,7 @@ pub struct Share {
 /// Runs the handler and writes its reply, or the error that it returned, to `output`.
 pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
     let handler = match call.command.spec().run {
-        Run::OnConnection(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => handler,
+        Run::OnConnection(handler) | Run::ContainerOr(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => handler,
         Run::Container | Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => unreachable!("the gate sends these elsewhere"),
     };
     timed(core, call, 0, output, |cx| handler(cx, &call.args));
@@ -71,9 +71,9 @@ pub fn refuse(core: &mut Core, command: Option<CommandId>, error: &CommandError,
 }
 
 fn write_error(core: &mut Core, error: &CommandError, output: &mut ReplyBuffer) {
-    let text = error.text();
-    core.stats.error(&text);
-    Reply::new(output, crate::resp::RespVersion::V2).error(&text);
+    let line = error.line();
+    core.stats.error(&line);
+    Reply::new(output, crate::resp::RespVersion::V2).error(&line);
 }
 
 /// Calls the handler and keeps the books; `spent_ns` is what the call has taken before.

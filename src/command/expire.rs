@@ -1,6 +1,6 @@
 //! When keys expire: setting it, asking for it, taking it back.
 
-use super::arguments::{integer, is_word, text};
+use super::arguments::{integer, is_word};
 use super::context::Context;
 use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
@@ -51,10 +51,7 @@ impl Conditions {
                 _ if is_word(option, "XX") => conditions.xx = true,
                 _ if is_word(option, "GT") => conditions.gt = true,
                 _ if is_word(option, "LT") => conditions.lt = true,
-                _ => {
-                    let option = String::from_utf8_lossy(text(option)).into_owned();
-                    return Err(CommandError::formatted(format!("ERR Unsupported option {option}")));
-                }
+                _ => return Err(CommandError::quoting("ERR Unsupported option ", option, "")),
             }
         }
         let Conditions { nx, xx, gt, lt } = conditions;

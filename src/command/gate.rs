@@ -2,6 +2,7 @@
 //!
 //! The connection's core calls `check` once per request; nothing reaches a handler that has not passed here.
 
+use super::arguments::text;
 use super::client::Client;
 use super::core::Core;
 use super::error::CommandError;
@@ -62,7 +63,7 @@ fn find(args: &Args<'_>) -> Result<CommandId, Verdict> {
     let Some(mut command) = args.get(0).and_then(|name| table().find(name)) else {
         return Err(Verdict::Refused { error: unknown_command(args), command: None });
     };
-    if matches!(command.spec().run, Run::Container) {
+    if command.spec().run.is_container() {
         let container = command;
         // A container alone falls through to the arity check of its own row.
         if let Some(sub) = args.get(1) {
@@ -80,25 +81,30 @@ fn find(args: &Args<'_>) -> Result<CommandId, Verdict> {
 }
 
 fn unknown_command(args: &Args<'_>) -> CommandError {
-    let name = String::from_utf8_lossy(clip(args.get(0).unwrap_or_default(), QUOTED_BYTES_MAX)).into_owned();
-    let mut quoted = String::new();
+    let mut line = b"ERR unknown command '".to_vec();
+    line.extend_from_slice(clip(args.get(0).unwrap_or_default(), QUOTED_BYTES_MAX));
+    line.extend_from_slice(b"', with args beginning with: ");
+    let begun = line.len();
     for argument in args.iter().skip(1) {
-        if quoted.len() >= QUOTED_BYTES_MAX {
+        let quoted = line.len() - begun;
+        if quoted >= QUOTED_BYTES_MAX {
             break;
         }
-        let room = QUOTED_BYTES_MAX - quoted.len();
-        quoted.push_str(&format!("'{}' ", String::from_utf8_lossy(clip(argument, room))));
+        line.push(b'\'');
+        line.extend_from_slice(clip(argument, QUOTED_BYTES_MAX - quoted));
+        line.extend_from_slice(b"' ");
     }
-    CommandError::formatted(format!("ERR unknown command '{name}', with args beginning with: {quoted}"))
+    CommandError::Text(line.into())
 }
 
 fn unknown_subcommand(given: &[u8], container: &str) -> CommandError {
-    let given = String::from_utf8_lossy(clip(given, QUOTED_BYTES_MAX));
-    CommandError::formatted(format!("ERR unknown subcommand '{given}'. Try {} HELP.", container.to_uppercase()))
+    let after = format!("'. Try {} HELP.", container.to_uppercase());
+    CommandError::quoting("ERR unknown subcommand '", clip(given, QUOTED_BYTES_MAX), &after)
 }
 
+/// Redis quotes C strings: up to a NUL, and so many bytes at most.
 fn clip(bytes: &[u8], length: usize) -> &[u8] {
-    &bytes[..bytes.len().min(length)]
+    text(&bytes[..bytes.len().min(length)])
 }
 
 /// The checks that do not depend on the keys.
@@ -125,7 +131,7 @@ fn debug_allowed(core: &Core, client: &Client) -> bool {
 #[inline]
 fn place(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<(Place, Option<Slot>), CommandError> {
     let place = match spec.run {
-        Run::OnConnection(_) | Run::Container => Place::Connection,
+        Run::OnConnection(_) | Run::Container | Run::ContainerOr(_) => Place::Connection,
         Run::OnFirstCore(_) | Run::OnFirstCoreAfterAll { .. } => Place::Core(CoreId::FIRST),
         Run::OnEveryCore { .. } => Place::Every,
         Run::OnOwner(_) => Place::Core(CoreId::FIRST),

@@ -164,10 +164,7 @@ fn swapdb(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 /// # Errors
 /// `InvalidDbIndex`.
 fn database(cx: &Context<'_>, number: i32) -> Result<usize, CommandError> {
-    usize::try_from(number)
-        .ok()
-        .filter(|db| *db < cx.core.keyspace.databases())
-        .ok_or(CommandError::InvalidDbIndex)
+    usize::try_from(number).ok().filter(|db| *db < cx.core.keyspace.databases()).ok_or(CommandError::InvalidDbIndex)
 }
 
 pub const COMMANDS: &[CommandSpec] = &[

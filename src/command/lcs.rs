@@ -35,9 +35,7 @@ impl Options {
             }
         }
         if options.len && options.idx {
-            return Err(CommandError::text_static(
-                "ERR If you want both the length and indexes, please just use IDX.",
-            ));
+            return Err(CommandError::text_static("ERR If you want both the length and indexes, please just use IDX."));
         }
         Ok(options)
     }
@@ -171,20 +169,18 @@ impl Table {
     }
 }
 
-pub const COMMANDS: &[CommandSpec] = &[
-    CommandSpec {
-        name: "lcs",
-        arity: Arity::AtLeast(3),
-        flags: Flags::READONLY,
-        keys: Keys::Range { first: 1, last: 2, step: 1, access: Access::READ },
-        group: Group::String,
-        since: "7.0.0",
-        summary: "Finds the longest subsequence that two strings share.",
-        complexity: "O(N*M) in the lengths of the strings",
-        syntax: "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
-        run: Run::OnOwner(lcs),
-    },
-];
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
+    name: "lcs",
+    arity: Arity::AtLeast(3),
+    flags: Flags::READONLY,
+    keys: Keys::Range { first: 1, last: 2, step: 1, access: Access::READ },
+    group: Group::String,
+    since: "7.0.0",
+    summary: "Finds the longest subsequence that two strings share.",
+    complexity: "O(N*M) in the lengths of the strings",
+    syntax: "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+    run: Run::OnOwner(lcs),
+}];
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,9 @@ mod connection;
 mod counters;
 mod debug;
 mod expire;
+mod facts;
 mod flush;
+mod introspection;
 mod keys;
 mod latency_commands;
 mod lcs;
@@ -43,6 +45,7 @@ mod set_options;
 mod shutdown;
 mod slowlog_commands;
 mod strings;
+mod syntax;
 
 use spec::CommandSpec;
 
@@ -50,6 +53,7 @@ use spec::CommandSpec;
 const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     clients::COMMANDS,
+    introspection::COMMANDS,
     monitor::COMMANDS,
     strings::COMMANDS,
     ranges::COMMANDS,

@@ -70,8 +70,8 @@ fn part_of(start: i64, end: i64, length: usize) -> std::ops::Range<usize> {
 
 /// SETRANGE key offset value: the new length. An empty value changes nothing.
 fn setrange(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    let offset = usize::try_from(integer(&args[2])?)
-        .map_err(|_| CommandError::text_static("ERR offset is out of range"))?;
+    let offset =
+        usize::try_from(integer(&args[2])?).map_err(|_| CommandError::text_static("ERR offset is out of range"))?;
     let key = cx.key(&args[1]);
     let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
     let before = entry.value().map_or(Ok(0), |value| string(value).map(|value| value.len()))?;

@@ -44,6 +44,8 @@ pub struct CommandSpec {
 pub enum Run {
     /// Only with a sub-command.
     Container,
+    /// With a sub-command, or alone on the core that holds the connection (COMMAND).
+    ContainerOr(Handler),
     /// On the core that holds the connection: it touches the client or what every core has.
     OnConnection(Handler),
     /// On the core that owns the slot of its keys.
@@ -57,6 +59,11 @@ pub enum Run {
 }
 
 impl Run {
+    /// Does it have sub-commands?
+    pub const fn is_container(self) -> bool {
+        matches!(self, Run::Container | Run::ContainerOr(_))
+    }
+
     /// Does core 0 answer, and may the answer have to wait for other cores?
     pub const fn is_for_first_core(self) -> bool {
         matches!(self, Run::OnFirstCore(_) | Run::OnFirstCoreAfterAll { .. })
@@ -179,8 +186,10 @@ impl Flags {
     pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 23);
     /// @keyspace outside of the generic group (DBSIZE, FLUSHALL, SWAPDB).
     pub const KEYSPACE: Flags = Flags(1 << 24);
+    /// @connection without the group (COMMAND, READONLY).
+    pub const CONNECTION: Flags = Flags(1 << 25);
     /// @admin and @dangerous without the flag (ROLE, LASTSAVE).
-    pub const ADMIN_CATEGORY: Flags = Flags(1 << 25);
+    pub const ADMIN_CATEGORY: Flags = Flags(1 << 26);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
@@ -190,7 +199,7 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
-    /// Names in the order in which Redis lists them.
+    /// Names in the order in which Redis lists them; some flags are nobody's business, as in Redis.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         const NAMES: &[(Flags, &str)] = &[
             (Flags::WRITE, "write"),
@@ -208,7 +217,6 @@ impl Flags {
             (Flags::ASKING, "asking"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
-            (Flags::MAY_REPLICATE, "may_replicate"),
             (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
             (Flags::NO_ASYNC_LOADING, "no_async_loading"),
             (Flags::NO_MULTI, "no_multi"),
@@ -293,8 +301,33 @@ impl Group {
     }
 }
 
+/// Every ACL category, in the order in which Redis lists them.
+pub const CATEGORIES: &[&str] = &[
+    "@keyspace",
+    "@read",
+    "@write",
+    "@set",
+    "@sortedset",
+    "@list",
+    "@hash",
+    "@string",
+    "@bitmap",
+    "@hyperloglog",
+    "@geo",
+    "@stream",
+    "@pubsub",
+    "@admin",
+    "@fast",
+    "@slow",
+    "@blocking",
+    "@dangerous",
+    "@connection",
+    "@transaction",
+    "@scripting",
+];
+
 impl CommandSpec {
-    /// ACL categories, from the flags and the group as Redis derives them.
+    /// ACL categories, from the flags and the group as Redis derives them, in its order.
     pub fn categories(&self) -> Vec<&'static str> {
         let mut categories = Vec::new();
         if self.flags.has(Flags::WRITE) {
@@ -319,10 +352,14 @@ impl CommandSpec {
         if self.flags.has(Flags::PUBSUB) && self.group != Group::PubSub {
             categories.push("@pubsub");
         }
+        if self.flags.has(Flags::CONNECTION) {
+            categories.push("@connection");
+        }
         categories.push(if self.flags.has(Flags::FAST) { "@fast" } else { "@slow" });
         if self.flags.has(Flags::BLOCKING) {
             categories.push("@blocking");
         }
+        categories.sort_unstable_by_key(|category| CATEGORIES.iter().position(|known| known == category));
         categories
     }
 

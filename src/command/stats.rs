@@ -186,10 +186,11 @@ impl CoreStats {
     }
 
     /// Counts an error reply under its code, the first word of its text.
-    pub fn error(&mut self, text: &str) {
+    pub fn error(&mut self, line: impl AsRef<[u8]>) {
         self.error_replies += 1;
-        let code = text.split_once(' ').map_or("ERR", |(code, _)| code);
-        let code = if code.len() <= ERROR_CODE_BYTES_MAX { code } else { "ERR" };
+        let line = line.as_ref();
+        let code = line.iter().position(|byte| *byte == b' ').map_or(&b"ERR"[..], |end| &line[..end]);
+        let code = std::str::from_utf8(code).ok().filter(|code| code.len() <= ERROR_CODE_BYTES_MAX).unwrap_or("ERR");
         if let Some(count) = self.errors.get_mut(code) {
             *count += 1;
         } else if self.errors.len() < ERROR_CODES_MAX {

@@ -181,7 +181,7 @@ fn msetnx(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 }
 
 fn check_pairs(args: &Args<'_>, command: &'static str) -> CommandResult {
-    if args.len() % 2 == 0 { Err(CommandError::WrongArity(command.into())) } else { Ok(()) }
+    if args.len().is_multiple_of(2) { Err(CommandError::WrongArity(command.into())) } else { Ok(()) }
 }
 
 fn store_pairs(cx: &mut Context<'_>, args: &Args<'_>) {

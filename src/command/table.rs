@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::spec::{CommandSpec, Run};
+use super::spec::CommandSpec;
 use super::FAMILIES;
 
 /// A command's place in the table; stable for the life of the process.
@@ -152,7 +152,7 @@ impl CommandTable {
     /// The sub-commands of a container.
     pub fn subcommands(&self, container: CommandId) -> impl Iterator<Item = (CommandId, &'static CommandSpec)> + '_ {
         let name = container.spec().name;
-        let is_container = matches!(container.spec().run, Run::Container);
+        let is_container = container.spec().run.is_container();
         let first = container.index() + 1;
         self.rows[first..]
             .iter()
@@ -200,7 +200,7 @@ mod tests {
         for (_, row) in table().rows() {
             if let Some((parent, _)) = row.sub_name() {
                 let container = table().find(parent.as_bytes()).unwrap();
-                assert!(matches!(container.spec().run, Run::Container), "{parent}");
+                assert!(container.spec().run.is_container(), "{parent}");
             }
         }
     }

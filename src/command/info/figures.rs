@@ -49,6 +49,8 @@ struct NodeShare {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientFigures {
     pub count: u64,
+    /// Those whose next request waits.
+    pub blocked_count: u64,
     pub memory_bytes: u64,
     pub largest_input_bytes: u64,
     pub largest_output_bytes: u64,
@@ -117,6 +119,7 @@ impl ClientFigures {
             let buffers = traffic.query_buffer_bytes + traffic.query_buffer_free_bytes + traffic.output_memory_bytes;
             figures.add(ClientFigures {
                 count: 1,
+                blocked_count: u64::from(client.postponed),
                 memory_bytes: (CLIENT_BYTES + buffers) as u64,
                 largest_input_bytes: traffic.largest_query_buffer_bytes as u64,
                 largest_output_bytes: traffic.largest_output_bytes as u64,
@@ -127,6 +130,7 @@ impl ClientFigures {
 
     fn add(&mut self, other: ClientFigures) {
         self.count += other.count;
+        self.blocked_count += other.blocked_count;
         self.memory_bytes += other.memory_bytes;
         self.largest_input_bytes = self.largest_input_bytes.max(other.largest_input_bytes);
         self.largest_output_bytes = self.largest_output_bytes.max(other.largest_output_bytes);

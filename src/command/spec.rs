@@ -326,9 +326,6 @@ pub const CATEGORIES: &[&str] = &[
     "@scripting",
 ];
 
-/// In @admin for what they tell, though the flag, which also hides a command from MONITOR, is not theirs.
-const ADMIN_WITHOUT_THE_FLAG: &[&str] = &["lastsave", "role"];
-
 impl CommandSpec {
     /// ACL categories, from the flags and the group as Redis derives them, in its order.
     pub fn categories(&self) -> Vec<&'static str> {
@@ -357,9 +354,6 @@ impl CommandSpec {
         }
         if self.flags.has(Flags::CONNECTION) {
             categories.push("@connection");
-        }
-        if ADMIN_WITHOUT_THE_FLAG.contains(&self.name) {
-            categories.extend(["@admin", "@dangerous"]);
         }
         categories.push(if self.flags.has(Flags::FAST) { "@fast" } else { "@slow" });
         if self.flags.has(Flags::BLOCKING) {

@@ -1,7 +1,5 @@
 //! Requests and replies that cross between cores: batches, commands of every core, what core 0 publishes.
 
-
-
 use super::{Gather, PREFETCH_MIN, Requests};
 use crate::base::core_id::CoreId;
 use crate::command::execute::{self, Call, Share};
@@ -157,7 +155,14 @@ impl Requests {
     }
 
     #[inline]
-    pub(super) fn reply_arrived(&mut self, index: u32, id: u64, sequence: u32, length: usize, buffer: &mut ReplyBuffer) {
+    pub(super) fn reply_arrived(
+        &mut self,
+        index: u32,
+        id: u64,
+        sequence: u32,
+        length: usize,
+        buffer: &mut ReplyBuffer,
+    ) {
         let known = self.core.clients.get(index as usize).is_some_and(|client| client.id == id);
         let connection = self.connections.get_mut(index as usize).and_then(Option::as_deref_mut);
         match connection.filter(|_| known) {

@@ -1,7 +1,5 @@
 //! One request: the gate's verdict, and on to wherever it runs.
 
-
-
 use super::{Publishing, Requests};
 use crate::base::core_id::CoreId;
 use crate::command::client::ReplyMode;
@@ -145,7 +143,12 @@ impl Requests {
     }
 
     /// When the command has published something, the reply waits until every core has it.
-    pub(super) fn answer_from_first(&mut self, target: ReplyTarget, mut reply: Box<ReplyBuffer>, connection: Option<&mut Connection>) {
+    pub(super) fn answer_from_first(
+        &mut self,
+        target: ReplyTarget,
+        mut reply: Box<ReplyBuffer>,
+        connection: Option<&mut Connection>,
+    ) {
         let publications: Vec<Publication> = self.take_publications();
         if !publications.is_empty() && self.mesh.others().next().is_some() {
             return self.publish(publications, Some((target, reply)));

@@ -1,6 +1,5 @@
 //! What handlers leave behind to be done beyond their core's data.
 
-
 use bytes::Bytes;
 
 use super::Requests;

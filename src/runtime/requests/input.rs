@@ -1,7 +1,5 @@
 //! From a connection's bytes to requests: parsing in place, reading ahead, and what holds a client back.
 
-
-
 use super::{PREFETCH_MIN, Requests};
 use crate::command::client::CloseReason;
 use crate::resp::{LOOKAHEAD_MAX, Lookahead, Parse, ProtocolError, Reply, RequestLimits, RespVersion, Stopped};
@@ -88,8 +86,10 @@ impl Requests {
             }
             // What a client may send depends on AUTH: before it, one at a time.
             let count = if client.authenticated { LOOKAHEAD_MAX } else { 1 };
-            let limits =
-                RequestLimits { bulk_bytes_max: self.core.config.proto_max_bulk_len, authenticated: client.authenticated };
+            let limits = RequestLimits {
+                bulk_bytes_max: self.core.config.proto_max_bulk_len,
+                authenticated: client.authenticated,
+            };
             let stopped = ahead.fill(&mut parser, data, &mut at, &limits, count);
             self.run_ahead(index, connection, &ahead, data);
             match stopped {

@@ -15,18 +15,16 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use crate::base::core_id::CoreId;
+use crate::command::client::{Client, CloseReason};
+use crate::command::core::{Core, ShutdownOptions};
+use crate::command::execute::Share;
+use crate::resp::{Lookahead, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget};
 use crate::runtime::connection::Connection;
 use crate::runtime::listen::Accepted;
 use crate::runtime::mesh::{Mesh, Message};
 use crate::runtime::worker::Census;
-use crate::base::core_id::CoreId;
-use crate::command::client::{Client, CloseReason};
-use crate::command::core::{Core, ShutdownOptions};
-use crate::command::execute::Share;
-use crate::resp::{
-    Lookahead, ReplyBuffer,
-};
 
 /// Fewer requests than this are not worth a look ahead at their keys.
 const PREFETCH_MIN: usize = 4;
@@ -197,7 +195,11 @@ impl Requests {
     }
 
     pub fn has_more_to_do(&self) -> bool {
-        self.closing_news || !self.dirty.is_empty() || !self.resumed.is_empty() || !self.adopted.is_empty() || self.core.keyspace.lazyfree_pending() > 0
+        self.closing_news
+            || !self.dirty.is_empty()
+            || !self.resumed.is_empty()
+            || !self.adopted.is_empty()
+            || self.core.keyspace.lazyfree_pending() > 0
     }
 
     pub fn is_expiring(&self) -> bool {
@@ -223,7 +225,10 @@ impl Requests {
                 connection.is_dirty = true;
                 self.dirty.push(index as u32);
             }
-            if timeout_ms > 0 && now.since(client.last_interaction) > timeout_ms && crate::runtime::tick::may_time_out(client, connection) {
+            if timeout_ms > 0
+                && now.since(client.last_interaction) > timeout_ms
+                && crate::runtime::tick::may_time_out(client, connection)
+            {
                 idle.push(index as u32);
             }
         }
@@ -274,7 +279,8 @@ impl Requests {
             client.output_soft_since = None;
         }
         let overrun = limit.hard_bytes > 0 && waiting > limit.hard_bytes
-            || above_soft && now.since(since) > i64::try_from(limit.soft_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+            || above_soft
+                && now.since(since) > i64::try_from(limit.soft_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
         if !overrun || client.closing.is_some() {
             return true;
         }

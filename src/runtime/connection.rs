@@ -261,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn a_push_stands_behind_the_replies_to_what_was_asked_before() {
+        let mut connection = connection();
+        let first = connection.await_reply(true);
+        connection.push(b"line");
+        let second = connection.await_reply(true);
+        connection.arrived(second, 1, &mut reply("2"));
+        assert!(connection.output.is_empty());
+        connection.arrived(first, 1, &mut reply("1"));
+        assert_eq!(connection.output.to_vec(), b"1line2");
+    }
+
+    #[test]
     #[should_panic(expected = "nobody awaits")]
     fn a_second_answer_to_one_request_is_our_mistake() {
         let mut connection = connection();

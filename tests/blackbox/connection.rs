@@ -268,6 +268,7 @@ fn client_pause_holds_writes_and_lets_reads_through() {
         other.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nafter\r\n");
         other.set_read_timeout(std::time::Duration::from_millis(200));
         assert!(other.try_read().is_err(), "a write is held");
+        assert_eq!(client.info_number("blocked_clients"), 1);
         assert_eq!(client.line("GET k").to_string(), "'before'");
         client.must("CLIENT UNPAUSE");
         other.set_read_timeout(crate::support::client::READ_TIMEOUT);

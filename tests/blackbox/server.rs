@@ -435,6 +435,41 @@ fn monitored(monitor: &mut Client) -> String {
 }
 
 #[test]
+fn a_monitor_sees_its_own_requests_behind_their_replies() {
+    on_both(|server| {
+        let mut monitor = server.connect();
+        // Asking again changes nothing and is not answered.
+        monitor.send(b"MONITOR\r\nMONITOR\r\nPING\r\nECHO a\r\nDBSIZE\r\nECHO b\r\n");
+        assert_eq!(monitor.read().to_string(), "+OK");
+        assert_eq!(monitor.read().to_string(), "+PONG");
+        assert!(monitored(&mut monitor).ends_with("\"PING\""));
+        assert_eq!(monitor.read().to_string(), "'a'");
+        assert!(monitored(&mut monitor).ends_with("\"ECHO\" \"a\""));
+    });
+}
+
+#[test]
+fn passwords_show_neither_in_monitor_nor_in_the_slow_log() {
+    on_both_with(&["--slowlog-log-slower-than", "0"], |server| {
+        let client = &mut server.connect();
+        let mut monitor = server.connect();
+        monitor.must("MONITOR");
+        client.line("AUTH name secret");
+        client.must("CONFIG SET masterauth secret");
+        client.line("HELLO 2 AUTH name secret SETNAME x");
+        client.must("ECHO end");
+        for expected in
+            ["\"AUTH\" \"(redacted)\" \"(redacted)\"", "\"AUTH\" \"(redacted)\" \"(redacted)\" \"SETNAME\" \"x\""]
+        {
+            let line = monitored(&mut monitor);
+            assert!(line.ends_with(expected), "{line}");
+        }
+        let log = client.must("SLOWLOG GET 10").to_string();
+        assert!(log.contains("'masterauth', '(redacted)'") && !log.contains("secret"), "{log}");
+    });
+}
+
+#[test]
 fn monitor_shows_requests_with_time_database_and_address() {
     on_both(|server| {
         let mut monitor = server.connect();

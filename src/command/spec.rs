@@ -121,15 +121,26 @@ pub enum Keys {
     /// One key at this index.
     At(usize, Access),
     /// From `first` to `last` (negative: counted from the end, -1 is the last argument), every `step`.
-    Range { first: usize, last: isize, step: usize, access: Access },
+    Range {
+        first: usize,
+        last: isize,
+        step: usize,
+        access: Access,
+    },
     /// Two keys in a row with different access, as RENAME and COPY have.
     Pair(usize, Access, Access),
     /// `numkeys` at this index, then that many keys.
-    Counted { count_at: usize, access: Access },
+    Counted {
+        count_at: usize,
+        access: Access,
+    },
     /// A number at this index is the slot itself (CLUSTER COUNTKEYSINSLOT).
     SlotNumber(usize),
     /// Anything else.
-    Found { finder: KeyFinder, access: Access },
+    Found {
+        finder: KeyFinder,
+        access: Access,
+    },
 }
 
 /// Key specification flags, in Redis's letters.
@@ -326,9 +337,6 @@ pub const CATEGORIES: &[&str] = &[
     "@scripting",
 ];
 
-/// In @admin for what they tell, though the flag, which also hides a command from MONITOR, is not theirs.
-const ADMIN_WITHOUT_THE_FLAG: &[&str] = &["lastsave", "role"];
-
 impl CommandSpec {
     /// ACL categories, from the flags and the group as Redis derives them, in its order.
     pub fn categories(&self) -> Vec<&'static str> {
@@ -357,9 +365,6 @@ impl CommandSpec {
         }
         if self.flags.has(Flags::CONNECTION) {
             categories.push("@connection");
-        }
-        if ADMIN_WITHOUT_THE_FLAG.contains(&self.name) {
-            categories.extend(["@admin", "@dangerous"]);
         }
         categories.push(if self.flags.has(Flags::FAST) { "@fast" } else { "@slow" });
         if self.flags.has(Flags::BLOCKING) {

@@ -7,11 +7,18 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
-use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, sockopt};
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, sockopt,
+};
 
 use crate::command::client::Endpoint;
 use crate::config::Config;
+
+/// How long a node that starts waits for a port: the kernel takes the rings of a process that has ended apart in the
+/// background, and with them the sockets that they accept from (up to 13 ms after the exit, measured).
+const START_PATIENCE: Duration = Duration::from_millis(1000);
 
 /// A socket that listens.
 pub struct Listener {
@@ -33,7 +40,7 @@ pub struct Accepted {
 /// # Errors
 /// One line that says which address and why; optional addresses (a leading `-`) that do not exist here are passed over.
 pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    let mut listeners = tcp_listeners(config)?;
+    let mut listeners = open_tcp(config, START_PATIENCE)?;
     if !config.unixsocket.is_empty() {
         let listener = listen_unix(&config.unixsocket, config.unixsocketperm, config.tcp_backlog)
             .map_err(|error| format!("Failed opening Unix socket: bind: {}: {error}", config.unixsocket))?;
@@ -50,6 +57,10 @@ pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
 /// # Errors
 /// As [`listen`].
 pub fn tcp_listeners(config: &Config) -> Result<Vec<Listener>, String> {
+    open_tcp(config, Duration::ZERO)
+}
+
+fn open_tcp(config: &Config, patience: Duration) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     if config.port == 0 {
         return Ok(listeners);
@@ -59,11 +70,16 @@ pub fn tcp_listeners(config: &Config) -> Result<Vec<Listener>, String> {
             Some(rest) => (true, rest),
             None => (false, name.as_str()),
         };
-        match listen_tcp(address, config.port, config.tcp_backlog) {
+        match listen_patiently(address, config, patience) {
             Ok(listener) => listeners.push(listener),
             Err(error) if optional && is_missing_address(&error) => {}
             // The public test suite waits for these words.
-            Err(error) => return Err(format!("Failed listening on port {} (tcp), aborting. Could not create server TCP listening socket {address}:{}: {error}", config.port, config.port)),
+            Err(error) => {
+                return Err(format!(
+                    "Failed listening on port {} (tcp), aborting. Could not create server TCP listening socket {address}:{}: {error}",
+                    config.port, config.port
+                ));
+            }
         }
     }
     Ok(listeners)
@@ -84,7 +100,10 @@ impl Listener {
 }
 
 fn is_missing_address(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT)
+    )
 }
 
 /// `*` is every IPv4 address, `::*` every IPv6 address, as in redis.conf. Names are resolved.
@@ -97,6 +116,18 @@ fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {
             .to_socket_addrs()?
             .next()
             .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address")),
+    }
+}
+
+fn listen_patiently(address: &str, config: &Config, patience: Duration) -> io::Result<Listener> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match listen_tcp(address, config.port, config.tcp_backlog) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(patience / 100);
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -118,7 +149,8 @@ fn listen_tcp(address: &str, port: u16, backlog: u32) -> io::Result<Listener> {
 
 fn listen_unix(path: &str, permissions: u32, backlog: u32) -> io::Result<Listener> {
     let _ = std::fs::remove_file(path); // a socket left behind by a process that was killed
-    let descriptor = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    let descriptor =
+        socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     socket::bind(descriptor.as_raw_fd(), &UnixAddr::new(path)?)?;
     if permissions != 0 {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(permissions))?;
@@ -141,7 +173,12 @@ impl Accepted {
         // SAFETY: the kernel has just handed this descriptor to us; nobody else knows it.
         let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
         if let Some(path) = &listener.unix_path {
-            return Ok(Accepted { descriptor, peer: Endpoint::Unix(path.clone()), local: Endpoint::Unix(path.clone()), id });
+            return Ok(Accepted {
+                descriptor,
+                peer: Endpoint::Unix(path.clone()),
+                local: Endpoint::Unix(path.clone()),
+                id,
+            });
         }
         let peer = endpoint(socket::getpeername::<SockaddrStorage>(descriptor.as_raw_fd())?)?;
         let local = endpoint(socket::getsockname::<SockaddrStorage>(descriptor.as_raw_fd())?)?;

@@ -22,7 +22,12 @@ impl Digest {
         self.0 = Sha1::digest(self.0).into();
     }
 
-    /// Exclusive or with another digest.
+    /// Adds a finished digest, of a key or an element, as bytes whose order does not matter.
+    pub fn add_digest(&mut self, other: Digest) {
+        self.add(&other.0);
+    }
+
+    /// Exclusive or with what was added elsewhere.
     pub fn combine(&mut self, other: Digest) {
         self.0.iter_mut().zip(other.0).for_each(|(ours, theirs)| *ours ^= theirs);
     }
@@ -62,8 +67,33 @@ mod tests {
             change(&mut digest);
             digest
         };
-        assert_eq!(digest(|d| { d.add(b"a"); d.add(b"b") }), digest(|d| { d.add(b"b"); d.add(b"a") }));
-        assert_ne!(digest(|d| { d.mix(b"a"); d.mix(b"b") }), digest(|d| { d.mix(b"b"); d.mix(b"a") }));
-        assert_eq!(digest(|d| { d.add(b"a"); d.add(b"a") }).hex(), "0".repeat(40));
+        assert_eq!(
+            digest(|d| {
+                d.add(b"a");
+                d.add(b"b")
+            }),
+            digest(|d| {
+                d.add(b"b");
+                d.add(b"a")
+            })
+        );
+        assert_ne!(
+            digest(|d| {
+                d.mix(b"a");
+                d.mix(b"b")
+            }),
+            digest(|d| {
+                d.mix(b"b");
+                d.mix(b"a")
+            })
+        );
+        assert_eq!(
+            digest(|d| {
+                d.add(b"a");
+                d.add(b"a")
+            })
+            .hex(),
+            "0".repeat(40)
+        );
     }
 }

@@ -42,7 +42,7 @@ fn digest_database(cx: &mut Context<'_>, db: usize) -> (u64, Digest) {
                 let mut digest = Digest::default();
                 digest.mix(bytes);
                 digest.mix_value(&info.value, info.expiry);
-                sum.combine(digest);
+                sum.add_digest(digest);
                 count += 1;
             }
         }
@@ -226,7 +226,10 @@ pub fn populate(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandEr
         Some(Err(error)) => Err(error),
     };
     let (count, size) = (number(2)?, number(4)?);
-    let size = usize::try_from(size).ok().filter(|size| *size as u64 <= cx.core.config.proto_max_bulk_len).ok_or(CommandError::StringTooLong)?;
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|size| *size as u64 <= cx.core.config.proto_max_bulk_len)
+        .ok_or(CommandError::StringTooLong)?;
     let prefix = args.get(3).unwrap_or(b"key");
     let db = cx.db();
     for index in 0..count {

@@ -8,10 +8,14 @@ use crate::resp::{Args, Reply, RespVersion};
 
 type Write = fn(&mut Reply<'_>);
 
+/// Redis's example of a double, which is not meant to be pi.
+#[allow(clippy::approx_constant)]
+const DOUBLE: f64 = 3.141;
+
 const TYPES: &[(&str, Write)] = &[
     ("string", |reply| reply.bulk(b"Hello World")),
     ("integer", |reply| reply.integer(12345)),
-    ("double", |reply| reply.double(3.141)),
+    ("double", |reply| reply.double(DOUBLE)),
     ("bignum", |reply| reply.big_number("1234567999999999999999999999999999999")),
     ("null", |reply| reply.null()),
     ("array", |reply| {

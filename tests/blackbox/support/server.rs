@@ -237,7 +237,17 @@ impl Server {
         if self.child.is_some() {
             self.stop();
         }
-        self.launch().unwrap_or_else(|why| panic!("{why}"));
+        // Meanwhile a connection of another test may have been given the port: it does not keep it long.
+        let mut refused = String::new();
+        let started = holds_within(START_LIMIT, || match self.launch() {
+            Ok(()) => true,
+            Err(why) => {
+                refused = why.to_string();
+                assert!(refused.contains("in use"), "{refused}");
+                false
+            }
+        });
+        assert!(started, "{refused}");
     }
 
     /// CPU time used by all threads, user and system, in clock ticks of 10 ms.

@@ -1,5 +1,6 @@
 //! What concerns many keys: walks, random keys, flushing, slots that move, expiry and freeing in slices.
 
+use super::entry::EntryRef;
 use super::expiry::{NEVER, coarse};
 use super::garbage::Disposal;
 use super::scan::{ScanCursor, scan_table};
@@ -37,7 +38,8 @@ fn slot_of(index: usize) -> Slot {
 impl Keyspace {
     /// Visits keys from `cursor` on until `count` were visited (a bucket more at most) or the database ends, and
     /// returns where to go on, [`ScanCursor::START`] at the end. A key that is there from the first call to the last is
-    /// visited at least once, as a rule once, whatever else comes and goes. Expired keys are skipped but count.
+    /// visited at least once, as a rule once, whatever else comes and goes. Expired keys are removed instead of
+    /// visited, and count.
     pub fn scan(
         &mut self,
         db: usize,
@@ -45,8 +47,28 @@ impl Keyspace {
         count: usize,
         visit: &mut dyn FnMut(Slot, &[u8], &Value<'_>),
     ) -> ScanCursor {
-        let this = &*self;
-        let database = &this.databases[db];
+        let mut expired = Vec::new();
+        let next = self.scan_entries(db, cursor, count, &mut |slot, entry| {
+            if entry.expiry().is_some_and(|expiry| self.is_due(expiry)) {
+                expired.push((slot, entry.key().to_vec()));
+            } else {
+                visit(slot, entry.key(), &entry.value());
+            }
+        });
+        for (slot, key) in expired {
+            self.peek(db, Key { bytes: &key, slot });
+        }
+        next
+    }
+
+    fn scan_entries(
+        &self,
+        db: usize,
+        cursor: ScanCursor,
+        count: usize,
+        visit: &mut dyn FnMut(Slot, EntryRef<'_>),
+    ) -> ScanCursor {
+        let database = &self.databases[db];
         let mut left = count.max(1);
         let mut next = database.next_occupied(cursor.slot_index());
         while let Some(slot) = next {
@@ -58,11 +80,9 @@ impl Keyspace {
             };
             let at = ScanCursor::at_slot(slot).max(cursor);
             let mut visited = 0;
-            let stopped = scan_table(table, at.position(), left, &this.hasher, &mut |entry| {
+            let stopped = scan_table(table, at.position(), left, &self.hasher, &mut |entry| {
                 visited += 1;
-                if !entry.expiry().is_some_and(|expiry| this.is_due(expiry)) {
-                    visit(slot_of(slot), entry.key(), &entry.value());
-                }
+                visit(slot_of(slot), entry);
             });
             if let Some(position) = stopped {
                 return ScanCursor::at(slot, position);

@@ -432,6 +432,31 @@ fn scan_finds_what_stays_while_buckets_merge_and_split() {
 }
 
 #[test]
+fn scan_removes_what_has_expired_and_passes_over_nothing_else() {
+    let mut keyspace = keyspace(1);
+    let many = MANY / 30;
+    for number in 0..many {
+        let name = tagged(number);
+        let mut entry = keyspace.write(0, Key::new(&name));
+        entry.set_integer(0);
+        entry.set_expiry((number % 4 != 0).then_some(UnixMillis(START_MS)));
+    }
+    keyspace.set_clock(UnixMillis(START_MS + 1));
+    let (mut cursor, mut seen) = (ScanCursor::START, BTreeSet::new());
+    loop {
+        cursor = keyspace.scan(0, cursor, 7, &mut |_, key, _| {
+            seen.insert(key.to_vec());
+        });
+        if cursor == ScanCursor::START {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..many).step_by(4).map(tagged).collect());
+    assert_eq!((keyspace.len(0), keyspace.volatile_len(0)), (seen.len() as u64, 0));
+    check(&keyspace);
+}
+
+#[test]
 fn scan_takes_any_cursor() {
     let mut keyspace = keyspace(1);
     (0..MANY / 30).for_each(|number| keyspace.write(0, Key::new(&tagged(number))).set_integer(0));

@@ -255,6 +255,26 @@ fn keys_in_every_slot_are_scanned_counted_and_read_over_any_connection() {
 }
 
 #[test]
+fn what_concerns_every_key_keeps_its_place_in_a_pipeline() {
+    on_both_with(CLUSTER, |server| {
+        own_all_slots(&mut server.connect());
+        for connection in 0..8 {
+            let client = &mut server.connect();
+            for round in 0..20 {
+                let flush = ["FLUSHALL SYNC", "FLUSHALL ASYNC", "FLUSHDB"][round % 3].to_owned();
+                let sets = (0..50).map(|n| format!("SET key:{connection}:{n} {round}"));
+                let counts = ["DBSIZE", "KEYS *", "FLUSHDB", "DBSIZE", "RANDOMKEY"].map(str::to_owned);
+                let lines: Vec<String> = std::iter::once(flush).chain(sets).chain(counts).collect();
+                let replies = client.pipeline(&lines);
+                let [.., size, keys, _, empty, nothing] = replies.as_slice() else { panic!("a reply for each line") };
+                assert_eq!((size.integer(), keys.items().len(), empty.integer()), (50, 50, 0), "round {round}");
+                assert!(nothing.is_nil());
+            }
+        }
+    });
+}
+
+#[test]
 fn nodes_conf_carries_identity_and_slots_over_a_restart() {
     for kind in [Kind::Slotcore, Kind::Redis] {
         let mut server = Server::start(kind, CLUSTER);

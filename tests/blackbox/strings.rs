@@ -302,3 +302,30 @@ fn nulls_follow_the_protocol_of_the_connection() {
         ("GET missing", "nil"),
     ]);
 }
+
+#[test]
+fn replies_on_their_way_keep_the_big_value_that_was_read() {
+    on_both(|server| {
+        let client = &mut server.connect();
+        let big = "x".repeat(300_000);
+        client.cmd(&["SET", "k", &big]);
+        let replies = client.pipeline(&[
+            "GET k",
+            "APPEND k tail",
+            "GETRANGE k 299990 -1",
+            "SETRANGE k 0 head",
+            "COPY k copy",
+            "SETRANGE copy 100000 middle",
+            "GET k",
+            "GETDEL copy",
+            "STRLEN k",
+        ]);
+        assert_eq!(replies[0].text(), big);
+        assert_eq!(replies[1].integer(), 300_004);
+        assert_eq!(replies[2].text(), format!("{}tail", "x".repeat(10)));
+        let after = format!("head{}tail", "x".repeat(299_996));
+        assert_eq!(replies[6].text(), after);
+        assert_eq!(replies[7].text(), [&after[..100_000], "middle", &after[100_006..]].concat());
+        assert_eq!(replies[8].integer(), 300_004);
+    });
+}

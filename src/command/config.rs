@@ -132,7 +132,12 @@ fn apply(machine: &dyn Machine, old: &Config, new: &Config, changed: &[&'static 
     let has = |name: &str| changed.contains(&name);
     if has("maxclients") {
         machine.fit_open_files(new.maxclients).map_err(|fitting| {
-            SetError::failed("maxclients", &format!("The operating system is not able to handle the specified number of clients, try with {fitting}"))
+            SetError::failed(
+                "maxclients",
+                &format!(
+                    "The operating system is not able to handle the specified number of clients, try with {fitting}"
+                ),
+            )
         })?;
     }
     if has("dir") {

@@ -79,7 +79,9 @@ impl EventSeries {
     /// The samples in figures, as of `now_s`.
     pub fn summary(&self, now_s: i64) -> Summary {
         let durations = || self.samples.iter().map(|(_, ms)| *ms);
-        let (Some(lowest_ms), Some(highest_ms), Some((oldest_s, _))) = (durations().min(), durations().max(), self.samples.first()) else {
+        let (Some(lowest_ms), Some(highest_ms), Some((oldest_s, _))) =
+            (durations().min(), durations().max(), self.samples.first())
+        else {
             return Summary::default();
         };
         let samples_count = self.samples.len() as u64;
@@ -140,7 +142,14 @@ mod tests {
     fn a_summary_has_average_and_mean_distance() {
         let events = series(&[(10, 100), (12, 300), (15, 200)]);
         let summary = events.get("command").unwrap().summary(20);
-        let expected = Summary { samples_count: 3, lowest_ms: 100, highest_ms: 300, average_ms: 200, deviation_ms: 66, period_s: 10 };
+        let expected = Summary {
+            samples_count: 3,
+            lowest_ms: 100,
+            highest_ms: 300,
+            average_ms: 200,
+            deviation_ms: 66,
+            period_s: 10,
+        };
         assert_eq!(summary, expected);
         assert_eq!(EventSeries::default().summary(20), Summary::default());
     }

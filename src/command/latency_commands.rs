@@ -140,8 +140,10 @@ fn doctor(cx: &mut Context<'_>, _: &Args<'_>, parts: Vec<Part>) -> CommandResult
 /// LATENCY RESET [event ...], one core's share: the names of the events that it had.
 fn reset_part(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
     let asked: Vec<&[u8]> = args.iter().skip(2).collect();
-    let is_asked = |name: &str| asked.is_empty() || asked.iter().any(|event| event.eq_ignore_ascii_case(name.as_bytes()));
-    let found: Vec<String> = cx.core.latency.events().map(|(name, _)| name.to_owned()).filter(|name| is_asked(name)).collect();
+    let is_asked =
+        |name: &str| asked.is_empty() || asked.iter().any(|event| event.eq_ignore_ascii_case(name.as_bytes()));
+    let found: Vec<String> =
+        cx.core.latency.events().map(|(name, _)| name.to_owned()).filter(|name| is_asked(name)).collect();
     for name in &found {
         cx.core.latency.remove(name);
     }

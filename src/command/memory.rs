@@ -52,7 +52,13 @@ pub const COMMANDS: &[CommandSpec] = &[
     ),
     CommandSpec {
         complexity: "Depends on how much memory is allocated, could be slow",
-        ..row("memory|malloc-stats", Arity::Exactly(2), Flags::NONE, "Shows what the allocator counts.", Run::OnConnection(malloc_stats))
+        ..row(
+            "memory|malloc-stats",
+            Arity::Exactly(2),
+            Flags::NONE,
+            "Shows what the allocator counts.",
+            Run::OnConnection(malloc_stats),
+        )
     },
     CommandSpec {
         complexity: "Depends on how much memory is allocated, could be slow",
@@ -75,7 +81,13 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: Keys::At(2, Access::LOOK),
         syntax: "key [SAMPLES count]",
         complexity: "O(N) where N is the number of samples.",
-        ..row("memory|usage", Arity::AtLeast(3), Flags::READONLY, "Tells how many bytes a key and its value take.", Run::OnOwner(usage))
+        ..row(
+            "memory|usage",
+            Arity::AtLeast(3),
+            Flags::READONLY,
+            "Tells how many bytes a key and its value take.",
+            Run::OnOwner(usage),
+        )
     },
 ];
 

@@ -7,7 +7,8 @@ use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::resp::Args;
 
-const FLAGS: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY);
+const FLAGS: Flags =
+    Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY);
 
 /// The rows of this family.
 pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
@@ -72,7 +73,9 @@ mod tests {
 
     #[test]
     fn words_that_contradict_each_other_are_a_syntax_error() {
-        for line in ["shutdown save nosave", "shutdown nosave SAVE", "shutdown abort now", "shutdown x", "shutdown now abort"] {
+        for line in
+            ["shutdown save nosave", "shutdown nosave SAVE", "shutdown abort now", "shutdown x", "shutdown now abort"]
+        {
             assert_eq!(parse(line), Err(CommandError::Syntax), "{line}");
         }
         assert_eq!(parse("shutdown ABORT"), Ok(None));

@@ -12,7 +12,14 @@ const SHOWN_COUNT: usize = 10;
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::LOADING).and(Flags::STALE);
 
-const fn row(name: &'static str, arity: Arity, flags: Flags, summary: &'static str, syntax: &'static str, run: Run) -> CommandSpec {
+const fn row(
+    name: &'static str,
+    arity: Arity,
+    flags: Flags,
+    summary: &'static str,
+    syntax: &'static str,
+    run: Run,
+) -> CommandSpec {
     CommandSpec {
         name,
         arity,
@@ -86,7 +93,9 @@ fn count(args: &Args<'_>) -> Result<usize, CommandError> {
         (3, _) => Err(WRONG),
         _ => {
             let given = String::from_utf8_lossy(&args[1]);
-            Err(CommandError::formatted(format!("ERR unknown subcommand or wrong number of arguments for '{given}'. Try SLOWLOG HELP.")))
+            Err(CommandError::formatted(format!(
+                "ERR unknown subcommand or wrong number of arguments for '{given}'. Try SLOWLOG HELP."
+            )))
         }
     }
 }

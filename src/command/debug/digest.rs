@@ -67,8 +67,33 @@ mod tests {
             change(&mut digest);
             digest
         };
-        assert_eq!(digest(|d| { d.add(b"a"); d.add(b"b") }), digest(|d| { d.add(b"b"); d.add(b"a") }));
-        assert_ne!(digest(|d| { d.mix(b"a"); d.mix(b"b") }), digest(|d| { d.mix(b"b"); d.mix(b"a") }));
-        assert_eq!(digest(|d| { d.add(b"a"); d.add(b"a") }).hex(), "0".repeat(40));
+        assert_eq!(
+            digest(|d| {
+                d.add(b"a");
+                d.add(b"b")
+            }),
+            digest(|d| {
+                d.add(b"b");
+                d.add(b"a")
+            })
+        );
+        assert_ne!(
+            digest(|d| {
+                d.mix(b"a");
+                d.mix(b"b")
+            }),
+            digest(|d| {
+                d.mix(b"b");
+                d.mix(b"a")
+            })
+        );
+        assert_eq!(
+            digest(|d| {
+                d.add(b"a");
+                d.add(b"a")
+            })
+            .hex(),
+            "0".repeat(40)
+        );
     }
 }

@@ -47,7 +47,13 @@ struct Sub {
 
 const MANY: usize = usize::MAX;
 
-const fn sub(name: &'static str, arity: (usize, usize), part: PartHandler, merge: MergeHandler, help: (&'static str, &'static str)) -> Sub {
+const fn sub(
+    name: &'static str,
+    arity: (usize, usize),
+    part: PartHandler,
+    merge: MergeHandler,
+    help: (&'static str, &'static str),
+) -> Sub {
     Sub { name, arity, part, merge, help }
 }
 
@@ -55,23 +61,74 @@ const fn sub(name: &'static str, arity: (usize, usize), part: PartHandler, merge
 const SUBS: &[Sub] = &[
     sub("CHANGE-REPL-ID", (2, 2), change_repl_id, ok, ("", "Give the node's history another replication id.")),
     sub("DIGEST", (2, 2), keys::digest_part, keys::digest, ("", "Show a digest of all data.")),
-    sub("DIGEST-VALUE", (2, MANY), keys::digest_value_part, keys::digest_value, ("<key> [<key> ...]", "Show a digest of each value.")),
+    sub(
+        "DIGEST-VALUE",
+        (2, MANY),
+        keys::digest_value_part,
+        keys::digest_value,
+        ("<key> [<key> ...]", "Show a digest of each value."),
+    ),
     sub("ERROR", (3, 3), nothing, error, ("<string>", "Answer with this error.")),
-    sub("HTSTATS", (3, 4), keys::tables_part, keys::tables, ("<dbid> [full]", "Show how large the tables of a database are.")),
-    sub("HTSTATS-KEY", (3, 4), keys::object_part, keys::key_tables, ("<key> [full]", "Show how large the table inside a value is.")),
+    sub(
+        "HTSTATS",
+        (3, 4),
+        keys::tables_part,
+        keys::tables,
+        ("<dbid> [full]", "Show how large the tables of a database are."),
+    ),
+    sub(
+        "HTSTATS-KEY",
+        (3, 4),
+        keys::object_part,
+        keys::key_tables,
+        ("<key> [full]", "Show how large the table inside a value is."),
+    ),
     sub("LISTPACK", (3, 3), keys::object_part, keys::listpack, ("<key>", "Print the listpack of a value.")),
     sub("LOADAOF", (2, 2), nothing, unavailable, ("", "Load the append-only files again. Waits for persistence.")),
     sub("LOG", (3, 3), nothing, log, ("<message>", "Write a line to the log.")),
     sub("OBJECT", (3, 3), keys::object_part, keys::object, ("<key>", "Show how a value is kept.")),
     sub("PAUSE-CRON", (3, 3), pause_cron, ok, ("<0|1>", "Stop the periodic work, or let it go on.")),
-    sub("POPULATE", (3, 5), keys::populate, ok, ("<count> [<prefix>] [<size>]", "Create this many strings <prefix>:<number>, spread over the cores that own them.")),
-    sub("PROTOCOL", (3, 3), nothing, protocol::protocol, ("<type>", "Answer with a value of this type of the protocol.")),
+    sub(
+        "POPULATE",
+        (3, 5),
+        keys::populate,
+        ok,
+        (
+            "<count> [<prefix>] [<size>]",
+            "Create this many strings <prefix>:<number>, spread over the cores that own them.",
+        ),
+    ),
+    sub(
+        "PROTOCOL",
+        (3, 3),
+        nothing,
+        protocol::protocol,
+        ("<type>", "Answer with a value of this type of the protocol."),
+    ),
     sub("QUICKLIST-PACKED-THRESHOLD", (3, 3), packed_threshold, ok, ("<size>", "Accepted; lists will follow it.")),
     sub("RELOAD", (2, MANY), nothing, unavailable, ("[option ...]", "Save and load all data. Waits for persistence.")),
-    sub("REPLYBUFFER", (4, 4), reply_buffer, ok, ("PEAK-RESET-TIME|RESIZING <value>", "Accepted; reply buffers here have no fixed part to resize.")),
-    sub("SET-ACTIVE-EXPIRE", (3, 3), set_active_expire, ok, ("<0|1>", "Expire keys in the background, or only when they are met.")),
+    sub(
+        "REPLYBUFFER",
+        (4, 4),
+        reply_buffer,
+        ok,
+        ("PEAK-RESET-TIME|RESIZING <value>", "Accepted; reply buffers here have no fixed part to resize."),
+    ),
+    sub(
+        "SET-ACTIVE-EXPIRE",
+        (3, 3),
+        set_active_expire,
+        ok,
+        ("<0|1>", "Expire keys in the background, or only when they are met."),
+    ),
     sub("SET-DISABLE-DENY-SCRIPTS", (3, 3), nothing, ok, ("<0|1>", "Accepted; scripts will follow it.")),
-    sub("SET-SKIP-CHECKSUM-VALIDATION", (3, 3), nothing, ok, ("<0|1>", "Accepted; RESTORE and loading will follow it.")),
+    sub(
+        "SET-SKIP-CHECKSUM-VALIDATION",
+        (3, 3),
+        nothing,
+        ok,
+        ("<0|1>", "Accepted; RESTORE and loading will follow it."),
+    ),
     sub("SLEEP", (3, 3), sleep, ok, ("<seconds>", "Stop all cores for so long.")),
     sub("STRINGMATCH-TEST", (2, 2), match_random, matched, ("", "Match random strings with random patterns.")),
 ];
@@ -85,7 +142,9 @@ fn find(args: &Args<'_>) -> Option<&'static Sub> {
 fn unknown(args: &Args<'_>) -> CommandError {
     let given = &args[1];
     let given = String::from_utf8_lossy(&given[..given.len().min(128)]);
-    CommandError::formatted(format!("ERR unknown subcommand or wrong number of arguments for '{given}'. Try DEBUG HELP."))
+    CommandError::formatted(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{given}'. Try DEBUG HELP."
+    ))
 }
 
 fn part(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {

@@ -141,7 +141,10 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
 }
 
 use Coming::{Acl, Blocking, Bus, Eviction, Migration, Persistence, PubSub, Replication, Scripts, Tracking};
-use Section::{Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules, Persistence as Saved, Replication as Replicas, Server, Stats};
+use Section::{
+    Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
+    Persistence as Saved, Replication as Replicas, Server, Stats,
+};
 
 const NO_FORK: &str = "no process is forked";
 const NO_DEFRAG: &str = "the allocator has no defragmentation";
@@ -436,7 +439,9 @@ fn latency_stats(f: &Figures<'_>) -> Vec<String> {
         let latency = f.stats.commands.get(id.index())?.latency.as_ref()?;
         let values: Vec<String> = percentiles
             .iter()
-            .map(|percentile| format!("p{}={:.3}", trimmed(*percentile), latency.value_at_percentile(*percentile) as f64 / 1000.0))
+            .map(|percentile| {
+                format!("p{}={:.3}", trimmed(*percentile), latency.value_at_percentile(*percentile) as f64 / 1000.0)
+            })
             .collect();
         Some(format!("latency_percentiles_usec_{}:{}", row.name, values.join(",")))
     });
@@ -487,7 +492,10 @@ mod tests {
     fn values_keep_their_notation() {
         assert_eq!((trimmed(50.0), trimmed(99.9), trimmed(0.0)), ("50".to_owned(), "99.9".to_owned(), "0".to_owned()));
         let time = CpuTime { user_us: 1_000_007, system_us: 5 };
-        assert_eq!((seconds(time, |t| t.user_us), seconds(time, |t| t.system_us)), ("1.000007".to_owned(), "0.000005".to_owned()));
+        assert_eq!(
+            (seconds(time, |t| t.user_us), seconds(time, |t| t.system_us)),
+            ("1.000007".to_owned(), "0.000005".to_owned())
+        );
         assert_eq!(safe("A:B#\n"), "A_B__");
     }
 }

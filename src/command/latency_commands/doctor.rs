@@ -57,11 +57,13 @@ pub fn report(events: &LatencyEvents, config: &Config, now_s: i64) -> String {
 
 fn advices(events: &LatencyEvents, config: &Config) -> Vec<String> {
     let seen = |event: &str| events.get(event).is_some();
-    let mut advices: Vec<String> = ADVICES.iter().filter(|advice| seen(advice.event)).map(|advice| advice.text.to_owned()).collect();
+    let mut advices: Vec<String> =
+        ADVICES.iter().filter(|advice| seen(advice.event)).map(|advice| advice.text.to_owned()).collect();
     let threshold_us = config.latency_monitor_threshold.saturating_mul(1000);
     let logs_them = u64::try_from(config.slowlog_log_slower_than).is_ok_and(|us| us <= threshold_us);
     if seen("command") && !logs_them {
-        advices.push(format!("The slow log leaves such commands out: CONFIG SET slowlog-log-slower-than {threshold_us}."));
+        advices
+            .push(format!("The slow log leaves such commands out: CONFIG SET slowlog-log-slower-than {threshold_us}."));
     }
     advices
 }

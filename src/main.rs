@@ -42,7 +42,9 @@ fn main() -> ExitCode {
         Ok(read) => read,
         Err(line) => return fail(&line),
     };
-    if let Err(line) = std::env::set_current_dir(&config.dir).map_err(|e| format!("Can't chdir to '{}': {e}", config.dir)) {
+    if let Err(line) =
+        std::env::set_current_dir(&config.dir).map_err(|e| format!("Can't chdir to '{}': {e}", config.dir))
+    {
         return fail(&line);
     }
     if let Err(line) = runtime::log::open(&config) {

@@ -16,31 +16,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("persist", &["base", "config", "resp", "keyspace"]),
     ("replication", &["base", "config", "resp", "keyspace"]),
     ("cluster", &["base", "config", "resp", "keyspace"]),
-    (
-        "command",
-        &[
-            "base",
-            "config",
-            "resp",
-            "keyspace",
-            "persist",
-            "replication",
-            "cluster",
-        ],
-    ),
-    (
-        "runtime",
-        &[
-            "base",
-            "config",
-            "resp",
-            "keyspace",
-            "persist",
-            "replication",
-            "cluster",
-            "command",
-        ],
-    ),
+    ("command", &["base", "config", "resp", "keyspace", "persist", "replication", "cluster"]),
+    ("runtime", &["base", "config", "resp", "keyspace", "persist", "replication", "cluster", "command"]),
 ];
 
 /// What only `runtime/` may name: executors, rings, sockets and what threads share.
@@ -84,11 +61,8 @@ const UNSAFE_FILES: &[&str] = &[
 ];
 
 /// Words of `RUNTIME_ONLY` that stand elsewhere all the same: file, word, why.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[(
-    "command/table.rs",
-    "OnceLock",
-    "the table of commands is built once and never changes",
-)];
+const EXCEPTIONS: &[(&str, &str, &str)] =
+    &[("command/table.rs", "OnceLock", "the table of commands is built once and never changes")];
 
 struct Source {
     /// Below `src/`, such as `resp/parse.rs`.
@@ -123,14 +97,8 @@ fn sources() -> Vec<Source> {
     files
         .iter()
         .map(|file| Source {
-            path: file
-                .strip_prefix(&root)
-                .expect("below src")
-                .to_string_lossy()
-                .into_owned(),
-            code: without_tests(&without_comments_and_strings(
-                &fs::read_to_string(file).expect("a source file"),
-            )),
+            path: file.strip_prefix(&root).expect("below src").to_string_lossy().into_owned(),
+            code: without_tests(&without_comments_and_strings(&fs::read_to_string(file).expect("a source file"))),
         })
         .collect()
 }
@@ -147,9 +115,7 @@ fn without_comments_and_strings(text: &str) -> String {
         let end = if rest.starts_with(b"//") {
             rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len())
         } else if rest.starts_with(b"/*") {
-            rest.windows(2)
-                .position(|pair| pair == b"*/")
-                .map_or(rest.len(), |found| found + 2)
+            rest.windows(2).position(|pair| pair == b"*/").map_or(rest.len(), |found| found + 2)
         } else if let Some(len) = raw_string(rest, at > 0 && is_word(bytes[at - 1])) {
             len
         } else if rest[0] == b'"' {
@@ -195,10 +161,7 @@ fn raw_string(rest: &[u8], inside_word: bool) -> Option<usize> {
     }
     let end: Vec<u8> = std::iter::once(b'"').chain(std::iter::repeat_n(b'#', hashes)).collect();
     let body = &rest[prefix + hashes + 1..];
-    let found = body
-        .windows(end.len())
-        .position(|window| window == end)
-        .unwrap_or(body.len());
+    let found = body.windows(end.len()).position(|window| window == end).unwrap_or(body.len());
     Some((prefix + hashes + 1 + found + end.len()).min(rest.len()))
 }
 
@@ -251,9 +214,7 @@ fn crate_names(code: &str) -> Vec<(usize, String)> {
 }
 
 fn leading_word(text: &str) -> String {
-    text.chars()
-        .take_while(|&character| character.is_ascii_alphanumeric() || character == '_')
-        .collect()
+    text.chars().take_while(|&character| character.is_ascii_alphanumeric() || character == '_').collect()
 }
 
 /// The lines on which `word` stands by itself.
@@ -299,10 +260,7 @@ fn sockets_executors_and_shared_state_stay_in_the_runtime() {
     let mut wrong = Vec::new();
     for source in sources().iter().filter(|source| source.folder() != "runtime") {
         for word in RUNTIME_ONLY {
-            if EXCEPTIONS
-                .iter()
-                .any(|(path, name, _)| *path == source.path && name == word)
-            {
+            if EXCEPTIONS.iter().any(|(path, name, _)| *path == source.path && name == word) {
                 continue;
             }
             for line in lines_with(&source.code, word) {
@@ -321,9 +279,7 @@ fn unsafe_stands_in_named_files_with_its_reason() {
         let named = UNSAFE_FILES.contains(&source.path.as_str());
         if !named {
             wrong.extend(
-                lines
-                    .iter()
-                    .map(|line| format!("src/{}:{line}: unsafe in a file that is not named", source.path)),
+                lines.iter().map(|line| format!("src/{}:{line}: unsafe in a file that is not named", source.path)),
             );
         } else if !lines.is_empty() {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.path);
@@ -341,11 +297,7 @@ fn every_module_says_what_it_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let wrong: Vec<String> = sources()
         .iter()
-        .filter(|source| {
-            !fs::read_to_string(root.join(&source.path))
-                .expect("a source file")
-                .starts_with("//! ")
-        })
+        .filter(|source| !fs::read_to_string(root.join(&source.path)).expect("a source file").starts_with("//! "))
         .map(|source| format!("src/{}", source.path))
         .collect();
     assert_none("files without a module doc on their first line", &wrong);

@@ -28,11 +28,13 @@ impl NodesFile {
     pub fn open(name: &str) -> Result<(NodesFile, Vec<u8>), String> {
         let path = std::path::absolute(name).map_err(|error| format!("Can't find {name}: {error}"))?;
         for _ in 0..LOCK_ATTEMPTS {
-            let mut file = open(&path).map_err(|error| format!("Can't open {name} in order to acquire a lock: {error}"))?;
+            let mut file =
+                open(&path).map_err(|error| format!("Can't open {name} in order to acquire a lock: {error}"))?;
             lock(&file, name)?;
             // Whoever held the lock may have put a new file in place of the one that we opened.
             if is_in_place(&file, &path) {
-                let content = read(&mut file).map_err(|error| format!("Loading the cluster node config from {name}: {error}"))?;
+                let content =
+                    read(&mut file).map_err(|error| format!("Loading the cluster node config from {name}: {error}"))?;
                 return Ok((NodesFile { path, _locked: file }, content));
             }
         }
@@ -148,7 +150,8 @@ mod tests {
     fn a_file_in_use_is_refused_before_and_after_it_is_replaced() {
         let folder = Folder::new("locked");
         let (mut file, _) = NodesFile::open(&folder.file()).unwrap();
-        let refused = |name: &str| NodesFile::open(name).err().is_some_and(|line| line.starts_with("Sorry, the cluster"));
+        let refused =
+            |name: &str| NodesFile::open(name).err().is_some_and(|line| line.starts_with("Sorry, the cluster"));
         assert!(refused(&folder.file()));
         file.save(b"new").unwrap();
         assert!(refused(&folder.file()));

@@ -44,7 +44,10 @@ impl Membership {
             state
         } else {
             let state = nodes_conf::parse(&content, &settings, clock.unix(), random).map_err(|damage| {
-                format!("Unrecoverable error: corrupted cluster config file {name}, line {}: {}", damage.line, damage.reason)
+                format!(
+                    "Unrecoverable error: corrupted cluster config file {name}, line {}: {}",
+                    damage.line, damage.reason
+                )
             })?;
             tracing::info!("Node configuration loaded, I'm {}", state.myself().id);
             state
@@ -52,7 +55,8 @@ impl Membership {
         // An older version's file, or one whose announced address is another one now, is brought up to date.
         let text = nodes_conf::format(&state);
         if text.as_bytes() != content {
-            file.save(text.as_bytes()).map_err(|error| format!("Fatal: can't update cluster config file {name}: {error}"))?;
+            file.save(text.as_bytes())
+                .map_err(|error| format!("Fatal: can't update cluster config file {name}: {error}"))?;
         }
         Ok(Some(Membership { state, file, is_unsaved: false, is_unpublished: true }))
     }

@@ -40,7 +40,12 @@ pub fn format(state: &ClusterState) -> String {
 ///
 /// # Errors
 /// The first line that makes no sense.
-pub fn parse(text: &[u8], settings: &ClusterSettings, now: UnixMillis, random: &mut Random) -> Result<ClusterState, Damage> {
+pub fn parse(
+    text: &[u8],
+    settings: &ClusterSettings,
+    now: UnixMillis,
+    random: &mut Random,
+) -> Result<ClusterState, Damage> {
     let mut reader = Reader::new(now);
     let mut last = 0;
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -295,7 +300,8 @@ fn slot(digits: &[u8]) -> Option<Slot> {
 
 /// Digits with an optional sign where the type has one.
 fn number<T: std::str::FromStr>(word: &[u8], what: &str) -> Result<T, String> {
-    let parsed = std::str::from_utf8(word).ok().filter(|text| !text.starts_with('+')).and_then(|text| text.parse().ok());
+    let parsed =
+        std::str::from_utf8(word).ok().filter(|text| !text.starts_with('+')).and_then(|text| text.parse().ok());
     parsed.ok_or_else(|| format!("'{}' is no number for {what}", shown(word)))
 }
 
@@ -372,7 +378,9 @@ mod tests {
 
     #[test]
     fn ports_of_a_file_written_under_tls_change_places() {
-        let text = format!("{A} :7100@17100,,tcp-port=7000,shard-id={B} master - 0 0 0 connected\n{B} :0@0 myself - 0 0 0 c\n{VARS}");
+        let text = format!(
+            "{A} :7100@17100,,tcp-port=7000,shard-id={B} master - 0 0 0 connected\n{B} :0@0 myself - 0 0 0 c\n{VARS}"
+        );
         let state = read(&text).unwrap();
         let peer = &state.node(NodeIndex(1)).address;
         assert_eq!((peer.port, peer.tls_port), (7000, 7100));
@@ -413,10 +421,21 @@ mod tests {
 
     fn any_file() -> impl Strategy<Value = String> {
         let word = prop_oneof![
-            Just(A.to_owned()), Just(B.to_owned()), Just("-".to_owned()), Just("vars".to_owned()), Just("myself".to_owned()),
-            Just("master".to_owned()), Just("slave".to_owned()), Just(":7000@17000".to_owned()), Just("0".to_owned()),
-            Just("0-9".to_owned()), Just(format!("[5->-{B}]")), Just(format!("h:1,x,shard-id={C}")),
-            Just("currentEpoch".to_owned()), "[ -~]{0,12}", any::<u16>().prop_map(|number| number.to_string()),
+            Just(A.to_owned()),
+            Just(B.to_owned()),
+            Just("-".to_owned()),
+            Just("vars".to_owned()),
+            Just("myself".to_owned()),
+            Just("master".to_owned()),
+            Just("slave".to_owned()),
+            Just(":7000@17000".to_owned()),
+            Just("0".to_owned()),
+            Just("0-9".to_owned()),
+            Just(format!("[5->-{B}]")),
+            Just(format!("h:1,x,shard-id={C}")),
+            Just("currentEpoch".to_owned()),
+            "[ -~]{0,12}",
+            any::<u16>().prop_map(|number| number.to_string()),
         ];
         let line = proptest::collection::vec(word, 0..12).prop_map(|words| words.join(" "));
         proptest::collection::vec(line, 0..6).prop_map(|lines| lines.join("\n"))

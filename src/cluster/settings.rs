@@ -47,9 +47,11 @@ impl ClusterSettings {
     pub fn check_ports(config: &Config) -> Result<(), String> {
         let port = if config.tls_cluster { config.tls_port } else { config.port };
         if config.cluster_port == 0 && port > u16::MAX - BUS_PORT_OFFSET {
-            return Err("Redis port number too high. Cluster communication port is 10,000 port numbers higher than your \
+            return Err(
+                "Redis port number too high. Cluster communication port is 10,000 port numbers higher than your \
                         Redis port. Your Redis port number must be 55535 or less."
-                .to_owned());
+                    .to_owned(),
+            );
         }
         Ok(())
     }

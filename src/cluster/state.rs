@@ -52,7 +52,10 @@ pub enum SlotRefusal {
 pub enum Reset {
     Soft,
     /// With a new identity, and epochs from 0 on.
-    Hard { id: HexId, shard: HexId },
+    Hard {
+        id: HexId,
+        shard: HexId,
+    },
 }
 
 /// Why CLUSTER SET-CONFIG-EPOCH is refused.
@@ -403,7 +406,10 @@ mod tests {
         assign(&mut state, 5, 7);
         let mut picked = SlotSet::new();
         assert_eq!(state.pick(SlotOrder::Assign, slots(7, 9), &mut picked), Err(SlotRefusal::Busy(Slot::new(7))));
-        assert_eq!(state.pick(SlotOrder::Release, slots(8, 8), &mut picked), Err(SlotRefusal::Unassigned(Slot::new(8))));
+        assert_eq!(
+            state.pick(SlotOrder::Release, slots(8, 8), &mut picked),
+            Err(SlotRefusal::Unassigned(Slot::new(8)))
+        );
         assert_eq!(state.pick(SlotOrder::Release, slots(5, 6), &mut picked), Ok(()));
         assert_eq!(state.pick(SlotOrder::Release, slots(6, 7), &mut picked), Err(SlotRefusal::Repeated(Slot::new(6))));
         state.order(SlotOrder::Release, &picked);
@@ -454,7 +460,10 @@ mod tests {
         assert_eq!(state.current_epoch(), Epoch(1));
         let other = HexId::ZEROS;
         state.reset(Reset::Hard { id: other, shard: other });
-        assert_eq!((state.myself().id, state.current_epoch(), state.myself().config_epoch), (other, Epoch(0), Epoch(0)));
+        assert_eq!(
+            (state.myself().id, state.current_epoch(), state.myself().config_epoch),
+            (other, Epoch(0), Epoch(0))
+        );
         assert_eq!(state.set_config_epoch(Epoch(7)), Ok(()));
         assert_eq!(state.current_epoch(), Epoch(7));
     }

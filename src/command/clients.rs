@@ -180,7 +180,11 @@ fn set_name(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 
 fn get_name(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     let name = cx.client().name.clone();
-    if name.is_empty() { cx.reply.null() } else { cx.reply.bulk(&name) }
+    if name.is_empty() {
+        cx.reply.null()
+    } else {
+        cx.reply.bulk(&name)
+    }
     Ok(())
 }
 
@@ -537,7 +541,8 @@ fn pause_part(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandErro
 
 /// The time `timeout` milliseconds from now; 0 is a time long past.
 fn deadline(timeout: &[u8], now: UnixMillis) -> Result<UnixMillis, CommandError> {
-    let timeout_ms = parse_i64(timeout).ok_or(CommandError::text_static("ERR timeout is not an integer or out of range"))?;
+    let timeout_ms =
+        parse_i64(timeout).ok_or(CommandError::text_static("ERR timeout is not an integer or out of range"))?;
     match timeout_ms {
         ..0 => Err(CommandError::text_static("ERR timeout is negative")),
         0 => Ok(UnixMillis(0)),
@@ -563,7 +568,9 @@ fn answer_ok(cx: &mut Context<'_>, _: &Args<'_>, _: Vec<Part>) -> CommandResult 
 fn malformed(args: &Args<'_>) -> CommandError {
     let given = &args[1][..args[1].len().min(128)];
     let given = String::from_utf8_lossy(given);
-    CommandError::formatted(format!("ERR unknown subcommand or wrong number of arguments for '{given}'. Try CLIENT HELP."))
+    CommandError::formatted(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{given}'. Try CLIENT HELP."
+    ))
 }
 
 fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
@@ -645,7 +652,8 @@ mod tests {
              qbuf=26 qbuf-free=16358 argv-mem=10 multi-mem=0"
         );
         let names: Vec<&str> = sizes.split(' ').skip(1).filter_map(|field| field.split('=').next()).collect();
-        let expected = ["rbp", "obl", "oll", "omem", "tot-mem", "events", "cmd", "user", "redir", "resp", "lib-name", "lib-ver"];
+        let expected =
+            ["rbp", "obl", "oll", "omem", "tot-mem", "events", "cmd", "user", "redir", "resp", "lib-name", "lib-ver"];
         assert_eq!(names, expected);
     }
 

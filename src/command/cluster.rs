@@ -151,12 +151,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         run: Run::OnFirstCore(topology::links),
         ..ROW
     },
-    CommandSpec {
-        name: "cluster|myid",
-        summary: "Returns this node's id.",
-        run: Run::OnFirstCore(my_id),
-        ..ROW
-    },
+    CommandSpec { name: "cluster|myid", summary: "Returns this node's id.", run: Run::OnFirstCore(my_id), ..ROW },
     CommandSpec {
         name: "cluster|myshardid",
         since: "7.2.0",
@@ -261,7 +256,10 @@ fn change(cx: &mut Context<'_>, change: impl FnOnce(&mut ClusterState)) -> Comma
 fn not_saved(error: &std::io::Error) -> CommandError {
     // The system's own words, as everywhere in Redis.
     let reason = error.raw_os_error().map(|number| nix::errno::Errno::from_raw(number).desc().to_owned());
-    CommandError::formatted(format!("ERR error saving the cluster node config: {}", reason.unwrap_or_else(|| error.to_string())))
+    CommandError::formatted(format!(
+        "ERR error saving the cluster node config: {}",
+        reason.unwrap_or_else(|| error.to_string())
+    ))
 }
 
 /// CLUSTER MYID.
@@ -353,7 +351,9 @@ fn reset(cx: &mut Context<'_>, args: &Args<'_>, parts: Vec<super::spec::Part>) -
 /// More arguments than any form of the sub-command has.
 fn unknown_or_wrong(args: &Args<'_>) -> CommandError {
     let given = String::from_utf8_lossy(&args[1]).into_owned();
-    CommandError::formatted(format!("ERR unknown subcommand or wrong number of arguments for '{given:.128}'. Try CLUSTER HELP."))
+    CommandError::formatted(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{given:.128}'. Try CLUSTER HELP."
+    ))
 }
 
 /// ASKING.
@@ -383,46 +383,49 @@ fn readwrite(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 /// CLUSTER HELP.
 fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     needs_cluster(cx)?;
-    cx.reply.help("CLUSTER", &[
-        "ADDSLOTS <slot> [<slot> ...]",
-        "    Take slots that no node has.",
-        "ADDSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
-        "    Take all slots of the ranges.",
-        "BUMPEPOCH",
-        "    Raise this node's config epoch above all others.",
-        "COUNTKEYSINSLOT <slot>",
-        "    Count the keys in a slot.",
-        "DELSLOTS <slot> [<slot> ...]",
-        "    Forget who has the slots.",
-        "DELSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
-        "    Forget who has the slots of the ranges.",
-        "GETKEYSINSLOT <slot> <count>",
-        "    List up to <count> keys in a slot.",
-        "FLUSHSLOTS",
-        "    Give up all slots of this node.",
-        "INFO",
-        "    Show the state of the cluster.",
-        "KEYSLOT <key>",
-        "    Compute the slot of a key.",
-        "MYID",
-        "    Show the node id.",
-        "MYSHARDID",
-        "    Show the id of the node's shard.",
-        "NODES",
-        "    List the known nodes, one line each:",
-        "    <id> <ip:port@bus-port[,hostname]> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
-        "RESET [HARD|SOFT]",
-        "    Forget the cluster (default: soft); hard takes a new id too.",
-        "SET-CONFIG-EPOCH <epoch>",
-        "    Set the config epoch of a new node.",
-        "SAVECONFIG",
-        "    Write the cluster configuration to disk.",
-        "SLOTS",
-        "    List ranges of slots, each with the nodes that serve it.",
-        "SHARDS",
-        "    List shards, each with its slots and nodes.",
-        "LINKS",
-        "    List the network links to other nodes, each a map of its attributes.",
-    ]);
+    cx.reply.help(
+        "CLUSTER",
+        &[
+            "ADDSLOTS <slot> [<slot> ...]",
+            "    Take slots that no node has.",
+            "ADDSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+            "    Take all slots of the ranges.",
+            "BUMPEPOCH",
+            "    Raise this node's config epoch above all others.",
+            "COUNTKEYSINSLOT <slot>",
+            "    Count the keys in a slot.",
+            "DELSLOTS <slot> [<slot> ...]",
+            "    Forget who has the slots.",
+            "DELSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+            "    Forget who has the slots of the ranges.",
+            "GETKEYSINSLOT <slot> <count>",
+            "    List up to <count> keys in a slot.",
+            "FLUSHSLOTS",
+            "    Give up all slots of this node.",
+            "INFO",
+            "    Show the state of the cluster.",
+            "KEYSLOT <key>",
+            "    Compute the slot of a key.",
+            "MYID",
+            "    Show the node id.",
+            "MYSHARDID",
+            "    Show the id of the node's shard.",
+            "NODES",
+            "    List the known nodes, one line each:",
+            "    <id> <ip:port@bus-port[,hostname]> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
+            "RESET [HARD|SOFT]",
+            "    Forget the cluster (default: soft); hard takes a new id too.",
+            "SET-CONFIG-EPOCH <epoch>",
+            "    Set the config epoch of a new node.",
+            "SAVECONFIG",
+            "    Write the cluster configuration to disk.",
+            "SLOTS",
+            "    List ranges of slots, each with the nodes that serve it.",
+            "SHARDS",
+            "    List shards, each with its slots and nodes.",
+            "LINKS",
+            "    List the network links to other nodes, each a map of its attributes.",
+        ],
+    );
     Ok(())
 }

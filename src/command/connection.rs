@@ -114,7 +114,9 @@ fn select(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let index = parse_i64(&args[1]).ok_or(CommandError::NotAnInteger)?;
     let Ok(index) = i32::try_from(index) else {
         let (least, most) = (i32::MIN, i32::MAX);
-        return Err(CommandError::formatted(format!("ERR value is out of range, value must between {least} and {most}")));
+        return Err(CommandError::formatted(format!(
+            "ERR value is out of range, value must between {least} and {most}"
+        )));
     };
     if cx.core.config.cluster_enabled && index != 0 {
         return Err(CommandError::text_static("ERR SELECT is not allowed in cluster mode"));
@@ -203,7 +205,9 @@ fn greeting<'a>(args: &Args<'a>) -> Result<Greeting<'a>, CommandError> {
     }
     let mut at = 2;
     while let Some(option) = args.get(at) {
-        if let (true, Some(user), Some(password)) = (option.eq_ignore_ascii_case(b"auth"), args.get(at + 1), args.get(at + 2)) {
+        if let (true, Some(user), Some(password)) =
+            (option.eq_ignore_ascii_case(b"auth"), args.get(at + 1), args.get(at + 2))
+        {
             greeting.credentials = Some((user, password));
             at += 3;
         } else if let (true, Some(name)) = (option.eq_ignore_ascii_case(b"setname"), args.get(at + 1)) {

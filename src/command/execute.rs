@@ -30,8 +30,12 @@ pub struct Share {
 /// Runs the handler and writes its reply, or the error that it returned, to `output`.
 pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
     let handler = match call.command.spec().run {
-        Run::OnConnection(handler) | Run::ContainerOr(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => handler,
-        Run::Container | Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => unreachable!("the gate sends these elsewhere"),
+        Run::OnConnection(handler) | Run::ContainerOr(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => {
+            handler
+        }
+        Run::Container | Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => {
+            unreachable!("the gate sends these elsewhere")
+        }
     };
     timed(core, call, 0, output, |cx| handler(cx, &call.args));
 }

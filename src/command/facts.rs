@@ -15,7 +15,10 @@ const RANDOM: &str = "nondeterministic_output";
 const RANDOM_ORDER: &str = "nondeterministic_output_order";
 
 const TIPS: &[Tips] = &[
-    (&[ALL_NODES, ALL_SUCCEEDED], &["client|setinfo", "client|setname", "config|resetstat", "config|rewrite", "config|set", "slowlog|reset"]),
+    (
+        &[ALL_NODES, ALL_SUCCEEDED],
+        &["client|setinfo", "client|setname", "config|resetstat", "config|rewrite", "config|set", "slowlog|reset"],
+    ),
     (
         &[RANDOM],
         &[

@@ -17,8 +17,15 @@ use crate::resp::Args;
 
 /// What becomes of a request.
 pub enum Verdict {
-    Run { command: CommandId, place: Place, slot: Option<Slot> },
-    Refused { error: CommandError, command: Option<CommandId> },
+    Run {
+        command: CommandId,
+        place: Place,
+        slot: Option<Slot>,
+    },
+    Refused {
+        error: CommandError,
+        command: Option<CommandId>,
+    },
     /// CLIENT PAUSE: ask again when the pause has changed.
     Paused,
 }

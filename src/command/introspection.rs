@@ -166,7 +166,10 @@ struct KeySpec {
 
 enum Find {
     /// `last` counts from the beginning, or from the end of the arguments when negative.
-    Range { last: isize, step: usize },
+    Range {
+        last: isize,
+        step: usize,
+    },
     /// The count stands where the search begins, the keys behind it.
     Counted,
     Unknown,
@@ -391,7 +394,8 @@ fn document(reply: &mut Reply<'_>, command: CommandId) {
         None => &[],
     };
     let more = [!flags.is_empty(), !arguments.is_empty(), !subcommands.is_empty()];
-    let fields_count = texts.len() + more.iter().filter(|present| **present).count() + if deprecation.is_some() { 2 } else { 0 };
+    let fields_count =
+        texts.len() + more.iter().filter(|present| **present).count() + if deprecation.is_some() { 2 } else { 0 };
     reply.bulk(spec.name.as_bytes());
     reply.map(fields_count);
     texts.into_iter().for_each(|(name, text)| field(reply, name, text));

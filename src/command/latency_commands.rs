@@ -55,7 +55,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             "latency|histogram",
             Arity::AtLeast(2),
             "Shows how the durations of commands are distributed.",
-            "[COMMAND [COMMAND ...]]",
+            "[command [command ...]]",
             Run::OnEveryCore { part: histogram_part, merge: histogram_merge },
         )
     },

@@ -43,7 +43,12 @@ fn after_auth(args: &Args<'_>, first: usize) -> Vec<usize> {
 /// CONFIG SET: the values of directives that are secrets.
 fn sensitive_values(args: &Args<'_>) -> Vec<usize> {
     let is_sensitive = |name: &[u8]| config::lookup(name).is_some_and(|(directive, _)| directive.is_sensitive());
-    (2..args.len()).step_by(2).filter(|at| is_sensitive(&args[*at])).map(|at| at + 1).filter(|at| *at < args.len()).collect()
+    (2..args.len())
+        .step_by(2)
+        .filter(|at| is_sensitive(&args[*at]))
+        .map(|at| at + 1)
+        .filter(|at| *at < args.len())
+        .collect()
 }
 
 #[cfg(test)]
@@ -53,9 +58,11 @@ mod tests {
 
     fn shown(name: &str, line: &str) -> String {
         let args = ArgsBuf::from_iter(line.split(' '));
-        let spec = CommandSpec { name: Box::leak(name.to_owned().into_boxed_str()), ..*table().find(b"ping").unwrap().spec() };
+        let spec =
+            CommandSpec { name: Box::leak(name.to_owned().into_boxed_str()), ..*table().find(b"ping").unwrap().spec() };
         let covered = redacted(&spec, &args.as_args()).unwrap_or(args);
-        let words: Vec<String> = covered.as_args().iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        let words: Vec<String> =
+            covered.as_args().iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
         words.join(" ")
     }
 
@@ -67,7 +74,11 @@ mod tests {
             ("auth", "AUTH a b c", "AUTH a b c"),
             ("hello", "HELLO 3 SETNAME auth AUTH u p", "HELLO 3 SETNAME auth AUTH (redacted) (redacted)"),
             ("hello", "HELLO 3 auth u p setname x", "HELLO 3 auth (redacted) (redacted) setname x"),
-            ("config|set", "config set hz 10 requirepass x masterauth y", "config set hz 10 requirepass (redacted) masterauth (redacted)"),
+            (
+                "config|set",
+                "config set hz 10 requirepass x masterauth y",
+                "config set hz 10 requirepass (redacted) masterauth (redacted)",
+            ),
             ("config|set", "config set requirepass", "config set requirepass"),
             ("get", "get auth", "get auth"),
         ] {

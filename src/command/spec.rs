@@ -121,15 +121,26 @@ pub enum Keys {
     /// One key at this index.
     At(usize, Access),
     /// From `first` to `last` (negative: counted from the end, -1 is the last argument), every `step`.
-    Range { first: usize, last: isize, step: usize, access: Access },
+    Range {
+        first: usize,
+        last: isize,
+        step: usize,
+        access: Access,
+    },
     /// Two keys in a row with different access, as RENAME and COPY have.
     Pair(usize, Access, Access),
     /// `numkeys` at this index, then that many keys.
-    Counted { count_at: usize, access: Access },
+    Counted {
+        count_at: usize,
+        access: Access,
+    },
     /// A number at this index is the slot itself (CLUSTER COUNTKEYSINSLOT).
     SlotNumber(usize),
     /// Anything else.
-    Found { finder: KeyFinder, access: Access },
+    Found {
+        finder: KeyFinder,
+        access: Access,
+    },
 }
 
 /// Key specification flags, in Redis's letters.

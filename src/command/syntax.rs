@@ -60,10 +60,10 @@ impl Kind {
             "pattern" => Kind::Pattern,
             "unix-time-seconds" | "unix-time-milliseconds" => Kind::UnixTime,
             "longitude" | "latitude" | "radius" | "width" | "height" | "score" | "weight" => Kind::Double,
-            "bit" | "client-id" | "config-epoch" | "count" | "cursor" | "db" | "decrement" | "destination-db" | "end"
-            | "end-slot" | "frequency" | "increment" | "index" | "index1" | "index2" | "len" | "milliseconds" | "min"
-            | "min-match-len" | "numkeys" | "offset" | "port" | "protover" | "samples" | "seconds" | "slot" | "start"
-            | "start-slot" | "stop" | "timeout" | "ttl" | "version" => Kind::Integer,
+            "bit" | "client-id" | "config-epoch" | "count" | "cursor" | "db" | "decrement" | "destination-db"
+            | "end" | "end-slot" | "frequency" | "increment" | "index" | "index1" | "index2" | "len"
+            | "milliseconds" | "min" | "min-match-len" | "numkeys" | "offset" | "port" | "protover" | "samples"
+            | "seconds" | "slot" | "start" | "start-slot" | "stop" | "timeout" | "ttl" | "version" => Kind::Integer,
             _ => Kind::String,
         }
     }
@@ -96,7 +96,10 @@ enum Node<'a> {
     Word(&'a str),
     /// `...`: what stands before it comes several times.
     Again,
-    Group { optional: bool, alternatives: Vec<Vec<Node<'a>>> },
+    Group {
+        optional: bool,
+        alternatives: Vec<Vec<Node<'a>>>,
+    },
 }
 
 impl Node<'_> {
@@ -301,9 +304,14 @@ mod tests {
             ("[ID client-id [client-id ...]]", "ID client-id:integer?*"),
             ("[TYPE <NORMAL | PUBSUB>]", "TYPE (NORMAL ! | PUBSUB !)?"),
             ("[<MAXLEN | MINID> [= | ~] threshold]", "{(MAXLEN ! | MINID !), (= ! | ~ !)?, threshold:string}?"),
-            ("<a | <[ID client-id] | [SKIPME <YES | NO>]> ...>", "(a:string | (ID client-id:integer? | SKIPME (YES ! | NO !)?)*)"),
-            ("[protover [AUTH username password] [SETNAME clientname]]",
-             "{protover:integer, AUTH {username:string, password:string}?, SETNAME clientname:string?}?"),
+            (
+                "<a | <[ID client-id] | [SKIPME <YES | NO>]> ...>",
+                "(a:string | (ID client-id:integer? | SKIPME (YES ! | NO !)?)*)",
+            ),
+            (
+                "[protover [AUTH username password] [SETNAME clientname]]",
+                "{protover:integer, AUTH {username:string, password:string}?, SETNAME clientname:string?}?",
+            ),
         ] {
             assert_eq!(short(&parse(line).unwrap()), tree, "{line}");
         }

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use super::spec::CommandSpec;
 use super::FAMILIES;
+use super::spec::CommandSpec;
 
 /// A command's place in the table; stable for the life of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

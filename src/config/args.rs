@@ -69,17 +69,10 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> (Option<String>, bool, String) {
-        let arguments: Vec<Vec<u8>> = arguments
-            .iter()
-            .map(|one| one.as_bytes().to_vec())
-            .collect();
+        let arguments: Vec<Vec<u8>> = arguments.iter().map(|one| one.as_bytes().to_vec()).collect();
         let parsed = Arguments::parse(&arguments);
         let file = parsed.file.map(|path| path.to_string_lossy().into_owned());
-        (
-            file,
-            parsed.stdin,
-            String::from_utf8(parsed.options).unwrap(),
-        )
+        (file, parsed.stdin, String::from_utf8(parsed.options).unwrap())
     }
 
     #[test]
@@ -96,31 +89,11 @@ mod tests {
             (&["-", "--port", "1"], None, true, "port \"1\" "),
             (&["--port", "1", "-"], None, true, "port \"1\" "),
             (&["--port 7000", "--hz 5"], None, false, "port 7000 \nhz 5 "),
-            (
-                &["--save", "--port", "1"],
-                None,
-                false,
-                "save \"\"\nport \"1\" ",
-            ),
-            (
-                &["--port", "1", "--save"],
-                None,
-                false,
-                "port \"1\" \nsave \"\"",
-            ),
-            (
-                &["--requirepass", "--port", "--port", "1"],
-                None,
-                false,
-                "requirepass \"--port\" \nport \"1\" ",
-            ),
+            (&["--save", "--port", "1"], None, false, "save \"\"\nport \"1\" "),
+            (&["--port", "1", "--save"], None, false, "port \"1\" \nsave \"\""),
+            (&["--requirepass", "--port", "--port", "1"], None, false, "requirepass \"--port\" \nport \"1\" "),
             (&["--save", ""], None, false, "save \"\" "),
-            (
-                &["--sentinel", "--port", "1"],
-                None,
-                false,
-                "sentinel \nport \"1\" ",
-            ),
+            (&["--sentinel", "--port", "1"], None, false, "sentinel \nport \"1\" "),
             (&["--logfile", "a b\n"], None, false, "logfile \"a b\\n\" "),
         ];
         for (arguments, file, stdin, options) in table {
@@ -132,12 +105,7 @@ mod tests {
     #[test]
     fn the_command_line_wins_over_standard_input() {
         let (_, _, options) = parse(&["--port", "3", "--bind", "127.0.0.1 -::1"]);
-        let loaded = load(Sources {
-            file: None,
-            stdin: Some(b"port 2"),
-            options: options.as_bytes(),
-        })
-        .unwrap();
+        let loaded = load(Sources { file: None, stdin: Some(b"port 2"), options: options.as_bytes() }).unwrap();
         assert_eq!(
             (loaded.config.port, loaded.config.bind.as_slice()),
             (3, &["127.0.0.1".to_owned(), "-::1".to_owned()][..])
@@ -147,11 +115,7 @@ mod tests {
     #[test]
     fn an_error_of_the_command_line_says_so() {
         let (_, _, options) = parse(&["--port"]);
-        let error = load(Sources {
-            options: options.as_bytes(),
-            ..Sources::default()
-        })
-        .unwrap_err();
+        let error = load(Sources { options: options.as_bytes(), ..Sources::default() }).unwrap_err();
         assert_eq!(
             (error.file.as_deref(), error.reason.as_str()),
             (Some("the command line"), "wrong number of arguments")

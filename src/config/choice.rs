@@ -189,12 +189,7 @@ impl ShutdownKind {
 impl Kind for ShutdownKind {
     type Value = ShutdownOptions;
 
-    fn parse(
-        &self,
-        words: &[Vec<u8>],
-        _old: &ShutdownOptions,
-        _origin: Origin,
-    ) -> Result<ShutdownOptions, String> {
+    fn parse(&self, words: &[Vec<u8>], _old: &ShutdownOptions, _origin: Origin) -> Result<ShutdownOptions, String> {
         let mut options = ShutdownOptions::default();
         if words.is_empty() {
             return Err(must_be_one_of(Self::NAMES.into_iter()));
@@ -218,17 +213,8 @@ impl Kind for ShutdownKind {
     fn format(&self, value: &ShutdownOptions) -> Vec<u8> {
         let set = [value.save, value.nosave, value.now, value.force];
         let [default, rest @ ..] = Self::NAMES;
-        let names: Vec<&str> = rest
-            .into_iter()
-            .zip(set)
-            .filter(|(_, set)| *set)
-            .map(|(name, _)| name)
-            .collect();
-        if names.is_empty() {
-            default.as_bytes().to_vec()
-        } else {
-            names.join(" ").into_bytes()
-        }
+        let names: Vec<&str> = rest.into_iter().zip(set).filter(|(_, set)| *set).map(|(name, _)| name).collect();
+        if names.is_empty() { default.as_bytes().to_vec() } else { names.join(" ").into_bytes() }
     }
 }
 
@@ -243,30 +229,18 @@ mod tests {
 
     #[test]
     fn names_ignore_case_and_errors_list_them() {
-        let parse = |word| {
-            choice::<AppendFsync>().parse(&words(&[word]), &AppendFsync::No, Origin::Command)
-        };
+        let parse = |word| choice::<AppendFsync>().parse(&words(&[word]), &AppendFsync::No, Origin::Command);
         assert_eq!(parse("ALWAYS"), Ok(AppendFsync::Always));
-        assert_eq!(
-            parse("x").unwrap_err(),
-            "argument(s) must be one of the following: everysec, always, no"
-        );
+        assert_eq!(parse("x").unwrap_err(), "argument(s) must be one of the following: everysec, always, no");
     }
 
     #[test]
     fn oom_score_adj_relative_is_shown_as_yes() {
         let kind = choice::<OomScoreAdj>();
-        let value = kind
-            .parse(&words(&["relative"]), &OomScoreAdj::No, Origin::Command)
-            .unwrap();
+        let value = kind.parse(&words(&["relative"]), &OomScoreAdj::No, Origin::Command).unwrap();
         assert_eq!(kind.format(&value), b"yes");
-        let error = kind
-            .parse(&words(&["x"]), &OomScoreAdj::No, Origin::Command)
-            .unwrap_err();
-        assert_eq!(
-            error,
-            "argument(s) must be one of the following: no, yes, relative, absolute"
-        );
+        let error = kind.parse(&words(&["x"]), &OomScoreAdj::No, Origin::Command).unwrap_err();
+        assert_eq!(error, "argument(s) must be one of the following: no, yes, relative, absolute");
     }
 
     #[test]
@@ -281,15 +255,10 @@ mod tests {
 
     #[test]
     fn shutdown_options_combine_but_for_save_and_nosave() {
-        let parse = |list: &[&str]| {
-            ShutdownKind.parse(&words(list), &ShutdownOptions::default(), Origin::Command)
-        };
+        let parse = |list: &[&str]| ShutdownKind.parse(&words(list), &ShutdownOptions::default(), Origin::Command);
         let options = parse(&["FORCE", "save", "default"]).unwrap();
         assert_eq!(ShutdownKind.format(&options), b"save force");
-        assert_eq!(
-            ShutdownKind.format(&parse(&["default"]).unwrap()),
-            b"default"
-        );
+        assert_eq!(ShutdownKind.format(&parse(&["default"]).unwrap()), b"default");
         assert!(parse(&["save", "nosave"]).is_err());
         assert!(parse(&[]).is_err());
     }

@@ -33,10 +33,9 @@ pub fn expand(path: &Path, folder: &Path) -> Included {
     let mut found = vec![PathBuf::new()];
     for part in path.components() {
         found = match part {
-            Component::Normal(name) if is_pattern(name.as_bytes()) => found
-                .iter()
-                .flat_map(|folder| matches_in(folder, name.as_bytes()))
-                .collect(),
+            Component::Normal(name) if is_pattern(name.as_bytes()) => {
+                found.iter().flat_map(|folder| matches_in(folder, name.as_bytes())).collect()
+            }
             _ => found.into_iter().map(|folder| folder.join(part)).collect(),
         };
     }
@@ -65,9 +64,7 @@ fn is_pattern(path: &[u8]) -> bool {
 /// The whole file; an error if it is larger than any configuration.
 pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let length = std::fs::File::open(path)?
-        .take(FILE_BYTES_MAX.saturating_add(1))
-        .read_to_end(&mut text)?;
+    let length = std::fs::File::open(path)?.take(FILE_BYTES_MAX.saturating_add(1)).read_to_end(&mut text)?;
     if length as u64 > FILE_BYTES_MAX {
         return Err(std::io::Error::other("the file is too large"));
     }

@@ -8,14 +8,8 @@ pub use crate::base::words::split_words;
 /// Without blanks and line ends on both sides.
 pub fn trim(line: &[u8]) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    let start = line
-        .iter()
-        .position(|byte| !blank(byte))
-        .unwrap_or(line.len());
-    let end = line
-        .iter()
-        .rposition(|byte| !blank(byte))
-        .map_or(start, |last| last.saturating_add(1));
+    let start = line.iter().position(|byte| !blank(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last.saturating_add(1));
     line.get(start..end).unwrap_or_default()
 }
 
@@ -33,12 +27,7 @@ mod tests {
 
     fn split(line: &str) -> Option<Vec<String>> {
         let words = split_words(line.as_bytes())?;
-        Some(
-            words
-                .into_iter()
-                .map(|word| String::from_utf8_lossy(&word).into_owned())
-                .collect(),
-        )
+        Some(words.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect())
     }
 
     #[test]
@@ -56,12 +45,7 @@ mod tests {
             (r#""\xZZ""#, Some(&["xZZ"])),
         ];
         for (line, words) in table {
-            let words = words.map(|words| {
-                words
-                    .iter()
-                    .map(|word| (*word).to_owned())
-                    .collect::<Vec<_>>()
-            });
+            let words = words.map(|words| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
             assert_eq!(split(line), words, "{line}");
         }
     }

@@ -25,9 +25,9 @@ use crate::base::glob;
 
 pub use args::Arguments;
 pub use choice::{
-    AclPubsubDefault, AppendFsync, Cores, DisklessLoad, EndpointType, LogLevel, MaxmemoryPolicy,
-    OomScoreAdj, PropagationErrorBehavior, ProtectedAction, SanitizeDumpPayload, ShutdownOptions,
-    Supervised, SyslogFacility, TlsAuthClients,
+    AclPubsubDefault, AppendFsync, Cores, DisklessLoad, EndpointType, LogLevel, MaxmemoryPolicy, OomScoreAdj,
+    PropagationErrorBehavior, ProtectedAction, SanitizeDumpPayload, ShutdownOptions, Supervised, SyslogFacility,
+    TlsAuthClients,
 };
 pub use file::{ConfigError, FileRow, Loaded, Place, Sources, load};
 pub use line::split_words;
@@ -121,18 +121,13 @@ impl Directive {
 pub const DIFFERENCES: &[(&str, &str)] = &[
     ("cores", "ours: the number of threads"),
     ("core-ports", "ours: a port for each core"),
-    (
-        "server-cpulist",
-        "a second name for server_cpulist, spelled like all others",
-    ),
+    ("server-cpulist", "a second name for server_cpulist, spelled like all others"),
 ];
 
 /// The row of a name in any letter case, and the name of the table that matched: the directive's or an alias.
 pub fn lookup(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
     DIRECTIVES.iter().find_map(|directive| {
-        let matched = directive
-            .names()
-            .find(|one| one.as_bytes().eq_ignore_ascii_case(name))?;
+        let matched = directive.names().find(|one| one.as_bytes().eq_ignore_ascii_case(name))?;
         Some((directive, matched))
     })
 }
@@ -146,9 +141,7 @@ impl Config {
         let mut found = Vec::new();
         for directive in DIRECTIVES {
             for name in directive.names() {
-                let matched = patterns
-                    .iter()
-                    .find_map(|pattern| asked_as(pattern, directive, name));
+                let matched = patterns.iter().find_map(|pattern| asked_as(pattern, directive, name));
                 if let Some(shown) = matched {
                     found.push((shown, (directive.format)(self)));
                 }
@@ -160,22 +153,13 @@ impl Config {
     /// The directives that are set but do nothing (yet), each once, with the reason: for one line each in the log.
     pub fn not_in_effect(&self) -> Vec<(&'static str, Applies)> {
         let default = Config::default();
-        let idle = |directive: &&Directive| {
-            directive.applies != Applies::Now && (directive.differs)(self, &default)
-        };
-        let mut list: Vec<_> = DIRECTIVES
-            .iter()
-            .filter(idle)
-            .map(|one| (one.name, one.applies))
-            .collect();
+        let idle = |directive: &&Directive| directive.applies != Applies::Now && (directive.differs)(self, &default);
+        let mut list: Vec<_> = DIRECTIVES.iter().filter(idle).map(|one| (one.name, one.applies)).collect();
         for (name, applies) in [
             ("user", Applies::Later("ACL users")),
             ("rename-command", Applies::Later("renamed commands")),
             ("loadmodule", Applies::Never("there are no modules")),
-            (
-                "settings of modules",
-                Applies::Never("there are no modules"),
-            ),
+            ("settings of modules", Applies::Never("there are no modules")),
         ] {
             if self.file_rows.iter().any(|row| row.kind() == name) {
                 list.push((name, applies));
@@ -187,13 +171,9 @@ impl Config {
 
 /// The name to show if the pattern asks for this one.
 fn asked_as(pattern: &[u8], directive: &Directive, name: &'static str) -> Option<Vec<u8>> {
-    let is_pattern = pattern
-        .iter()
-        .any(|byte| matches!(byte, b'[' | b'*' | b'?'));
+    let is_pattern = pattern.iter().any(|byte| matches!(byte, b'[' | b'*' | b'?'));
     if !is_pattern {
-        return pattern
-            .eq_ignore_ascii_case(name.as_bytes())
-            .then(|| pattern.to_vec());
+        return pattern.eq_ignore_ascii_case(name.as_bytes()).then(|| pattern.to_vec());
     }
     let is_ours = DIFFERENCES.iter().any(|(ours, _)| *ours == name);
     let is_hidden = directive.flags.has(Flags::HIDDEN) || is_ours;
@@ -215,11 +195,7 @@ mod tests {
     fn get(patterns: &[&str]) -> Vec<(String, String)> {
         let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_bytes()).collect();
         let shown = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Config::default()
-            .get(&patterns)
-            .into_iter()
-            .map(|(name, value)| (shown(name), shown(value)))
-            .collect()
+        Config::default().get(&patterns).into_iter().map(|(name, value)| (shown(name), shown(value))).collect()
     }
 
     fn names(patterns: &[&str]) -> Vec<String> {
@@ -234,10 +210,7 @@ mod tests {
             let words = match () {
                 _ if !directive.flags.has(Flags::MULTI) => vec![shown.clone()],
                 _ if shown.is_empty() => Vec::new(),
-                _ => shown
-                    .split(|byte| *byte == b' ')
-                    .map(<[u8]>::to_vec)
-                    .collect(),
+                _ => shown.split(|byte| *byte == b' ').map(<[u8]>::to_vec).collect(),
             };
             let mut again = default.clone();
             let changed = (directive.parse)(&mut again, &words, Origin::Command);
@@ -253,24 +226,12 @@ mod tests {
     fn every_line_that_is_rewritten_is_read_back() {
         let default = Config::default();
         for directive in DIRECTIVES {
-            let Rewrite::Lines(lines) = (directive.rewrite)(&default, directive.name, &default)
-            else {
+            let Rewrite::Lines(lines) = (directive.rewrite)(&default, directive.name, &default) else {
                 continue;
             };
-            let text = lines
-                .into_iter()
-                .map(|line| line.text)
-                .collect::<Vec<_>>()
-                .join(&b'\n');
-            let read = load(Sources {
-                stdin: Some(&text),
-                ..Sources::default()
-            });
-            assert!(
-                read.is_ok_and(|read| read.config == default),
-                "{}",
-                directive.name
-            );
+            let text = lines.into_iter().map(|line| line.text).collect::<Vec<_>>().join(&b'\n');
+            let read = load(Sources { stdin: Some(&text), ..Sources::default() });
+            assert!(read.is_ok_and(|read| read.config == default), "{}", directive.name);
         }
     }
 
@@ -279,11 +240,7 @@ mod tests {
         let mut seen = hashbrown::HashSet::new();
         for name in DIRECTIVES.iter().flat_map(Directive::names) {
             assert!(seen.insert(name), "{name} stands twice");
-            assert!(
-                name.bytes()
-                    .all(|byte| matches!(byte, b'a'..=b'z' | b'-' | b'_')),
-                "{name}"
-            );
+            assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'-' | b'_')), "{name}");
         }
         // 195 names that redis-server 7.2 shows, 7 hidden ones, and ours.
         assert_eq!(seen.len(), 195 + 7 + DIFFERENCES.len());
@@ -291,14 +248,8 @@ mod tests {
 
     #[test]
     fn config_get_shows_a_name_as_asked_and_nothing_twice() {
-        assert_eq!(
-            get(&["MaxMemory", "maxmemory", "max[m]emory"]),
-            [("MaxMemory".to_owned(), "0".to_owned())]
-        );
-        assert_eq!(
-            names(&["*-max-ziplist-value"]),
-            ["hash-max-ziplist-value", "zset-max-ziplist-value"]
-        );
+        assert_eq!(get(&["MaxMemory", "maxmemory", "max[m]emory"]), [("MaxMemory".to_owned(), "0".to_owned())]);
+        assert_eq!(names(&["*-max-ziplist-value"]), ["hash-max-ziplist-value", "zset-max-ziplist-value"]);
         assert_eq!(names(&["slaveof", "replicao?"]), ["replicaof", "slaveof"]);
         assert_eq!(names(&["nothing", "no*thing"]), Vec::<String>::new());
     }
@@ -316,10 +267,7 @@ mod tests {
         for (name, value) in [
             ("save", "3600 1 300 100 60 10000"),
             ("bind", "* -::*"),
-            (
-                "client-output-buffer-limit",
-                "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
-            ),
+            ("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
             ("latency-tracking-info-percentiles", "50 99 99.9"),
             ("oom-score-adj-values", "0 200 800"),
             ("proto-max-bulk-len", "536870912"),
@@ -334,17 +282,8 @@ mod tests {
     #[test]
     fn what_is_not_in_effect_is_listed_once() {
         let text = b"io-threads 4\nio-threads 2\nport 1\nloadmodule a\nloadmodule b\nmaxmemory-samples 5\n";
-        let config = load(Sources {
-            stdin: Some(text),
-            ..Sources::default()
-        })
-        .unwrap()
-        .config;
-        let listed: Vec<_> = config
-            .not_in_effect()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
+        let config = load(Sources { stdin: Some(text), ..Sources::default() }).unwrap().config;
+        let listed: Vec<_> = config.not_in_effect().into_iter().map(|(name, _)| name).collect();
         assert_eq!(listed, ["io-threads", "loadmodule"]);
         assert_eq!(Config::default().not_in_effect(), []);
     }
@@ -352,23 +291,13 @@ mod tests {
     #[test]
     fn the_sample_file_is_read() {
         let text = include_bytes!("../../conf/slotcore.conf");
-        let loaded = load(Sources {
-            stdin: Some(text),
-            ..Sources::default()
-        })
-        .unwrap();
-        assert_eq!(
-            (loaded.config.not_in_effect(), loaded.warnings),
-            (Vec::new(), Vec::new())
-        );
+        let loaded = load(Sources { stdin: Some(text), ..Sources::default() }).unwrap();
+        assert_eq!((loaded.config.not_in_effect(), loaded.warnings), (Vec::new(), Vec::new()));
     }
 
     #[test]
     fn secrets_stay_out_of_debug_output() {
-        let config = Config {
-            requirepass: b"secret".to_vec(),
-            ..Config::default()
-        };
+        let config = Config { requirepass: b"secret".to_vec(), ..Config::default() };
         assert!(!format!("{config:?}").contains("secret"));
         assert!(lookup(b"RequirePass").is_some_and(|(directive, _)| directive.is_sensitive()));
     }

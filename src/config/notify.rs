@@ -25,11 +25,7 @@ impl NotifyFlags {
         (b'n', Self::NEW),
     ];
     /// Letters that stay apart from `A`, shown last.
-    const CHANNELS: [(u8, u16); 3] = [
-        (b'K', Self::KEYSPACE),
-        (b'E', Self::KEYEVENT),
-        (b'm', Self::KEY_MISS),
-    ];
+    const CHANNELS: [(u8, u16); 3] = [(b'K', Self::KEYSPACE), (b'E', Self::KEYEVENT), (b'm', Self::KEY_MISS)];
 
     /// Publish on `__keyspace@<db>__:<key>`.
     pub const KEYSPACE: u16 = 1 << 0;
@@ -71,22 +67,14 @@ pub struct NotifyKind;
 impl Kind for NotifyKind {
     type Value = NotifyFlags;
 
-    fn parse(
-        &self,
-        words: &[Vec<u8>],
-        _old: &NotifyFlags,
-        _origin: Origin,
-    ) -> Result<NotifyFlags, String> {
+    fn parse(&self, words: &[Vec<u8>], _old: &NotifyFlags, _origin: Origin) -> Result<NotifyFlags, String> {
         let mut flags = 0;
         for letter in single(words)? {
             if *letter == b'A' {
                 flags |= NotifyFlags::ALL;
                 continue;
             }
-            let known = NotifyFlags::CLASSES
-                .iter()
-                .chain(&NotifyFlags::CHANNELS)
-                .find(|(one, _)| one == letter);
+            let known = NotifyFlags::CLASSES.iter().chain(&NotifyFlags::CHANNELS).find(|(one, _)| one == letter);
             match known {
                 Some((_, flag)) => flags |= flag,
                 None => {
@@ -100,16 +88,9 @@ impl Kind for NotifyKind {
     /// As Redis shows it: `A` swallows `n` too.
     fn format(&self, value: &NotifyFlags) -> Vec<u8> {
         let letters = |list: &[(u8, u16)]| -> Vec<u8> {
-            list.iter()
-                .filter(|(_, flag)| value.has(*flag))
-                .map(|(letter, _)| *letter)
-                .collect()
+            list.iter().filter(|(_, flag)| value.has(*flag)).map(|(letter, _)| *letter).collect()
         };
-        let mut shown = if value.has(NotifyFlags::ALL) {
-            b"A".to_vec()
-        } else {
-            letters(&NotifyFlags::CLASSES)
-        };
+        let mut shown = if value.has(NotifyFlags::ALL) { b"A".to_vec() } else { letters(&NotifyFlags::CLASSES) };
         shown.extend(letters(&NotifyFlags::CHANNELS));
         shown
     }
@@ -130,18 +111,8 @@ mod tests {
     #[test]
     fn keyspace_events_are_shown_in_their_canonical_order() {
         let parse = |word| NotifyKind.parse(&words(word), &NotifyFlags::default(), Origin::Command);
-        for (word, shown) in [
-            ("KEA", "AKE"),
-            ("Elg$", "g$lE"),
-            ("", ""),
-            ("Anm", "Am"),
-            ("g$lshzxetd", "A"),
-        ] {
-            assert_eq!(
-                NotifyKind.format(&parse(word).unwrap()),
-                shown.as_bytes(),
-                "{word}"
-            );
+        for (word, shown) in [("KEA", "AKE"), ("Elg$", "g$lE"), ("", ""), ("Anm", "Am"), ("g$lshzxetd", "A")] {
+            assert_eq!(NotifyKind.format(&parse(word).unwrap()), shown.as_bytes(), "{word}");
         }
         assert!(parse("KQ").is_err());
     }

@@ -19,11 +19,9 @@ pub fn bytes_of(word: &[u8]) -> Option<u64> {
     if digits.len() >= 128 {
         return None;
     }
-    let number = digits.iter().fold(0u64, |number, digit| {
-        number
-            .saturating_mul(10)
-            .saturating_add(u64::from(digit.saturating_sub(b'0')))
-    });
+    let number = digits
+        .iter()
+        .fold(0u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit.saturating_sub(b'0'))));
     Some(number.saturating_mul(unit))
 }
 
@@ -56,11 +54,7 @@ pub fn strtoll(word: &[u8], base: u32) -> Option<i64> {
     for byte in digits {
         let digit = i64::from(char::from(*byte).to_digit(base)?);
         number = number.saturating_mul(i64::from(base));
-        number = if negative {
-            number.saturating_sub(digit)
-        } else {
-            number.saturating_add(digit)
-        };
+        number = if negative { number.saturating_sub(digit) } else { number.saturating_add(digit) };
     }
     Some(number)
 }
@@ -111,14 +105,7 @@ mod tests {
 
     #[test]
     fn sizes_are_written_in_their_largest_exact_unit() {
-        for (bytes, shown) in [
-            (0, "0"),
-            (1, "1"),
-            (1024, "1kb"),
-            (1 << 20, "1mb"),
-            (3 << 30, "3gb"),
-            (1025, "1025"),
-        ] {
+        for (bytes, shown) in [(0, "0"), (1, "1"), (1024, "1kb"), (1 << 20, "1mb"), (3 << 30, "3gb"), (1025, "1025")] {
             assert_eq!(with_unit(bytes), shown);
         }
     }

@@ -38,44 +38,22 @@ pub enum SetError {
 impl SetError {
     /// The error of a change that was right but could not be applied, as when a port is taken.
     pub fn failed(name: &str, reason: &str) -> SetError {
-        SetError::Failed {
-            name: name.as_bytes().to_vec(),
-            reason: reason.to_owned(),
-        }
+        SetError::Failed { name: name.as_bytes().to_vec(), reason: reason.to_owned() }
     }
 
     /// The error line without the leading `-` and the line end.
     pub fn reply(&self) -> Vec<u8> {
         let parts: [&[u8]; 4] = match self {
-            SetError::Loading => [
-                b"LOADING Redis is loading the dataset in memory",
-                b"",
-                b"",
-                b"",
-            ],
-            SetError::Unknown(name) => [
-                b"ERR Unknown option or number of arguments for CONFIG SET - '",
-                name,
-                b"'",
-                b"",
-            ],
-            SetError::Failed { name, reason } => [
-                b"ERR CONFIG SET failed (possibly related to argument '",
-                name,
-                b"') - ",
-                reason.as_bytes(),
-            ],
+            SetError::Loading => [b"LOADING Redis is loading the dataset in memory", b"", b"", b""],
+            SetError::Unknown(name) => {
+                [b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'", b""]
+            }
+            SetError::Failed { name, reason } => {
+                [b"ERR CONFIG SET failed (possibly related to argument '", name, b"') - ", reason.as_bytes()]
+            }
         };
         let line = parts.concat();
-        line.into_iter()
-            .map(|byte| {
-                if matches!(byte, b'\r' | b'\n') {
-                    b' '
-                } else {
-                    byte
-                }
-            })
-            .collect()
+        line.into_iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }).collect()
     }
 }
 
@@ -87,29 +65,21 @@ impl Config {
     pub fn set(&self, pairs: &[(&[u8], &[u8])], requester: Requester) -> Result<Change, SetError> {
         let mut settings: Vec<(&Directive, &'static str, &[u8])> = Vec::with_capacity(pairs.len());
         for (name, value) in pairs {
-            let (directive, matched) =
-                lookup(name).ok_or_else(|| SetError::Unknown(name.to_vec()))?;
+            let (directive, matched) = lookup(name).ok_or_else(|| SetError::Unknown(name.to_vec()))?;
             self.check_right(directive, name, requester)?;
             if settings.iter().any(|(_, earlier, _)| *earlier == matched) {
-                return Err(SetError::Failed {
-                    name: name.to_vec(),
-                    reason: "duplicate parameter".to_owned(),
-                });
+                return Err(SetError::Failed { name: name.to_vec(), reason: "duplicate parameter".to_owned() });
             }
             settings.push((directive, matched, value));
         }
         let mut config = self.clone();
         for (directive, matched, value) in &settings {
-            let parsed =
-                (directive.parse)(&mut config, &words_of(directive, value), Origin::Command);
+            let parsed = (directive.parse)(&mut config, &words_of(directive, value), Origin::Command);
             parsed.map_err(|reason| SetError::failed(matched, &reason))?;
         }
         config.keep_hz_in_range();
         // Redis's smallest backlog; it raises a smaller one in silence.
-        if settings
-            .iter()
-            .any(|(one, ..)| one.name == "repl-backlog-size")
-        {
+        if settings.iter().any(|(one, ..)| one.name == "repl-backlog-size") {
             config.repl_backlog_size = config.repl_backlog_size.max(16 << 10);
         }
         let mut changed = Vec::new();
@@ -122,24 +92,12 @@ impl Config {
         Ok(Change { config, changed })
     }
 
-    fn check_right(
-        &self,
-        directive: &Directive,
-        name: &[u8],
-        requester: Requester,
-    ) -> Result<(), SetError> {
-        let refuse = |reason: &str| {
-            Err(SetError::Failed {
-                name: name.to_vec(),
-                reason: reason.to_owned(),
-            })
-        };
+    fn check_right(&self, directive: &Directive, name: &[u8], requester: Requester) -> Result<(), SetError> {
+        let refuse = |reason: &str| Err(SetError::Failed { name: name.to_vec(), reason: reason.to_owned() });
         if directive.flags.has(Flags::IMMUTABLE) {
             return refuse("can't set immutable config");
         }
-        if directive.flags.has(Flags::PROTECTED)
-            && !self.enable_protected_configs.allows(requester.local)
-        {
+        if directive.flags.has(Flags::PROTECTED) && !self.enable_protected_configs.allows(requester.local) {
             return refuse("can't set protected config");
         }
         if directive.flags.has(Flags::DENY_LOADING) && requester.loading {
@@ -157,10 +115,7 @@ fn words_of(directive: &Directive, value: &[u8]) -> Vec<Vec<u8>> {
     if value.is_empty() {
         return Vec::new();
     }
-    value
-        .split(|byte| *byte == b' ')
-        .map(<[u8]>::to_vec)
-        .collect()
+    value.split(|byte| *byte == b' ').map(<[u8]>::to_vec).collect()
 }
 
 #[cfg(test)]
@@ -169,37 +124,17 @@ mod tests {
     use super::*;
 
     fn set(config: &Config, pairs: &[(&str, &str)]) -> Result<Change, String> {
-        let pairs: Vec<_> = pairs
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
-            .collect();
-        config
-            .set(&pairs, Requester::default())
-            .map_err(|error| String::from_utf8_lossy(&error.reply()).into_owned())
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        config.set(&pairs, Requester::default()).map_err(|error| String::from_utf8_lossy(&error.reply()).into_owned())
     }
 
     #[test]
     fn a_change_is_a_new_snapshot_with_the_names_of_what_moved() {
         let config = Config::default();
-        let pairs = [
-            ("MaxMemory", "1mb"),
-            ("timeout", "0"),
-            ("slave-priority", "7"),
-            ("tls-cert-file", ""),
-        ];
+        let pairs = [("MaxMemory", "1mb"), ("timeout", "0"), ("slave-priority", "7"), ("tls-cert-file", "")];
         let change = set(&config, &pairs).unwrap();
-        assert_eq!(
-            (
-                config.maxmemory,
-                change.config.maxmemory,
-                change.config.replica_priority
-            ),
-            (0, 1 << 20, 7)
-        );
-        assert_eq!(
-            change.changed,
-            ["maxmemory", "replica-priority", "tls-cert-file"]
-        );
+        assert_eq!((config.maxmemory, change.config.maxmemory, change.config.replica_priority), (0, 1 << 20, 7));
+        assert_eq!(change.changed, ["maxmemory", "replica-priority", "tls-cert-file"]);
     }
 
     #[test]
@@ -208,83 +143,36 @@ mod tests {
             format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
         };
         let table: &[(&[(&str, &str)], String)] = &[
-            (
-                &[("x", "1")],
-                "ERR Unknown option or number of arguments for CONFIG SET - 'x'".to_owned(),
-            ),
+            (&[("x", "1")], "ERR Unknown option or number of arguments for CONFIG SET - 'x'".to_owned()),
             (
                 &[("port", "a"), ("a\r\nb", "1")],
                 "ERR Unknown option or number of arguments for CONFIG SET - 'a  b'".to_owned(),
             ),
-            (
-                &[("Daemonize", "yes")],
-                failed("Daemonize", "can't set immutable config"),
-            ),
+            (&[("Daemonize", "yes")], failed("Daemonize", "can't set immutable config")),
             (&[("dir", "/")], failed("dir", "can't set protected config")),
-            (
-                &[("port", "1"), ("PORT", "2")],
-                failed("PORT", "duplicate parameter"),
-            ),
-            (
-                &[("PORT", "65536")],
-                failed("port", "argument must be between 0 and 65535 inclusive"),
-            ),
-            (
-                &[("appendonly", "maybe")],
-                failed("appendonly", "argument must be 'yes' or 'no'"),
-            ),
-            (
-                &[("maxmemory", "10x")],
-                failed("maxmemory", "argument must be a memory value"),
-            ),
-            (
-                &[("maxmemory-clients", "-5")],
-                failed(
-                    "maxmemory-clients",
-                    "argument must be a memory or percent value",
-                ),
-            ),
-            (
-                &[("save", "1 2 3")],
-                failed("save", "Invalid save parameters"),
-            ),
-            (
-                &[("oom-score-adj-values", "1 2")],
-                failed("oom-score-adj-values", "wrong number of arguments"),
-            ),
-            (
-                &[("slave-priority", "x")],
-                failed(
-                    "slave-priority",
-                    "argument couldn't be parsed into an integer",
-                ),
-            ),
+            (&[("port", "1"), ("PORT", "2")], failed("PORT", "duplicate parameter")),
+            (&[("PORT", "65536")], failed("port", "argument must be between 0 and 65535 inclusive")),
+            (&[("appendonly", "maybe")], failed("appendonly", "argument must be 'yes' or 'no'")),
+            (&[("maxmemory", "10x")], failed("maxmemory", "argument must be a memory value")),
+            (&[("maxmemory-clients", "-5")], failed("maxmemory-clients", "argument must be a memory or percent value")),
+            (&[("save", "1 2 3")], failed("save", "Invalid save parameters")),
+            (&[("oom-score-adj-values", "1 2")], failed("oom-score-adj-values", "wrong number of arguments")),
+            (&[("slave-priority", "x")], failed("slave-priority", "argument couldn't be parsed into an integer")),
         ];
         for (pairs, expected) in table {
-            assert_eq!(
-                &set(&Config::default(), pairs).unwrap_err(),
-                expected,
-                "{pairs:?}"
-            );
+            assert_eq!(&set(&Config::default(), pairs).unwrap_err(), expected, "{pairs:?}");
         }
     }
 
     #[test]
     fn save_and_bind_may_be_emptied() {
-        let config = set(&Config::default(), &[("save", ""), ("bind", "")])
-            .unwrap()
-            .config;
+        let config = set(&Config::default(), &[("save", ""), ("bind", "")]).unwrap().config;
         assert!(config.save.is_empty() && config.bind.is_empty());
     }
 
     #[test]
     fn what_redis_bends_is_bent_the_same_way() {
-        let config = set(
-            &Config::default(),
-            &[("hz", "0"), ("repl-backlog-size", "1")],
-        )
-        .unwrap()
-        .config;
+        let config = set(&Config::default(), &[("hz", "0"), ("repl-backlog-size", "1")]).unwrap().config;
         assert_eq!((config.hz, config.repl_backlog_size), (1, 16384));
     }
 
@@ -299,29 +187,16 @@ mod tests {
             (ProtectedAction::No, true, false),
         ] {
             config.enable_protected_configs = allowed;
-            let result = config.set(
-                &pairs,
-                Requester {
-                    local,
-                    loading: false,
-                },
-            );
+            let result = config.set(&pairs, Requester { local, loading: false });
             assert_eq!(result.is_ok(), accepted, "{allowed:?} {local}");
         }
     }
 
     #[test]
     fn loading_refuses_only_what_it_must() {
-        let loading = Requester {
-            local: false,
-            loading: true,
-        };
+        let loading = Requester { local: false, loading: true };
         let appendonly = Config::default().set(&[(b"appendonly", b"yes")], loading);
         assert_eq!(appendonly.unwrap_err(), SetError::Loading);
-        assert!(
-            Config::default()
-                .set(&[(b"maxclients", b"5")], loading)
-                .is_ok()
-        );
+        assert!(Config::default().set(&[(b"maxclients", b"5")], loading).is_ok());
     }
 }

@@ -337,11 +337,7 @@ fn is_path(name: &str) -> bool {
 }
 
 fn rdb_file_name(name: &str) -> Result<(), &'static str> {
-    if is_path(name) {
-        Err("dbfilename can't be a path, just a filename")
-    } else {
-        Ok(())
-    }
+    if is_path(name) { Err("dbfilename can't be a path, just a filename") } else { Ok(()) }
 }
 
 fn aof_file_name(name: &str) -> Result<(), &'static str> {
@@ -364,10 +360,7 @@ fn host_name(name: &str) -> Result<(), &'static str> {
     if name.len() >= 256 {
         return Err("Hostnames must be less than 256 characters");
     }
-    if !name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
-    {
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')) {
         return Err("Hostnames may only contain alphanumeric characters, hyphens or dots");
     }
     Ok(())
@@ -398,9 +391,7 @@ fn title_template(template: &str) -> Result<(), &'static str> {
         };
         match variable {
             "title" => {}
-            "listen-addr" | "server-mode" | "config-file" | "port" | "tls-port" | "unixsocket" => {
-                shows = true
-            }
+            "listen-addr" | "server-mode" | "config-file" | "port" | "tls-port" | "unixsocket" => shows = true,
             _ => return WRONG,
         }
         rest = after;

@@ -61,12 +61,7 @@ pub trait Kind {
     type Value: PartialEq;
 
     /// Reads the words that follow the name. `old` is the value so far. The error is Redis's reason text.
-    fn parse(
-        &self,
-        words: &[Vec<u8>],
-        old: &Self::Value,
-        origin: Origin,
-    ) -> Result<Self::Value, String>;
+    fn parse(&self, words: &[Vec<u8>], old: &Self::Value, origin: Origin) -> Result<Self::Value, String>;
 
     /// The value as CONFIG GET shows it.
     fn format(&self, value: &Self::Value) -> Vec<u8>;
@@ -108,11 +103,7 @@ impl Kind for YesNo {
     }
 
     fn format(&self, value: &bool) -> Vec<u8> {
-        if *value {
-            b"yes".to_vec()
-        } else {
-            b"no".to_vec()
-        }
+        if *value { b"yes".to_vec() } else { b"no".to_vec() }
     }
 }
 
@@ -155,45 +146,24 @@ pub struct Number<T> {
 
 /// A plain number.
 pub const fn integer<T>(min: i128, max: i128) -> Number<T> {
-    Number {
-        notation: Notation::Integer,
-        min,
-        max,
-        value: PhantomData,
-    }
+    Number { notation: Notation::Integer, min, max, value: PhantomData }
 }
 
 /// A size in bytes.
 pub const fn memory<T>(min: i128, max: i128) -> Number<T> {
-    Number {
-        notation: Notation::Memory,
-        min,
-        max,
-        value: PhantomData,
-    }
+    Number { notation: Notation::Memory, min, max, value: PhantomData }
 }
 
 /// File permissions in octal; `max` is a plain number here, and octal in the error text.
 pub const fn octal<T>(min: i128, max: i128) -> Number<T> {
-    Number {
-        notation: Notation::Octal,
-        min,
-        max,
-        value: PhantomData,
-    }
+    Number { notation: Notation::Octal, min, max, value: PhantomData }
 }
 
 impl<T> Number<T> {
     fn out_of_range(&self) -> String {
         match self.notation {
-            Notation::Octal => format!(
-                "argument must be between {:o} and {:o} inclusive",
-                self.min, self.max
-            ),
-            _ => format!(
-                "argument must be between {} and {} inclusive",
-                self.min, self.max
-            ),
+            Notation::Octal => format!("argument must be between {:o} and {:o} inclusive", self.min, self.max),
+            _ => format!("argument must be between {} and {} inclusive", self.min, self.max),
         }
     }
 }
@@ -204,15 +174,13 @@ impl<T: Copy + PartialEq + TryFrom<i128> + Into<i128>> Kind for Number<T> {
     fn parse(&self, words: &[Vec<u8>], _old: &T, _origin: Origin) -> Result<T, String> {
         let word = single(words)?;
         let number = match self.notation {
-            Notation::Memory => bytes_of(word)
-                .map(i128::from)
-                .ok_or("argument must be a memory value")?,
-            Notation::Octal => strtoll(word, 8)
-                .map(i128::from)
-                .ok_or("argument couldn't be parsed as an octal number")?,
-            Notation::Integer => parse_i64(word)
-                .map(i128::from)
-                .ok_or("argument couldn't be parsed into an integer")?,
+            Notation::Memory => bytes_of(word).map(i128::from).ok_or("argument must be a memory value")?,
+            Notation::Octal => {
+                strtoll(word, 8).map(i128::from).ok_or("argument couldn't be parsed as an octal number")?
+            }
+            Notation::Integer => {
+                parse_i64(word).map(i128::from).ok_or("argument couldn't be parsed into an integer")?
+            }
         };
         if number < self.min || number > self.max {
             return Err(self.out_of_range());
@@ -252,20 +220,12 @@ pub struct MemoryOrPercent;
 impl Kind for MemoryOrPercent {
     type Value = BytesOrPercent;
 
-    fn parse(
-        &self,
-        words: &[Vec<u8>],
-        _old: &BytesOrPercent,
-        _origin: Origin,
-    ) -> Result<BytesOrPercent, String> {
+    fn parse(&self, words: &[Vec<u8>], _old: &BytesOrPercent, _origin: Origin) -> Result<BytesOrPercent, String> {
         let word = single(words)?;
         if let Some(bytes) = bytes_of(word) {
             return match i64::try_from(bytes) {
                 Ok(_) => Ok(BytesOrPercent::Bytes(bytes)),
-                Err(_) => Err(format!(
-                    "argument must be between -100 and {} inclusive",
-                    i64::MAX
-                )),
+                Err(_) => Err(format!("argument must be between -100 and {} inclusive", i64::MAX)),
             };
         }
         match word.strip_suffix(b"%").and_then(parse_i64) {
@@ -302,27 +262,18 @@ pub struct Text {
 
 /// A text that may be empty.
 pub const fn text_or_empty() -> Text {
-    Text {
-        unset_when_empty: false,
-        check: |_| Ok(()),
-    }
+    Text { unset_when_empty: false, check: |_| Ok(()) }
 }
 
 /// A text that counts as not set while it is empty.
 pub const fn text_or_unset() -> Text {
-    Text {
-        unset_when_empty: true,
-        check: |_| Ok(()),
-    }
+    Text { unset_when_empty: true, check: |_| Ok(()) }
 }
 
 impl Text {
     /// The same with a check of its own.
     pub const fn checked(self, check: fn(&str) -> Result<(), &'static str>) -> Text {
-        Text {
-            unset_when_empty: self.unset_when_empty,
-            check,
-        }
+        Text { unset_when_empty: self.unset_when_empty, check }
     }
 }
 
@@ -388,33 +339,21 @@ impl<T: Named> Kind for Choice<T> {
 
     fn parse(&self, words: &[Vec<u8>], _old: &T, _origin: Origin) -> Result<T, String> {
         let found = match words {
-            [word] => T::NAMES
-                .iter()
-                .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())),
+            [word] => T::NAMES.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())),
             _ => None,
         };
-        found
-            .map(|(_, value)| *value)
-            .ok_or_else(|| must_be_one_of(T::NAMES.iter().map(|(name, _)| *name)))
+        found.map(|(_, value)| *value).ok_or_else(|| must_be_one_of(T::NAMES.iter().map(|(name, _)| *name)))
     }
 
     fn format(&self, value: &T) -> Vec<u8> {
-        T::NAMES
-            .iter()
-            .find(|(_, one)| one == value)
-            .map_or("unknown", |(name, _)| name)
-            .as_bytes()
-            .to_vec()
+        T::NAMES.iter().find(|(_, one)| one == value).map_or("unknown", |(name, _)| name).as_bytes().to_vec()
     }
 }
 
 /// The reason that lists what would have been right.
 pub fn must_be_one_of(names: impl Iterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.collect();
-    format!(
-        "argument(s) must be one of the following: {}",
-        names.join(", ")
-    )
+    format!("argument(s) must be one of the following: {}", names.join(", "))
 }
 
 #[cfg(test)]
@@ -428,37 +367,23 @@ mod tests {
     #[test]
     fn numbers_out_of_range_name_the_range() {
         let kind = integer::<u16>(0, 65535);
-        let error = kind
-            .parse(&words("65536"), &0, Origin::Command)
-            .unwrap_err();
+        let error = kind.parse(&words("65536"), &0, Origin::Command).unwrap_err();
         assert_eq!(error, "argument must be between 0 and 65535 inclusive");
-        let error = octal::<u32>(0, 0o777)
-            .parse(&words("1000"), &0, Origin::Command)
-            .unwrap_err();
+        let error = octal::<u32>(0, 0o777).parse(&words("1000"), &0, Origin::Command).unwrap_err();
         assert_eq!(error, "argument must be between 0 and 777 inclusive");
-        let error = integer::<u32>(1, i128::from(u32::MAX))
-            .parse(&words("-1"), &1, Origin::Command)
-            .unwrap_err();
+        let error = integer::<u32>(1, i128::from(u32::MAX)).parse(&words("-1"), &1, Origin::Command).unwrap_err();
         assert_eq!(error, "argument must be between 1 and 4294967295 inclusive");
     }
 
     #[test]
     fn a_limit_is_a_size_or_a_percentage() {
-        let parse =
-            |word| MemoryOrPercent.parse(&words(word), &BytesOrPercent::Bytes(0), Origin::Command);
+        let parse = |word| MemoryOrPercent.parse(&words(word), &BytesOrPercent::Bytes(0), Origin::Command);
         assert_eq!(parse("1gb"), Ok(BytesOrPercent::Bytes(1 << 30)));
         assert_eq!(parse("5%"), Ok(BytesOrPercent::Percent(5)));
         assert_eq!(parse("0%"), Ok(BytesOrPercent::Bytes(0)));
-        assert_eq!(
-            parse("101%").unwrap_err(),
-            "percentage argument must be less or equal to 100"
-        );
+        assert_eq!(parse("101%").unwrap_err(), "percentage argument must be less or equal to 100");
         for word in ["-5", "-5%", "%", "x"] {
-            assert_eq!(
-                parse(word).unwrap_err(),
-                "argument must be a memory or percent value",
-                "{word}"
-            );
+            assert_eq!(parse(word).unwrap_err(), "argument must be a memory or percent value", "{word}");
         }
     }
 }

@@ -56,7 +56,8 @@ impl RequestBatch {
     /// The requests in the order in which they were pushed, without the first `place`.
     pub fn calls_from(&self, place: usize) -> impl Iterator<Item = (Call<'_>, u32)> {
         let before = place.checked_sub(1).and_then(|last| self.heads.get(last));
-        let (mut spans_begin, mut large_begin) = before.map_or((0, 0), |h| (h.spans_end as usize, h.large_end as usize));
+        let (mut spans_begin, mut large_begin) =
+            before.map_or((0, 0), |h| (h.spans_end as usize, h.large_end as usize));
         self.heads.iter().skip(place).map(move |head| {
             let spans = &self.spans[spans_begin..head.spans_end as usize];
             let large = &self.large[large_begin..head.large_end as usize];

@@ -167,7 +167,8 @@ impl Connection {
         self.is_sending = true;
         self.pieces.clear();
         let pieces = self.sending.slices(PIECES_MAX);
-        self.pieces.extend(pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr() as *mut _, iov_len: piece.len() }));
+        self.pieces
+            .extend(pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr() as *mut _, iov_len: piece.len() }));
         if self.pieces.len() == 1 {
             return self.sending.slices(1).next().map(Outgoing::One);
         }

@@ -9,7 +9,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, sockopt};
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, sockopt,
+};
 
 use crate::command::client::Endpoint;
 use crate::config::Config;
@@ -72,7 +74,12 @@ fn open_tcp(config: &Config, patience: Duration) -> Result<Vec<Listener>, String
             Ok(listener) => listeners.push(listener),
             Err(error) if optional && is_missing_address(&error) => {}
             // The public test suite waits for these words.
-            Err(error) => return Err(format!("Failed listening on port {} (tcp), aborting. Could not create server TCP listening socket {address}:{}: {error}", config.port, config.port)),
+            Err(error) => {
+                return Err(format!(
+                    "Failed listening on port {} (tcp), aborting. Could not create server TCP listening socket {address}:{}: {error}",
+                    config.port, config.port
+                ));
+            }
         }
     }
     Ok(listeners)
@@ -93,7 +100,10 @@ impl Listener {
 }
 
 fn is_missing_address(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT)
+    )
 }
 
 /// `*` is every IPv4 address, `::*` every IPv6 address, as in redis.conf. Names are resolved.
@@ -139,7 +149,8 @@ fn listen_tcp(address: &str, port: u16, backlog: u32) -> io::Result<Listener> {
 
 fn listen_unix(path: &str, permissions: u32, backlog: u32) -> io::Result<Listener> {
     let _ = std::fs::remove_file(path); // a socket left behind by a process that was killed
-    let descriptor = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    let descriptor =
+        socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     socket::bind(descriptor.as_raw_fd(), &UnixAddr::new(path)?)?;
     if permissions != 0 {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(permissions))?;
@@ -162,7 +173,12 @@ impl Accepted {
         // SAFETY: the kernel has just handed this descriptor to us; nobody else knows it.
         let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
         if let Some(path) = &listener.unix_path {
-            return Ok(Accepted { descriptor, peer: Endpoint::Unix(path.clone()), local: Endpoint::Unix(path.clone()), id });
+            return Ok(Accepted {
+                descriptor,
+                peer: Endpoint::Unix(path.clone()),
+                local: Endpoint::Unix(path.clone()),
+                id,
+            });
         }
         let peer = endpoint(socket::getpeername::<SockaddrStorage>(descriptor.as_raw_fd())?)?;
         let local = endpoint(socket::getsockname::<SockaddrStorage>(descriptor.as_raw_fd())?)?;

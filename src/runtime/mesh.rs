@@ -46,21 +46,44 @@ pub enum Message {
     /// Run these and reply.
     Requests(Box<RequestBatch>),
     /// Do your share of a command and answer with `Share`.
-    Part { gather: u32, call: Box<OwnedCall> },
-    Share { gather: u32, share: Share },
+    Part {
+        gather: u32,
+        call: Box<OwnedCall>,
+    },
+    Share {
+        gather: u32,
+        share: Share,
+    },
     /// Take this snapshot over and answer with `Published`.
-    Publish { ticket: u32, publication: Publication },
-    Published { ticket: u32 },
+    Publish {
+        ticket: u32,
+        publication: Publication,
+    },
+    Published {
+        ticket: u32,
+    },
     /// A reply that was long in the making (gathered or published first).
-    Reply { target: ReplyTarget, reply: Box<crate::resp::ReplyBuffer> },
+    Reply {
+        target: ReplyTarget,
+        reply: Box<crate::resp::ReplyBuffer>,
+    },
     /// Bytes for a client of yours.
-    Push { to: ClientRef, bytes: Bytes },
+    Push {
+        to: ClientRef,
+        bytes: Bytes,
+    },
     /// A line for a monitor among your clients.
-    MonitorLine { to: ClientRef, line: Bytes },
+    MonitorLine {
+        to: ClientRef,
+        line: Bytes,
+    },
     /// A client of mine has left MONITOR.
     MonitorLeft(ClientRef),
     /// A slow call of a client of yours.
-    Slow { client: ClientRef, entry: Box<SlowEntry> },
+    Slow {
+        client: ClientRef,
+        entry: Box<SlowEntry>,
+    },
     /// A connection for you to serve.
     Connection(Box<Accepted>),
     /// End.
@@ -236,7 +259,11 @@ mod tests {
     use super::*;
 
     fn pushed(envelope: Envelope) -> Vec<Bytes> {
-        envelope.messages.into_iter().filter_map(|m| if let Message::Push { bytes, .. } = m { Some(bytes) } else { None }).collect()
+        envelope
+            .messages
+            .into_iter()
+            .filter_map(|m| if let Message::Push { bytes, .. } = m { Some(bytes) } else { None })
+            .collect()
     }
 
     #[test]
@@ -262,7 +289,10 @@ mod tests {
         let sent = ENVELOPES_MAX + 10;
         let mut held = false;
         for number in 0..sent {
-            first.send(CoreId::new(1), Message::Push { to: ClientRef::default(), bytes: Bytes::from(number.to_string()) });
+            first.send(
+                CoreId::new(1),
+                Message::Push { to: ClientRef::default(), bytes: Bytes::from(number.to_string()) },
+            );
             held = first.flush();
         }
         assert!(held);

@@ -74,7 +74,11 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     };
     let mut random = Random::from_entropy();
     let facts = facts(&mut random, cores_count, config_file);
-    tracing::warn!("slotcore {} is starting: PID: {}, {cores_count} core(s)", env!("CARGO_PKG_VERSION"), facts.process_id);
+    tracing::warn!(
+        "slotcore {} is starting: PID: {}, {cores_count} core(s)",
+        env!("CARGO_PKG_VERSION"),
+        facts.process_id
+    );
     let mut membership = Membership::open(&config, &Clock::read(), &mut random)?.map(Box::new);
     let cluster = membership.as_mut().map_or_else(ClusterView::disabled, |membership| membership.publish());
     let listeners = listen::listen(&config)?;
@@ -103,7 +107,8 @@ fn take_signals() -> Result<SignalFd, String> {
     let wanted = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
     let ignored = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGPIPE, Signal::SIGHUP]);
     ignored.thread_block().map_err(|error| format!("Can't block signals: {error}"))?;
-    SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(|error| format!("signalfd: {error}"))
+    SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .map_err(|error| format!("signalfd: {error}"))
 }
 
 /// The CPUs of `server-cpulist`, in order; empty for no pinning. `0-3`, `0,2`, `0-6:2` as in Redis.
@@ -112,7 +117,9 @@ fn placement_cpus(config: &Config) -> Result<Vec<usize>, String> {
     for part in config.server_cpulist.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (range, step) = part.split_once(':').map_or((part, "1"), |(range, step)| (range, step));
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| text.trim().parse::<usize>().map_err(|_| format!("server-cpulist: '{part}' is no list of CPUs"));
+        let number = |text: &str| {
+            text.trim().parse::<usize>().map_err(|_| format!("server-cpulist: '{part}' is no list of CPUs"))
+        };
         let (first, last, step) = (number(first)?, number(last)?, number(step)?.max(1));
         cpus.extend((first..=last).step_by(step));
     }
@@ -208,7 +215,11 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         facts: Rc::new(seed.facts.clone()),
         keyspace: Keyspace::new(KeyspaceOptions { databases, hash_seeds: seed.hash_seeds, access }),
         clients: Slab::new(),
-        owners: if config.cluster_enabled { SlotOwners::striped(seed.facts.cores_count) } else { SlotOwners::all_first() },
+        owners: if config.cluster_enabled {
+            SlotOwners::striped(seed.facts.cores_count)
+        } else {
+            SlotOwners::all_first()
+        },
         cluster: seed.cluster.clone(),
         clock: Clock::read(),
         nanos: NanoClock::new(),

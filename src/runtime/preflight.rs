@@ -102,9 +102,13 @@ pub fn fit_open_files(maxclients: u32) -> Result<u32, String> {
         return Ok(maxclients);
     }
     if soft <= RESERVED_DESCRIPTORS {
-        return Err(format!("Your current 'ulimit -n' of {soft} is not enough for the server to start. Please increase your open file limit to at least {wanted}. Exiting."));
+        return Err(format!(
+            "Your current 'ulimit -n' of {soft} is not enough for the server to start. Please increase your open file limit to at least {wanted}. Exiting."
+        ));
     }
     let fitting = (soft - RESERVED_DESCRIPTORS) as u32;
-    tracing::warn!("maxclients has been reduced to {fitting}: the limit of open files is {soft}. Raise 'ulimit -n' to {wanted} for {maxclients} clients.");
+    tracing::warn!(
+        "maxclients has been reduced to {fitting}: the limit of open files is {soft}. Raise 'ulimit -n' to {wanted} for {maxclients} clients."
+    );
     Ok(fitting)
 }

@@ -248,7 +248,12 @@ impl ReceiveBuffers {
         // SAFETY: both mappings are page-aligned, large enough, and live as long as the ring (they are never unmapped:
         // a core's ring ends with the process).
         unsafe {
-            ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, RECEIVE_BUFFERS_COUNT, BUFFER_GROUP, 0)?;
+            ring.submitter().register_buf_ring_with_flags(
+                entries.as_ptr() as u64,
+                RECEIVE_BUFFERS_COUNT,
+                BUFFER_GROUP,
+                0,
+            )?;
         }
         let mut buffers = ReceiveBuffers { entries, memory, tail: 0 };
         for id in 0..RECEIVE_BUFFERS_COUNT {

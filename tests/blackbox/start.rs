@@ -43,6 +43,35 @@ fn a_port_in_use_ends_the_start_with_one_clear_line() {
 }
 
 #[test]
+fn a_nodes_conf_in_use_or_damaged_ends_the_start() {
+    let dir = fresh_dir();
+    let file = dir.join("nodes.conf");
+    let name = file.display().to_string();
+    let args = ["--cluster-enabled", "yes", "--cluster-config-file", &name];
+    // redis-server 7.2 locks the file it finds and then puts another in its place, so it cannot tell.
+    let mut server = Server::slotcore(&args);
+    server.connect().must("CLUSTER ADDSLOTS 1");
+    let output = refused(Kind::Slotcore, None, free_port(), &args);
+    let used = said(&output);
+    assert!(output.status.code().is_some_and(|code| code != 0), "{used}");
+    assert!(used.contains(&format!("Sorry, the cluster configuration file {name} is already used")), "{used}");
+    server.stop();
+    let whole = fs::read_to_string(&file).expect("nodes.conf");
+    fs::write(&file, whole.replace("connected 1", "connected 1-x")).expect("a damaged file");
+    let output = refused(Kind::Slotcore, None, free_port(), &args);
+    let damaged = said(&output);
+    assert!(output.status.code().is_some_and(|code| code != 0), "{damaged}");
+    assert!(damaged.contains(&format!("{name}, line 1: '1-x' is no range of slots")), "{damaged}");
+    fs::write(&file, "nonsense\n").expect("a damaged file");
+    for kind in [Kind::Slotcore, Kind::Redis] {
+        let output = refused(kind, None, free_port(), &args);
+        assert!(output.status.code().is_some_and(|code| code != 0), "{kind:?} starts");
+        assert!(said(&output).contains("corrupted cluster config file"), "{kind:?}: {}", said(&output));
+    }
+    fs::remove_dir_all(&dir).expect("the folder can be removed");
+}
+
+#[test]
 fn a_wrong_directive_is_named_with_its_file_and_line() {
     let rows = [
         ("port 7000\n\n# why\nnosuchdirective 1\n", 4, "nosuchdirective"),

@@ -1,0 +1,179 @@
+//! Requests and replies that cross between cores: batches, commands of every core, what core 0 publishes.
+
+use super::{Gather, PREFETCH_MIN, Requests};
+use crate::base::core_id::CoreId;
+use crate::command::execute::{self, Call, Share};
+use crate::command::spec::Group;
+use crate::resp::{LOOKAHEAD_MAX, ReplyBuffer};
+use crate::runtime::batch::{OwnedCall, ReplyTarget, RequestBatch};
+use crate::runtime::connection::Connection;
+use crate::runtime::mesh::{Envelope, Message};
+
+impl Requests {
+    pub(super) fn gather(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        let own = self.run_part(call);
+        if others.is_empty() {
+            let core = &mut self.core;
+            let mut unwanted = ReplyBuffer::new();
+            if wanted {
+                connection.reply_here(|out| execute::merge(core, call, vec![own], out));
+            } else {
+                execute::merge(core, call, vec![own], &mut unwanted);
+            }
+            return;
+        }
+        let target = ReplyTarget { client: call.caller.client, sequence: connection.await_reply(wanted) };
+        self.gather_shares(call, target, own);
+    }
+
+    /// Asks the other cores for their shares.
+    pub(super) fn gather_shares(&mut self, call: &Call<'_>, target: ReplyTarget, own: Share) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        let mut shares: Vec<Option<Share>> = (0..=others.len()).map(|_| None).collect();
+        shares[self.core.id.index()] = Some(own);
+        let owned = Box::new(OwnedCall::new(call));
+        let gather = Gather { call: owned.clone(), target, shares, missing: others.len() };
+        let gather = self.gathers.insert(gather) as u32;
+        for core in others {
+            self.mesh.send(core, Message::Part { gather, call: owned.clone() });
+        }
+    }
+
+    /// This core's share. What CLIENT LIST and INFO show of connections is brought up to date first.
+    pub(super) fn run_part(&mut self, call: &Call<'_>) -> Share {
+        if matches!(call.command.spec().group, Group::Connection | Group::Server) {
+            for (index, client) in &mut self.core.clients {
+                if let Some(Some(connection)) = self.connections.get(index) {
+                    crate::runtime::tick::report(client, connection);
+                }
+            }
+        }
+        execute::run_part(&mut self.core, call)
+    }
+
+    pub(super) fn share_arrived(&mut self, gather: u32, from: CoreId, share: Share) {
+        let waiting = &mut self.gathers[gather as usize];
+        waiting.shares[from.index()] = Some(share);
+        waiting.missing -= 1;
+        if waiting.missing > 0 {
+            return;
+        }
+        let Gather { call, target, shares, .. } = self.gathers.remove(gather as usize);
+        let shares: Vec<Share> = shares.into_iter().flatten().collect();
+        let mut reply = Box::new(ReplyBuffer::new());
+        if call.command.spec().run.is_for_first_core() {
+            execute::merge(&mut self.core, &call.as_call(), shares, &mut reply);
+            return self.answer_from_first(target, reply, None);
+        }
+        // The client may have gone; its books are kept all the same.
+        if self.core.own_client(call.caller.client).is_some() {
+            execute::merge(&mut self.core, &call.as_call(), shares, &mut reply);
+        }
+        self.deliver(target, &mut reply);
+        self.carry_out_effects();
+    }
+
+    /// Takes in what other cores have sent. True when there was anything.
+    pub fn take_messages(&mut self) -> bool {
+        let mut worked = false;
+        while let Some((from, envelope)) = self.mesh.receive() {
+            worked = true;
+            self.open(from, envelope);
+        }
+        worked
+    }
+
+    pub(super) fn open(&mut self, from: CoreId, mut envelope: Envelope) {
+        envelope.replies.drain(|index, id, sequence, length, buffer| {
+            self.reply_arrived(index, id, sequence, length, buffer);
+        });
+        for message in envelope.messages {
+            match message {
+                Message::Requests(batch) => self.run_batch(from, &batch),
+                Message::Part { gather, call } => {
+                    let share = self.run_part(&call.as_call());
+                    self.mesh.send(from, Message::Share { gather, share });
+                }
+                Message::Share { gather, share } => self.share_arrived(gather, from, share),
+                Message::Publish { ticket, publication } => {
+                    self.core.apply(publication);
+                    self.mesh.send(from, Message::Published { ticket });
+                }
+                Message::Published { ticket } => self.published(ticket),
+                Message::Reply { target, mut reply } => self.deliver(target, &mut reply),
+                Message::Push { to, bytes } => self.push(to, &bytes),
+                Message::MonitorLine { to, line } => self.monitor_line(to, &line),
+                Message::MonitorLeft(client) => self.core.monitors.retain(|monitor| *monitor != client),
+                Message::Slow { client, entry } => self.slow(client, *entry),
+                Message::Connection(accepted) => self.adopt(*accepted),
+                Message::Stop => self.stopped = Some(None),
+            }
+        }
+        self.carry_out_effects();
+    }
+
+    pub(super) fn run_batch(&mut self, from: CoreId, batch: &RequestBatch) {
+        self.core.stats.requests_for_others += batch.len() as u64;
+        for (place, (call, sequence)) in batch.calls_from(0).enumerate() {
+            if place % LOOKAHEAD_MAX == 0 && batch.len() - place >= PREFETCH_MIN {
+                let next = batch.calls_from(place).take(LOOKAHEAD_MAX).map(|(call, _)| call.args);
+                self.core.prefetch(call.caller.db as usize, next);
+            }
+            if call.command.spec().run.is_for_first_core() {
+                self.run_on_first(&call, sequence, None);
+                continue;
+            }
+            let target = ReplyTarget { client: call.caller.client, sequence };
+            let core = &mut self.core;
+            self.mesh.replies_to(from).push(target, |out| execute::run(core, &call, out));
+        }
+    }
+
+    pub(super) fn published(&mut self, ticket: u32) {
+        let waiting = &mut self.publishing[ticket as usize];
+        waiting.missing -= 1;
+        if waiting.missing == 0
+            && let Some((target, reply)) = self.publishing.remove(ticket as usize).answer
+        {
+            self.answer(target, reply);
+        }
+    }
+
+    /// Sends a finished reply to wherever its client is.
+    pub(super) fn answer(&mut self, target: ReplyTarget, mut reply: Box<ReplyBuffer>) {
+        if target.client.core == self.core.id {
+            self.deliver(target, &mut reply);
+        } else {
+            self.mesh.send(target.client.core, Message::Reply { target, reply });
+        }
+    }
+
+    pub(super) fn deliver(&mut self, target: ReplyTarget, reply: &mut ReplyBuffer) {
+        let length = reply.len_bytes();
+        self.reply_arrived(target.client.index, target.client.id, target.sequence, length, reply);
+    }
+
+    #[inline]
+    pub(super) fn reply_arrived(
+        &mut self,
+        index: u32,
+        id: u64,
+        sequence: u32,
+        length: usize,
+        buffer: &mut ReplyBuffer,
+    ) {
+        let known = self.core.clients.get(index as usize).is_some_and(|client| client.id == id);
+        let connection = self.connections.get_mut(index as usize).and_then(Option::as_deref_mut);
+        match connection.filter(|_| known) {
+            Some(connection) => {
+                connection.arrived(sequence, length, buffer);
+                if !connection.is_dirty && !connection.output.is_empty() {
+                    connection.is_dirty = true;
+                    self.dirty.push(index);
+                }
+            }
+            None => buffer.advance(length), // the client has gone
+        }
+    }
+}

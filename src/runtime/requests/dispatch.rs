@@ -1,0 +1,191 @@
+//! One request: the gate's verdict, and on to wherever it runs.
+
+use super::{Publishing, Requests};
+use crate::base::core_id::CoreId;
+use crate::command::client::ReplyMode;
+use crate::command::core::{Effect, Publication};
+use crate::command::execute::{self, Call};
+use crate::command::gate::{self, Place, Verdict};
+use crate::command::monitor;
+use crate::command::spec::{Flags, Group, Run};
+use crate::resp::{Args, ArgsBuf, ReplyBuffer};
+use crate::runtime::batch::ReplyTarget;
+use crate::runtime::connection::Connection;
+use crate::runtime::mesh::Message;
+
+impl Requests {
+    #[inline]
+    pub(super) fn request(&mut self, index: u32, connection: &mut Connection, args: &Args<'_>) {
+        if !connection.postponed.is_empty() {
+            connection.postponed.push(ArgsBuf::from(args)); // behind the one that waits
+            return;
+        }
+        let verdict = gate::check(&mut self.core, index, args);
+        if let Verdict::Paused = verdict {
+            connection.postponed.push(ArgsBuf::from(args));
+            self.postponed.push(index);
+            self.core.clients[index as usize].postponed = true;
+            return;
+        }
+        let wanted = self.step_reply_mode(index);
+        match verdict {
+            Verdict::Run { command, place, slot } => {
+                let client = &mut self.core.clients[index as usize];
+                let caller = client.caller(self.core.id);
+                client.last_command = Some(command.spec());
+                client.asking = false;
+                let call = Call { command, caller, slot, args: *args };
+                self.dispatch(connection, &call, place, wanted);
+                if !self.core.monitors.is_empty() {
+                    monitor::feed(&mut self.core, &call);
+                }
+            }
+            Verdict::Refused { error, command } => {
+                let core = &mut self.core;
+                if wanted {
+                    connection.reply_here(|out| execute::refuse(core, command, &error, out));
+                } else {
+                    execute::refuse(core, command, &error, &mut ReplyBuffer::new());
+                }
+            }
+            Verdict::Paused => unreachable!("answered above"),
+        }
+        if !self.core.effects.is_empty() {
+            self.serve_own_effects(index, connection);
+            self.carry_out_effects();
+        }
+    }
+
+    /// Carries out the effects that concern the very client whose request was run: its connection is at hand here and
+    /// nowhere else.
+    #[cold]
+    pub(super) fn serve_own_effects(&mut self, index: u32, connection: &mut Connection) {
+        let client = &self.core.clients[index as usize];
+        let (own, is_monitor) = (client.caller(self.core.id).client, client.monitor);
+        for effect in std::mem::take(&mut self.core.effects) {
+            match effect {
+                Effect::Push { to, bytes } if to == own => connection.push(&bytes),
+                Effect::MonitorLine { to, line } if to == own && is_monitor => connection.push(&line),
+                other => self.core.effects.push(other),
+            }
+        }
+    }
+
+    /// CLIENT REPLY: is the reply to the next command wanted?
+    #[inline]
+    pub(super) fn step_reply_mode(&mut self, index: u32) -> bool {
+        let mode = &mut self.core.clients[index as usize].reply_mode;
+        match *mode {
+            ReplyMode::On => true,
+            ReplyMode::SkipNext => {
+                *mode = ReplyMode::Skip;
+                false
+            }
+            ReplyMode::Skip => {
+                *mode = ReplyMode::On;
+                true
+            }
+            ReplyMode::Off => false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn dispatch(&mut self, connection: &mut Connection, call: &Call<'_>, place: Place, wanted: bool) {
+        match place {
+            Place::Every => self.gather(connection, call, wanted),
+            Place::Core(core) if core != self.core.id => {
+                let sequence = connection.await_reply(wanted);
+                self.core.stats.requests_forwarded += 1;
+                self.mesh.requests_to(core).push(call, sequence);
+            }
+            Place::Core(_) | Place::Connection => self.run_here(connection, call, wanted),
+        }
+    }
+
+    #[inline]
+    pub(super) fn run_here(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
+        if call.command.spec().run.is_for_first_core() {
+            let sequence = connection.await_reply(wanted);
+            return self.run_on_first(call, sequence, Some(connection));
+        }
+        let spec = call.command.spec();
+        if spec.group == Group::Connection && !spec.flags.has(Flags::FAST) {
+            crate::runtime::tick::report(&mut self.core.clients[call.caller.client.index as usize], connection);
+        }
+        let core = &mut self.core;
+        if wanted {
+            connection.reply_here(|out| execute::run(core, call, out));
+        } else {
+            let mut scratch = ReplyBuffer::new();
+            execute::run(core, call, &mut scratch);
+            // CLIENT REPLY ON answers although replies were off.
+            if self.core.clients.get(call.caller.client.index as usize).is_some_and(|c| c.reply_mode == ReplyMode::On) {
+                let length = scratch.len_bytes();
+                connection.reply_here(|out| scratch.drain_into(out, length));
+            }
+        }
+    }
+
+    /// Runs a command of core 0, or lets every core do its share first.
+    pub(super) fn run_on_first(&mut self, call: &Call<'_>, sequence: u32, connection: Option<&mut Connection>) {
+        let target = ReplyTarget { client: call.caller.client, sequence };
+        let mut reply = Box::new(ReplyBuffer::new());
+        if matches!(call.command.spec().run, Run::OnFirstCoreAfterAll { .. }) {
+            let own = execute::run_part(&mut self.core, call);
+            if self.mesh.others().next().is_some() {
+                return self.gather_shares(call, target, own);
+            }
+            execute::merge(&mut self.core, call, vec![own], &mut reply);
+        } else {
+            execute::run(&mut self.core, call, &mut reply);
+        }
+        self.answer_from_first(target, reply, connection);
+    }
+
+    /// When the command has published something, the reply waits until every core has it.
+    pub(super) fn answer_from_first(
+        &mut self,
+        target: ReplyTarget,
+        mut reply: Box<ReplyBuffer>,
+        connection: Option<&mut Connection>,
+    ) {
+        let publications: Vec<Publication> = self.take_publications();
+        if !publications.is_empty() && self.mesh.others().next().is_some() {
+            return self.publish(publications, Some((target, reply)));
+        }
+        publications.into_iter().for_each(|publication| self.core.apply(publication));
+        match connection {
+            Some(connection) => {
+                let length = reply.len_bytes();
+                connection.arrived(target.sequence, length, &mut reply);
+            }
+            None => self.answer(target, reply),
+        }
+    }
+
+    /// Hands publications to every core, and the answer to its client once they have them.
+    pub(super) fn publish(&mut self, publications: Vec<Publication>, answer: Option<(ReplyTarget, Box<ReplyBuffer>)>) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        let missing = publications.len() * others.len();
+        let ticket = (missing > 0).then(|| self.publishing.insert(Publishing { answer, missing }) as u32);
+        for publication in publications {
+            for (core, ticket) in others.iter().zip(std::iter::repeat(ticket)) {
+                let ticket = ticket.expect("there are others");
+                self.mesh.send(*core, Message::Publish { ticket, publication: publication.clone() });
+            }
+            self.core.apply(publication);
+        }
+    }
+
+    pub(super) fn take_publications(&mut self) -> Vec<Publication> {
+        let mut publications = Vec::new();
+        let effects = std::mem::take(&mut self.core.effects);
+        for effect in effects {
+            match effect {
+                Effect::Publish(publication) => publications.push(publication),
+                other => self.core.effects.push(other),
+            }
+        }
+        publications
+    }
+}

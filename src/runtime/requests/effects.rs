@@ -1,0 +1,81 @@
+//! What handlers leave behind to be done beyond their core's data.
+
+use bytes::Bytes;
+
+use super::Requests;
+use crate::base::core_id::CoreId;
+use crate::command::client::ClientRef;
+use crate::command::core::{Effect, ShutdownOptions};
+use crate::command::slowlog::SlowEntry;
+use crate::runtime::mesh::Message;
+
+impl Requests {
+    /// Carries out what handlers have asked for.
+    pub(super) fn carry_out_effects(&mut self) {
+        while !self.core.effects.is_empty() {
+            for effect in std::mem::take(&mut self.core.effects) {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Push { to, bytes } if to.core == self.core.id => self.push(to, &bytes),
+            Effect::Push { to, bytes } => self.mesh.send(to.core, Message::Push { to, bytes }),
+            Effect::MonitorLine { to, line } if to.core == self.core.id => self.monitor_line(to, &line),
+            Effect::MonitorLine { to, line } => self.mesh.send(to.core, Message::MonitorLine { to, line }),
+            Effect::MonitorLeft(client) => self.monitor_left(client),
+            Effect::Close { index, reason } => self.close(index, reason),
+            Effect::Slow { client, entry } if client.core == self.core.id => self.slow(client, *entry),
+            Effect::Slow { client, entry } => self.mesh.send(client.core, Message::Slow { client, entry }),
+            Effect::PauseChanged => self.pause_changed = true, // looked at when the turn settles
+            Effect::Shutdown(options) => self.shut_down(options),
+            Effect::PurgeMemory => crate::runtime::allocator::purge(),
+            Effect::Publish(publication) => self.core.apply(publication),
+        }
+    }
+
+    pub(super) fn push(&mut self, to: ClientRef, bytes: &Bytes) {
+        if self.core.own_client(to).is_none_or(|client| client.closing.is_some()) {
+            return;
+        }
+        let Some(connection) = self.connection(to.index) else { return };
+        connection.push(bytes);
+        if !connection.is_dirty && !connection.output.is_empty() {
+            connection.is_dirty = true;
+            self.dirty.push(to.index);
+        }
+    }
+
+    /// A line for a client that still is a monitor.
+    pub(super) fn monitor_line(&mut self, to: ClientRef, line: &Bytes) {
+        if self.core.own_client(to).is_some_and(|client| client.monitor) {
+            self.push(to, line);
+        }
+    }
+
+    /// Tells every core that a client of this one is no monitor any more.
+    pub(super) fn monitor_left(&mut self, client: ClientRef) {
+        self.core.monitors.retain(|monitor| *monitor != client);
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        others.into_iter().for_each(|core| self.mesh.send(core, Message::MonitorLeft(client)));
+    }
+
+    pub(super) fn slow(&mut self, client: ClientRef, mut entry: SlowEntry) {
+        if let Some(client) = self.core.own_client(client) {
+            entry.client_address = client.peer.to_string();
+            entry.client_name = client.name.clone();
+        }
+        let (core, cores_count) = (self.core.id.index(), self.core.facts.cores_count);
+        self.core.slowlog.add(entry, core, cores_count);
+    }
+
+    /// Ends the node: every core stops after its turn.
+    pub fn shut_down(&mut self, options: ShutdownOptions) {
+        assert!(self.core.id == CoreId::FIRST, "core 0 ends the node");
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        others.into_iter().for_each(|core| self.mesh.send(core, Message::Stop));
+        self.stopped = Some(Some(options));
+    }
+}

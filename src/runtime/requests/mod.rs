@@ -1,0 +1,297 @@
+//! Requests on their way through one core: from a connection's bytes to a handler here or on another core, and the
+//! replies back into the connection in order.
+//!
+//! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
+//! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
+//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind).
+
+mod crossing;
+mod dispatch;
+mod effects;
+mod input;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::base::core_id::CoreId;
+use crate::command::client::{Client, CloseReason};
+use crate::command::core::{Core, ShutdownOptions};
+use crate::command::execute::Share;
+use crate::resp::{Lookahead, ReplyBuffer};
+use crate::runtime::batch::{OwnedCall, ReplyTarget};
+use crate::runtime::connection::Connection;
+use crate::runtime::listen::Accepted;
+use crate::runtime::mesh::{Mesh, Message};
+use crate::runtime::worker::Census;
+
+/// Fewer requests than this are not worth a look ahead at their keys.
+const PREFETCH_MIN: usize = 4;
+
+/// A command that waits for every core's share.
+struct Gather {
+    call: Box<OwnedCall>,
+    target: ReplyTarget,
+    shares: Vec<Option<Share>>,
+    missing: usize,
+}
+
+/// Something that core 0 has published, until every core has taken it over.
+struct Publishing {
+    /// The reply that waits for it; none when no client asked.
+    answer: Option<(ReplyTarget, Box<ReplyBuffer>)>,
+    missing: usize,
+}
+
+/// The requests of one core.
+pub struct Requests {
+    pub core: Core,
+    pub mesh: Mesh,
+    census: Arc<Census>,
+    /// By the index of the client in `core.clients`; None while its input is being run.
+    connections: Vec<Option<Box<Connection>>>,
+    gathers: Slab<Gather>,
+    publishing: Slab<Publishing>,
+    /// Connections with something to send.
+    pub dirty: Vec<u32>,
+    /// Connections that have just come, with their descriptors.
+    pub adopted: Vec<(u32, RawFd)>,
+    /// Connections to receive from again, or no more for now.
+    pub resumed: Vec<u32>,
+    pub held: Vec<u32>,
+    /// Clients whose `closing` is set.
+    closing: Vec<u32>,
+    /// Some of them were added since the last look.
+    closing_news: bool,
+    /// Clients that CLIENT PAUSE holds.
+    postponed: Vec<u32>,
+    /// The pause has changed: those are to ask the gate again.
+    pause_changed: bool,
+    /// Set when the node is to end.
+    pub stopped: Option<Option<ShutdownOptions>>,
+    expiring: bool,
+    /// Reused by every connection.
+    ahead: Lookahead,
+}
+
+impl Requests {
+    pub fn new(mut core: Core, mesh: Mesh, census: Arc<Census>) -> Requests {
+        core.startup_bytes = (core.memory)().allocated_bytes;
+        Requests {
+            core,
+            mesh,
+            census,
+            connections: Vec::new(),
+            gathers: Slab::new(),
+            publishing: Slab::new(),
+            dirty: Vec::new(),
+            adopted: Vec::new(),
+            resumed: Vec::new(),
+            held: Vec::new(),
+            closing: Vec::new(),
+            closing_news: false,
+            postponed: Vec::new(),
+            pause_changed: false,
+            stopped: None,
+            expiring: false,
+            ahead: Lookahead::default(),
+        }
+    }
+
+    pub fn connection(&mut self, index: u32) -> Option<&mut Connection> {
+        self.connections.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    /// Gives an accepted connection to the core that serves it.
+    pub fn assign(&mut self, core: CoreId, accepted: Accepted) {
+        if core == self.core.id {
+            self.adopt(accepted);
+        } else {
+            self.mesh.send(core, Message::Connection(Box::new(accepted)));
+        }
+    }
+
+    fn adopt(&mut self, accepted: Accepted) {
+        let connection = Box::new(Connection::new(accepted.descriptor));
+        let descriptor = connection.descriptor();
+        let entry = self.core.clients.vacant_entry();
+        let index = entry.key() as u32;
+        let now = self.core.clock.unix();
+        let mut client = Client::new(accepted.id, index, descriptor, accepted.peer, accepted.local, now);
+        client.authenticated = self.core.config.requirepass.is_empty();
+        entry.insert(client);
+        if self.connections.len() <= index as usize {
+            self.connections.resize_with(index as usize + 1, || None);
+        }
+        self.connections[index as usize] = Some(connection);
+        self.core.stats.connections_received += 1;
+        self.adopted.push((index, descriptor));
+        if let Some(connection) = self.connection(index) {
+            connection.receiving = true;
+        }
+    }
+
+    /// Marks a client to be closed at the end of the turn.
+    pub fn close(&mut self, index: u32, reason: CloseReason) {
+        let Some(client) = self.core.clients.get_mut(index as usize) else { return };
+        // A second reason counts only when the first let replies out that can no longer go.
+        if client.closing.is_none() || client.closing == Some(CloseReason::AfterReply) {
+            client.closing = Some(reason);
+            self.closing.push(index);
+            self.closing_news = true;
+        }
+    }
+
+    /// The clients whose sockets are to be shut now. Those that wait for their last reply stay in the list.
+    pub fn take_closable(&mut self) -> Vec<u32> {
+        if self.closing.is_empty() {
+            return Vec::new();
+        }
+        self.closing_news = false;
+        let closing = std::mem::take(&mut self.closing);
+        let (now, later): (Vec<u32>, Vec<u32>) = closing.into_iter().partition(|index| self.is_closable(*index));
+        self.closing = later;
+        now
+    }
+
+    fn is_closable(&mut self, index: u32) -> bool {
+        let reason = self.core.clients.get(index as usize).and_then(|client| client.closing);
+        match reason {
+            Some(CloseReason::AfterReply) => self.connection(index).is_none_or(|c| c.is_drained() || c.is_shut),
+            _ => true,
+        }
+    }
+
+    /// Removes a connection whose socket is shut and whose operations have completed. True when it did.
+    pub fn forget_if_finished(&mut self, index: u32) -> bool {
+        let finished = self.connection(index).is_some_and(|c| c.is_shut && !c.receiving && !c.is_sending);
+        if finished {
+            self.connections[index as usize] = None;
+            let client = self.core.clients.remove(index as usize);
+            if client.monitor {
+                self.monitor_left(client.caller(self.core.id).client);
+            }
+            self.postponed.retain(|postponed| *postponed != index);
+        }
+        finished
+    }
+
+    /// What is due at the end of a turn's work: clients whose pause has ended.
+    pub fn settle(&mut self) {
+        if self.postponed.is_empty() {
+            return;
+        }
+        // Whom the pause still holds lines up again, in the same order.
+        if std::mem::take(&mut self.pause_changed) || self.core.pause.until(self.core.clock.unix()).is_none() {
+            let postponed = std::mem::take(&mut self.postponed);
+            postponed.into_iter().for_each(|index| self.resume(index));
+        }
+    }
+
+    /// Frees a slice of what UNLINK and FLUSHALL ASYNC have put aside. True when it did anything.
+    pub fn free_slice(&mut self, budget: usize) -> bool {
+        self.core.keyspace.lazyfree_pending() > 0 && self.core.keyspace.free_slice(budget)
+    }
+
+    pub fn has_more_to_do(&self) -> bool {
+        self.closing_news
+            || !self.dirty.is_empty()
+            || !self.resumed.is_empty()
+            || !self.adopted.is_empty()
+            || self.core.keyspace.lazyfree_pending() > 0
+    }
+
+    pub fn is_expiring(&self) -> bool {
+        self.expiring
+    }
+
+    /// Periodic work, `hz` times a second.
+    pub fn tick(&mut self) {
+        self.census.note_allocated(self.core.id, (self.core.memory)().allocated_bytes);
+        if self.core.paused_tick {
+            return;
+        }
+        let begun_ns = self.core.nanos.now_ns();
+        self.expiring = crate::runtime::tick::expire(&mut self.core);
+        let now = self.core.clock.unix();
+        let timeout_ms = i64::from(self.core.config.timeout) * 1000;
+        let mut idle = Vec::new();
+        for (index, client) in &mut self.core.clients {
+            let Some(Some(connection)) = self.connections.get_mut(index) else { continue };
+            crate::runtime::tick::observe(client, connection, now);
+            if !connection.is_dirty && traffic_waits(client) {
+                // A slow reader's time above the soft limit runs on while nothing new is written.
+                connection.is_dirty = true;
+                self.dirty.push(index as u32);
+            }
+            if timeout_ms > 0
+                && now.since(client.last_interaction) > timeout_ms
+                && crate::runtime::tick::may_time_out(client, connection)
+            {
+                idle.push(index as u32);
+            }
+        }
+        idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
+        self.core.stats.sample(self.core.clock.monotonic_us());
+        let clock = self.core.clock;
+        if let Some(publication) = self.core.node.as_mut().and_then(|node| node.tick(&clock)) {
+            self.publish(vec![publication], None);
+        }
+        if self.core.id == CoreId::FIRST {
+            self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
+        }
+        self.core.stats.ticks_ns += self.core.nanos.now_ns().saturating_sub(begun_ns);
+    }
+
+    /// A send has completed.
+    pub fn sent(&mut self, index: u32, count: usize) {
+        self.core.stats.sent_bytes += count as u64;
+        self.core.stats.writes_processed += 1;
+        if let Some(client) = self.core.clients.get_mut(index as usize) {
+            client.traffic.sent_bytes += count as u64;
+        }
+        let Some(connection) = self.connection(index) else { return };
+        connection.sent(count);
+        if !connection.output.is_empty() && !connection.is_dirty {
+            connection.is_dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    pub fn send_failed(&mut self, index: u32) {
+        if let Some(connection) = self.connection(index) {
+            connection.send_failed();
+        }
+        self.close(index, CloseReason::Peer);
+    }
+
+    /// client-output-buffer-limit: true when the output may go out, false when it has overrun and the client goes.
+    pub fn check_output(&mut self, index: u32) -> bool {
+        let Some(Some(connection)) = self.connections.get_mut(index as usize) else { return false };
+        let Some(client) = self.core.clients.get_mut(index as usize) else { return false };
+        let waiting = connection.output_bytes() as u64;
+        let limit = &self.core.config.client_output_buffer_limit.normal;
+        let now = self.core.clock.unix();
+        let above_soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes;
+        let since = *client.output_soft_since.get_or_insert(now);
+        if !above_soft {
+            client.output_soft_since = None;
+        }
+        let overrun = limit.hard_bytes > 0 && waiting > limit.hard_bytes
+            || above_soft
+                && now.since(since) > i64::try_from(limit.soft_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+        if !overrun || client.closing.is_some() {
+            return true;
+        }
+        tracing::warn!("Client id={} addr={} closed for overcoming of output buffer limits.", client.id, client.peer);
+        self.core.stats.client_output_limit_disconnections += 1;
+        connection.is_dirty = false;
+        self.close(index, CloseReason::OutputLimit);
+        false
+    }
+}
+
+fn traffic_waits(client: &Client) -> bool {
+    client.traffic.output_bytes > 0
+}

@@ -1,0 +1,387 @@
+//! What must hold for any bytes: one function for each reader of bytes from outside, which panics when it does not.
+//!
+//! Called by the fuzz targets beside this file with what libFuzzer makes up, and by `tests/fuzz_corpus.rs` with the inputs
+//! kept under `corpus/`, so that every `cargo test` replays them. Opens no file and no socket.
+
+use slotcore::base::clock::UnixMillis;
+use slotcore::base::long_double::LongDouble;
+use slotcore::base::random::Random;
+use slotcore::base::{glob, number, slot, words};
+use slotcore::cluster::nodes_conf as cluster_file;
+use slotcore::cluster::settings::ClusterSettings;
+use slotcore::config::{Config, DIRECTIVES, Sources, load, split_words};
+use slotcore::resp::{LOOKAHEAD_MAX, Lookahead, Parse, ProtocolError, RequestLimits, RequestParser, Stopped};
+
+/// One check and the name of its target and its folder of inputs.
+pub type Check = (&'static str, fn(&[u8]));
+
+/// All checks.
+pub const CHECKS: &[Check] =
+    &[("request", request), ("config", config), ("nodes_conf", nodes_conf), ("numbers", numbers)];
+
+// ---- request ---------------------------------------------------------------------------------------------------
+
+/// Longest line that a client may send without an end, as the parser has it.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// What a length line alone can make the parser reserve.
+const RESERVED_BYTES_MAX: usize = 1024 * 1024;
+/// What the parser keeps from one request to the next: its table of arguments.
+const KEPT_BYTES_MAX: usize = 40 * 1024;
+/// No longer input is made of a short one.
+const EXPANDED_BYTES_MAX: usize = 1024 * 1024;
+
+/// What became of a stream of requests.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    requests: Vec<Vec<Vec<u8>>>,
+    error: Option<ProtocolError>,
+    /// The parser stands within a request.
+    is_inside: bool,
+}
+
+/// A client's bytes, however they are cut, are the same requests and cost memory in proportion to them.
+///
+/// ```text
+/// 1  bit 0: authenticated, bit 1: a short proto-max-bulk-len, bit 2: FF n in the bytes means 256 * n times 'x'
+/// 1  how many cuts
+/// n  each how many bytes until the next one: 0..=127, from 128 on in steps of 512
+/// *  the bytes
+/// ```
+pub fn request(input: &[u8]) {
+    let [flags, cuts_count, rest @ ..] = input else { return };
+    let Some((cuts, bytes)) = rest.split_at_checked(usize::from(*cuts_count)) else { return };
+    let limits = RequestLimits {
+        authenticated: flags & 1 != 0,
+        bulk_bytes_max: if flags & 2 != 0 { 40_000 } else { 512 << 20 },
+    };
+    let bytes = if flags & 4 != 0 { expanded(bytes) } else { bytes.to_vec() };
+    let whole = in_one_piece(&bytes, &limits);
+    let pieces = in_pieces(&bytes, cuts, &limits);
+    let is_long_line = |outcome: &Outcome| {
+        use ProtocolError::{TooBigBulkCount, TooBigCount, TooBigInline};
+        matches!(outcome.error, Some(TooBigBulkCount | TooBigCount | TooBigInline))
+    };
+    if is_long_line(&pieces) {
+        // The end of a line that is too long may have come in time when all came at once.
+        assert!(bytes.len() > LINE_BYTES_MAX, "{:?} of {} bytes", pieces.error, bytes.len());
+        assert!(whole.requests.starts_with(&pieces.requests));
+    } else {
+        assert_eq!(pieces, whole);
+    }
+}
+
+fn expanded(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = bytes;
+    while out.len() < EXPANDED_BYTES_MAX {
+        match rest {
+            [0xff, count, behind @ ..] => {
+                out.resize(out.len() + usize::from(*count) * 256, b'x');
+                rest = behind;
+            }
+            [byte, behind @ ..] => {
+                out.push(*byte);
+                rest = behind;
+            }
+            [] => break,
+        }
+    }
+    out
+}
+
+/// The plainest way to call the parser.
+fn in_one_piece(bytes: &[u8], limits: &RequestLimits) -> Outcome {
+    let (mut parser, mut requests, mut at) = (RequestParser::new(), Vec::new(), 0);
+    let error = loop {
+        match parser.parse(&bytes[at..], limits) {
+            Parse::Request { bytes: length } => {
+                assert!(length > 0 && length <= bytes.len() - at);
+                let request: Vec<Vec<u8>> = parser.args(&bytes[at..]).iter().map(<[u8]>::to_vec).collect();
+                parser.next();
+                at += length;
+                if !request.is_empty() {
+                    requests.push(request);
+                }
+            }
+            Parse::Incomplete { keep } => {
+                assert!(keep <= bytes.len() - at);
+                break None;
+            }
+            Parse::Error(error) => break Some(error),
+        }
+    };
+    Outcome { requests, error, is_inside: parser.is_inside_request() }
+}
+
+/// A connection as the runtime has it: what has come and is no request yet.
+#[derive(Default)]
+struct Connection {
+    parser: RequestParser,
+    ahead: Lookahead,
+    input: Vec<u8>,
+    requests: Vec<Vec<Vec<u8>>>,
+    error: Option<ProtocolError>,
+}
+
+fn in_pieces(bytes: &[u8], cuts: &[u8], limits: &RequestLimits) -> Outcome {
+    let mut connection = Connection::default();
+    let (mut rest, mut cuts, mut received) = (bytes, cuts.iter(), 0);
+    while !rest.is_empty() && connection.error.is_none() {
+        let wanted = match cuts.next() {
+            None => rest.len(),
+            Some(&cut) if cut < 128 => usize::from(cut),
+            Some(&cut) => usize::from(cut - 127) * 512,
+        };
+        let (chunk, behind) = rest.split_at(wanted.min(rest.len()));
+        rest = behind;
+        received += chunk.len();
+        connection.consume(chunk, limits);
+        connection.check_memory(received, limits);
+    }
+    let is_inside = connection.parser.is_inside_request();
+    Outcome { requests: connection.requests, error: connection.error, is_inside }
+}
+
+impl Connection {
+    /// As `runtime/requests.rs` does: in the chunk itself when nothing is left over from before.
+    fn consume(&mut self, chunk: &[u8], limits: &RequestLimits) {
+        let taken = self.parser.feed_large(chunk);
+        let chunk = &chunk[taken..];
+        if self.input.is_empty() && taken == 0 {
+            let (consumed, kept) = self.run(chunk, limits);
+            self.input.extend_from_slice(&chunk[consumed..kept]);
+            return;
+        }
+        let mut input = std::mem::take(&mut self.input);
+        input.extend_from_slice(chunk);
+        let (consumed, kept) = self.run(&input, limits);
+        input.truncate(kept);
+        input.drain(..consumed);
+        self.input = input;
+    }
+
+    /// Every request of `data`; which part of it is kept.
+    fn run(&mut self, data: &[u8], limits: &RequestLimits) -> (usize, usize) {
+        let count = if limits.authenticated { LOOKAHEAD_MAX } else { 1 };
+        let mut at = 0;
+        let kept = loop {
+            let stopped = self.ahead.fill(&mut self.parser, data, &mut at, limits, count);
+            assert!(self.ahead.len() <= count);
+            self.requests.extend(self.ahead.requests(data).map(|args| args.iter().map(<[u8]>::to_vec).collect()));
+            match stopped {
+                Stopped::Full => {}
+                Stopped::Single { bytes } => {
+                    let args = self.parser.args(&data[at..]);
+                    if !args.is_empty() {
+                        self.requests.push(args.iter().map(<[u8]>::to_vec).collect());
+                    }
+                    self.parser.next();
+                    at += bytes;
+                }
+                Stopped::Other(Parse::Incomplete { keep }) => break at + keep,
+                Stopped::Other(Parse::Request { .. }) => unreachable!("kept aside or single"),
+                Stopped::Other(Parse::Error(error)) => {
+                    self.error = Some(error);
+                    break at;
+                }
+            }
+        };
+        assert!(at <= kept && kept <= data.len());
+        (at, kept)
+    }
+
+    fn check_memory(&self, received: usize, limits: &RequestLimits) {
+        let bytes = self.parser.memory_bytes();
+        if limits.authenticated || self.error.is_some() {
+            // A request of empty arguments costs most: six bytes for a span, in a table that doubles; words of one byte
+            // cost more, but not for longer than their request.
+            let factor = if self.error.is_some() { 8 } else { 4 };
+            let most = factor * received + RESERVED_BYTES_MAX + KEPT_BYTES_MAX;
+            assert!(bytes <= most, "{bytes} bytes of memory for {received} received");
+        } else {
+            assert!(bytes <= KEPT_BYTES_MAX, "{bytes} bytes of memory for a client without a password");
+        }
+        assert!(self.input.len() <= received);
+    }
+}
+
+// ---- config ----------------------------------------------------------------------------------------------------
+
+/// Text of the command line's notation is read or refused, and what was read survives CONFIG REWRITE.
+pub fn config(text: &[u8]) {
+    if text.split(|byte| *byte == b'\n').any(names_a_file_to_open) {
+        return;
+    }
+    let read = |options: &[u8]| load(Sources { options, ..Sources::default() });
+    let config = match read(text) {
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+        Ok(loaded) => loaded.config,
+    };
+    let _ = config.not_in_effect();
+    // Neither a new file nor the old one changed may mean anything else. The folder is not ours to look at.
+    for old in [&b""[..], text] {
+        let written = config.rewrite(old, None);
+        let lines = written.split(|byte| *byte == b'\n').filter(|line| !names_a_file_to_open(line));
+        let written = lines.collect::<Vec<_>>().join(&b'\n');
+        let shown = || String::from_utf8_lossy(&written).into_owned();
+        let again = match read(&written) {
+            Ok(loaded) => loaded.config,
+            Err(error) => panic!("refused after a rewrite: {error}\n{}", shown()),
+        };
+        for directive in DIRECTIVES {
+            let (before, after) = ((directive.format)(&config), (directive.format)(&again));
+            assert!(
+                before == after && !(directive.differs)(&config, &again),
+                "{}: '{}' became '{}' in\n{}",
+                directive.name,
+                before.escape_ascii(),
+                after.escape_ascii(),
+                shown()
+            );
+        }
+    }
+}
+
+/// `include` opens files, `dir` asks for a folder.
+fn names_a_file_to_open(line: &[u8]) -> bool {
+    let words = split_words(line).unwrap_or_default();
+    let name = words.first().map(Vec::as_slice).unwrap_or_default();
+    name.eq_ignore_ascii_case(b"include") || name.eq_ignore_ascii_case(b"dir")
+}
+
+// ---- nodes.conf ------------------------------------------------------------------------------------------------
+
+/// A file that can be read is written so that it is read as the same again.
+pub fn nodes_conf(text: &[u8]) {
+    let settings = ClusterSettings::of(&Config { port: 7000, ..Config::default() });
+    let read = |text: &[u8]| cluster_file::parse(text, &settings, UnixMillis(77), &mut Random::new(1));
+    let Ok(state) = read(text) else { return };
+    let written = cluster_file::format(&state);
+    match read(written.as_bytes()) {
+        Ok(again) => assert_eq!(cluster_file::format(&again), written),
+        Err(damage) => panic!("written, and refused: {damage:?}\n{written}"),
+    }
+}
+
+// ---- numbers ---------------------------------------------------------------------------------------------------
+
+/// Pattern and text of a match take time in proportion to the product of their lengths.
+const PATTERN_BYTES_MAX: usize = 512;
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// Numbers are read back as they are shown; patterns, words and keys make nothing panic.
+pub fn numbers(input: &[u8]) {
+    integers(input);
+    doubles(input);
+    long_doubles(input);
+    if let Some(bits) = input.first_chunk() {
+        double_is_read_back(f64::from_bits(u64::from_le_bytes(*bits)));
+    }
+    let mut parts = input.splitn(2, |byte| *byte == b'\n');
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    if let (Some(one), Some(other)) = (LongDouble::parse(first), LongDouble::parse(second)) {
+        let sum = one.plus(other);
+        assert_eq!(shown(sum), shown(other.plus(one)));
+        long_double_is_read_back(sum);
+    }
+    globs(first, second);
+    let mut quoted = Vec::new();
+    words::quote_into(input, &mut quoted);
+    assert_eq!(words::split_words(&quoted), Some(vec![input.to_vec()]));
+    let _ = words::split_words(input);
+    assert_eq!(slot::key_slot(input), slot::key_slot(slot::hash_tag(input)), "a hash tag is the key's");
+}
+
+fn integers(text: &[u8]) {
+    // Strict: the one way to write each number.
+    if let Some(value) = number::parse_i64(text) {
+        assert_eq!(value.to_string().as_bytes(), text);
+        let mut out = Vec::new();
+        number::format_i64(value, &mut out);
+        assert_eq!(out, text);
+        assert_eq!(LongDouble::parse(text), Some(LongDouble::from(value)));
+        assert_eq!(number::parse_f64(text), Some(value as f64));
+    }
+    if let Some(value) = number::parse_u64(text) {
+        assert_eq!(value.to_string().as_bytes(), text);
+        assert_eq!(number::parse_u64_lenient(text), Some(value));
+    }
+    let standard = std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok());
+    if let Some(value) = standard.filter(|value| value.to_string().as_bytes() == text) {
+        assert_eq!(number::parse_i64(text), Some(value));
+    }
+    if let Some(value) = number::parse_u64_lenient(text)
+        && !text.starts_with(b"-")
+    {
+        let standard = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+        assert_eq!(standard, Some(value));
+    }
+}
+
+fn doubles(text: &[u8]) {
+    if let Some(value) = number::parse_f64(text) {
+        assert!(!value.is_nan());
+        double_is_read_back(value);
+    }
+}
+
+fn double_is_read_back(value: f64) {
+    let mut text = Vec::new();
+    number::format_double(value, &mut text);
+    assert!(text.len() <= 32, "{}", text.escape_ascii());
+    let again = number::parse_f64(&text);
+    if value.is_nan() {
+        assert_eq!(again, None);
+        return;
+    }
+    assert_eq!(again.map(f64::to_bits), Some(value.to_bits()), "{}", text.escape_ascii());
+    if value.is_finite() {
+        let hexadecimal = hexadecimal(value);
+        assert_eq!(number::parse_f64(hexadecimal.as_bytes()).map(f64::to_bits), Some(value.to_bits()), "{hexadecimal}");
+    }
+}
+
+/// The double as C's `%a` shows it.
+fn hexadecimal(value: f64) -> String {
+    let bits = value.to_bits();
+    let (fraction, exponent) = (bits & ((1 << 52) - 1), (bits >> 52 & 0x7ff).cast_signed());
+    let (whole, exponent) = if exponent == 0 { (0, -1022) } else { (1, exponent - 1023) };
+    format!("{}0x{whole}.{fraction:013x}p{exponent}", if value.is_sign_negative() { "-" } else { "" })
+}
+
+fn long_doubles(text: &[u8]) {
+    if let Some(value) = LongDouble::parse(text) {
+        assert_eq!(shown(value.plus(LongDouble::ZERO)), shown(value));
+        long_double_is_read_back(value);
+    }
+}
+
+/// What people are shown is a fixed point: reading it and showing it again changes nothing. Half of the last of 17
+/// decimals or half of the mantissa's last bit, whichever is larger, is never crossed.
+fn long_double_is_read_back(value: LongDouble) {
+    let text = shown(value);
+    match LongDouble::parse(text.as_bytes()) {
+        Some(again) => assert_eq!(shown(again), text),
+        None => assert!(value.is_nan_or_infinite(), "{text}"),
+    }
+}
+
+fn shown(value: LongDouble) -> String {
+    let mut out = Vec::new();
+    value.format_human(&mut out);
+    String::from_utf8(out).expect("digits")
+}
+
+fn globs(pattern: &[u8], text: &[u8]) {
+    let (pattern, text) = (&pattern[..pattern.len().min(PATTERN_BYTES_MAX)], &text[..text.len().min(TEXT_BYTES_MAX)]);
+    for nocase in [false, true] {
+        glob::matches(pattern, text, nocase);
+        let literal: Vec<u8> = text.iter().flat_map(|byte| [b'\\', *byte]).collect();
+        assert!(glob::matches(&literal, text, nocase), "every byte stands for itself behind a backslash");
+        let starred = [b"*", literal.as_slice(), b"*"].concat();
+        assert_eq!(glob::matches(&starred, text, nocase), !text.is_empty());
+    }
+}

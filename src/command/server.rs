@@ -72,16 +72,14 @@ const PICTURE_MAX: (usize, usize) = (1000, 1000);
 /// LOLWUT [VERSION version] [columns] [rows]: a cellular automaton that begins with random cells, drawn with two rows of
 /// cells to a line. Every version draws the same.
 fn lolwut(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    let mut numbers: Vec<i64> = Vec::new();
     let skipped = if args.get(1).is_some_and(|word| is_word(word, "VERSION")) && args.len() >= 3 { 2 } else { 0 };
     if skipped > 0 {
         integer(&args[2])?;
     }
-    for number in args.iter().skip(1 + skipped).take(2) {
-        numbers.push(integer(number)?);
-    }
+    // What is no number is passed over, as by a redis-server that draws nothing.
     let size = |at: usize, default: usize, max: usize| {
-        numbers.get(at).map_or(default, |number| usize::try_from(*number).unwrap_or(1).clamp(1, max))
+        let number = args.get(1 + skipped + at).and_then(|number| integer(number).ok());
+        number.map_or(default, |number| usize::try_from(number).unwrap_or(1).clamp(1, max))
     };
     let (columns, rows) = (size(0, PICTURE.0, PICTURE_MAX.0), size(1, PICTURE.1, PICTURE_MAX.1));
     let cells: Vec<bool> = (0..columns).map(|_| cx.core.random.below(2) == 1).collect();

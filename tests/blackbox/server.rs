@@ -532,6 +532,47 @@ fn time_role_memory_and_debug_answer() {
     )]);
 }
 
+/// Fills a server with strings of many slots and two databases' worth of expiries, and asks for the digest.
+fn digest(server: &Server) -> String {
+    let client = &mut server.connect();
+    for line in ["DEBUG POPULATE 500 key 40", "SET count 5", "SET mortal x EX 1000", "SET raw 0123456789"] {
+        client.must(line);
+    }
+    client.must("DEBUG DIGEST").text()
+}
+
+#[test]
+fn digest_of_the_same_data_is_the_same_on_any_server() {
+    let debug = ["--enable-debug-command", "yes"];
+    let redis = digest(&Server::redis(&debug));
+    assert_eq!(digest(&Server::slotcore(&debug)), redis);
+    // In cluster mode the keys are spread over the cores.
+    let cluster = Server::slotcore(&[&debug[..], &["--cluster-enabled", "yes", "--cores", "2"]].concat());
+    crate::cluster_one_node::own_all_slots(&mut cluster.connect());
+    assert_eq!(digest(&cluster), redis);
+    let keys = cluster.connect().info("db0").expect("keys in database 0");
+    assert!(keys.starts_with("keys=503,expires=1,"), "{keys}");
+}
+
+#[test]
+fn config_set_moves_the_port_and_stays_where_it_is_when_it_cannot() {
+    on_both(|server| {
+        let client = &mut server.connect();
+        let port = crate::support::server::free_port();
+        client.must(&format!("CONFIG SET port {port}"));
+        let mut moved = Client::connect(&format!("127.0.0.1:{port}")).expect("the new port listens");
+        assert!(server.try_connect().is_err(), "the old port is closed");
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let taken = taken.local_addr().map(|address| (address.port(), taken)).expect("its number");
+        let refused = moved.line(&format!("CONFIG SET port {} maxmemory 5mb", taken.0)).to_string();
+        assert!(refused.starts_with("-ERR CONFIG SET failed (possibly related to argument 'port') - Unable"), "{refused}");
+        check(&mut moved, &[("CONFIG GET maxmemory", "['maxmemory', '0']")]);
+        assert!(Client::connect(&format!("127.0.0.1:{port}")).is_ok(), "it still listens");
+        client.must(&format!("CONFIG SET port {}", server.port));
+        assert_eq!(server.connect().line("PING").to_string(), "+PONG");
+    });
+}
+
 #[test]
 fn help_is_an_array_that_begins_with_the_command() {
     on_both(|server| {

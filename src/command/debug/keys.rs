@@ -222,8 +222,7 @@ pub fn populate(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandEr
     const WRONG: CommandError = CommandError::text_static("ERR value is out of range, must be positive");
     let number = |at: usize| match args.get(at).map(integer) {
         None => Ok(0),
-        Some(Ok(number)) => u64::try_from(number).map_err(|_| WRONG),
-        Some(Err(error)) => Err(error),
+        Some(number) => number.ok().and_then(|number| u64::try_from(number).ok()).ok_or(WRONG),
     };
     let (count, size) = (number(2)?, number(4)?);
     let size = usize::try_from(size)

@@ -565,7 +565,10 @@ fn config_set_moves_the_port_and_stays_where_it_is_when_it_cannot() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let taken = taken.local_addr().map(|address| (address.port(), taken)).expect("its number");
         let refused = moved.line(&format!("CONFIG SET port {} maxmemory 5mb", taken.0)).to_string();
-        assert!(refused.starts_with("-ERR CONFIG SET failed (possibly related to argument 'port') - Unable"), "{refused}");
+        assert!(
+            refused.starts_with("-ERR CONFIG SET failed (possibly related to argument 'port') - Unable"),
+            "{refused}"
+        );
         check(&mut moved, &[("CONFIG GET maxmemory", "['maxmemory', '0']")]);
         assert!(Client::connect(&format!("127.0.0.1:{port}")).is_ok(), "it still listens");
         client.must(&format!("CONFIG SET port {}", server.port));

@@ -9,6 +9,7 @@ use super::error::CommandError;
 use super::execute::Call;
 use super::redact::redacted;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
+use crate::base::words::quote_into;
 use crate::resp::Args;
 
 pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
@@ -67,7 +68,7 @@ fn line(core: &mut Core, call: &Call<'_>) -> Vec<u8> {
     let shown = shown.as_ref().map_or(call.args, |args| args.as_args());
     for argument in shown.iter() {
         line.push(b' ');
-        quote(argument, &mut line);
+        quote_into(argument, &mut line);
     }
     line.extend_from_slice(b"\r\n");
     line
@@ -79,22 +80,4 @@ fn source(peer: &Endpoint) -> String {
         Endpoint::Unix(path) => format!("unix:{path}"),
         Endpoint::Tcp(_) => peer.to_string(),
     }
-}
-
-/// As Redis prints a string in quotes.
-pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    for &byte in bytes {
-        match byte {
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x07 => out.extend_from_slice(b"\\a"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            b' '..=b'~' => out.push(byte),
-            other => out.extend_from_slice(format!("\\x{other:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
 }

@@ -1,7 +1,8 @@
 //! Listening sockets and what an accepted connection is made of.
 //!
-//! Core 0 accepts for all and hands a connection to the core that has the fewest: with 4 connections on 2 cores
-//! SO_REUSEPORT's hashing leaves one core idle in one case of eight and splits evenly in three of eight only.
+//! Core 0 accepts for all and hands a connection to the core that has the fewest. Measured over 300 rounds with two
+//! listeners: SO_REUSEPORT's hashing gives the busier core 68 % of 4 connections (11 % of the time all of them) and 55 % of
+//! 50 (at worst 72 %); counting gives it half.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -78,9 +78,15 @@ impl Client {
         // Bigger reads where a bulk is big, so that parsing it again after every read stays cheap.
         let room = len.clamp(64 << 10, 16 << 20);
         self.buffer.resize(len + room, 0);
-        let got = match &mut self.stream {
-            Stream::Tcp(stream) => stream.read(&mut self.buffer[len..]),
-            Stream::Unix(stream) => stream.read(&mut self.buffer[len..]),
+        let got = loop {
+            let got = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(&mut self.buffer[len..]),
+                Stream::Unix(stream) => stream.read(&mut self.buffer[len..]),
+            };
+            // A read with a timeout is interrupted when the process is stopped and goes on.
+            if !got.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+                break got;
+            }
         };
         self.buffer.truncate(len + *got.as_ref().unwrap_or(&0));
         got

@@ -58,6 +58,12 @@ impl Clock {
         Clock { unix_us, monotonic_us }
     }
 
+    /// Both clocks `us` microseconds later.
+    #[inline]
+    const fn plus_us(self, us: u64) -> Clock {
+        Clock { unix_us: self.unix_us.saturating_add_unsigned(us), monotonic_us: self.monotonic_us.saturating_add(us) }
+    }
+
     /// Wall-clock milliseconds.
     #[inline]
     pub const fn unix(&self) -> UnixMillis {
@@ -100,6 +106,40 @@ impl NanoClock {
     #[must_use]
     pub fn now_ns(&self) -> u64 {
         self.0.delta_as_nanos(0, self.0.raw())
+    }
+}
+
+/// The clock of a turn loop that has read a `NanoClock` anyway: the system's clocks are read once in `REREAD_NS`, and in
+/// between the nanoseconds that have passed are added. A step of the wall clock is seen that much later at most.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnClock {
+    read: Clock,
+    read_ns: Option<u64>,
+}
+
+/// Short enough that the drift between the counter and the system's clock stays below a microsecond.
+const REREAD_NS: u64 = 10_000_000;
+
+impl TurnClock {
+    /// Reads the system's clocks for the first time.
+    pub fn read() -> TurnClock {
+        TurnClock { read: Clock::read(), read_ns: None }
+    }
+
+    /// The time at `now_ns` of the nanosecond clock that it is always used with. The monotonic part never goes back.
+    #[inline]
+    pub fn at(&mut self, now_ns: u64) -> Clock {
+        let passed_ns = self.read_ns.map_or(u64::MAX, |read_ns| now_ns.saturating_sub(read_ns));
+        if passed_ns < REREAD_NS {
+            return self.read.plus_us(passed_ns / 1000);
+        }
+        // Nothing later than this was handed out; after a long sleep the counter is not asked how long it was.
+        let latest = if self.read_ns.is_some() { self.read.plus_us(REREAD_NS / 1000) } else { self.read };
+        let read = Clock::read();
+        let monotonic_us = read.monotonic_us.max(latest.monotonic_us);
+        self.read = Clock { monotonic_us, ..read };
+        self.read_ns = Some(now_ns);
+        self.read
     }
 }
 
@@ -168,6 +208,21 @@ mod tests {
         assert!(second.monotonic_us() >= first.monotonic_us());
         assert!(first.unix().get() > 1_600_000_000_000);
         assert_eq!(Clock::at(1_999_999, 7).unix(), UnixMillis(1999));
+    }
+
+    #[test]
+    fn a_turn_clock_follows_the_system_and_never_goes_back() {
+        let nanos = NanoClock::new();
+        let (mut clock, begun) = (TurnClock::read(), Clock::read());
+        let mut last = begun.monotonic_us() - 1000;
+        while Clock::read().monotonic_us() - begun.monotonic_us() < 30_000 {
+            let now = clock.at(nanos.now_ns());
+            assert!(now.monotonic_us() >= last);
+            last = now.monotonic_us();
+        }
+        let (ours, system) = (clock.at(nanos.now_ns()), Clock::read());
+        assert!(system.monotonic_us().abs_diff(ours.monotonic_us()) < 20_000);
+        assert!(system.unix_us().abs_diff(ours.unix_us()) < 20_000);
     }
 
     #[test]

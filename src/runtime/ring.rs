@@ -2,7 +2,7 @@
 //!
 //! Owns the ring, the provided receive buffers and the encoding of what was asked (`Operation`) in a
 //! completion's 64 bits. Called by the turn loop of its core only (`SINGLE_ISSUER`). It never looks into the
-//! bytes it moves and never blocks longer than the timeout it is given.
+//! bytes it moves.
 //!
 //! `DEFER_TASKRUN`: the kernel does its part of a completion only inside our own enter, so that packets that
 //! arrive do not interrupt the core, and a turn reaps what has gathered. The price: an enter must ask for
@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::types::{BufRingEntry, Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 /// Bytes of one receive buffer. 64 pipelined SETs of 16 + 16 B are 4.4 KB; a larger one only cools the cache.
@@ -36,6 +36,8 @@ pub enum Operation {
     Bell,
     /// The timer of the periodic work.
     Tick,
+    /// The timer by which the turn loop stops for breath.
+    Breath,
     /// The signal descriptor (core 0 only).
     Signal,
     /// A cancellation; its result does not matter.
@@ -52,6 +54,7 @@ impl Operation {
             Operation::Tick => (5, 0),
             Operation::Signal => (6, 0),
             Operation::Cancel => (7, 0),
+            Operation::Breath => (8, 0),
         };
         kind << 32 | index as u64
     }
@@ -66,6 +69,7 @@ impl Operation {
             5 => Operation::Tick,
             6 => Operation::Signal,
             7 => Operation::Cancel,
+            8 => Operation::Breath,
             kind => unreachable!("a completion of a kind this ring never submits: {kind}"),
         }
     }
@@ -88,6 +92,7 @@ pub struct ClientRing {
     ring: IoUring,
     buffers: ReceiveBuffers,
     tick: Box<Timespec>,
+    breath: Box<Timespec>,
 }
 
 impl ClientRing {
@@ -103,7 +108,7 @@ impl ClientRing {
             .setup_cqsize(COMPLETION_ENTRIES)
             .build(SUBMISSION_ENTRIES)?;
         let buffers = ReceiveBuffers::register(&ring)?;
-        Ok(ClientRing { ring, buffers, tick: Box::new(Timespec::new()) })
+        Ok(ClientRing { ring, buffers, tick: Box::new(Timespec::new()), breath: Box::new(Timespec::new()) })
     }
 
     /// Lets completions signal this eventfd; off until `arm_wakeup`.
@@ -179,31 +184,30 @@ impl ClientRing {
         self.push(entry.build().user_data(Operation::Tick.encode()));
     }
 
-    /// Submits what is queued, lets the kernel do its deferred work, and waits for `want` completions, at most `timeout`.
-    pub fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<()> {
+    /// Completes once with `Breath` after `delay`.
+    pub fn breath_after(&mut self, delay: Duration) {
+        *self.breath = Timespec::from(delay);
+        let entry = opcode::Timeout::new(&*self.breath);
+        self.push(entry.build().user_data(Operation::Breath.encode()));
+    }
+
+    /// Submits what is queued, lets the kernel do its deferred work, and waits for `want` completions: for as long as that
+    /// takes, so there must be a timer in the ring.
+    pub fn enter(&mut self, want: usize) -> io::Result<()> {
         const GETEVENTS: u32 = 1;
-        const EXT_ARG: u32 = 1 << 3;
         let queued = {
             let mut queue = self.ring.submission();
             queue.sync();
             queue.len() as u32
         };
-        let limit = Timespec::from(timeout);
-        let arguments = SubmitArgs::new().timespec(&limit);
         let submitter = self.ring.submitter();
-        // SAFETY: the arguments live until the call returns; no entry is submitted that `push` did not vouch for.
-        let result = unsafe {
-            if want == 0 {
-                submitter.enter::<libc::sigset_t>(queued, 0, GETEVENTS, None)
-            } else {
-                submitter.enter(queued, want as u32, GETEVENTS | EXT_ARG, Some(&arguments))
-            }
-        };
+        // SAFETY: no entry is submitted that `push` did not vouch for.
+        let result = unsafe { submitter.enter::<libc::sigset_t>(queued, want as u32, GETEVENTS, None) };
         match result {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // The timeout ran out, a signal came, or completions overflowed and must be reaped first.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                // A signal came, or completions overflowed and must be reaped first.
+                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(error),
             },
         }

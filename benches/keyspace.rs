@@ -122,13 +122,13 @@ fn look_ups(criterion: &mut Criterion) {
         group.bench_function("get hit", |bencher| {
             bencher.iter(|| {
                 let key = keys[next.next().unwrap()];
-                keyspace.read(0, key).map(|value| value.len())
+                keyspace.read(0, key).map(|value| value.string().map_or(0, |string| string.len()))
             })
         });
         group.bench_function("get hit, key slot computed", |bencher| {
             bencher.iter(|| {
                 let key = Key::new(&names[next.next().unwrap()]);
-                keyspace.read(0, key).map(|value| value.len())
+                keyspace.read(0, key).map(|value| value.string().map_or(0, |string| string.len()))
             })
         });
         let absent: Vec<Vec<u8>> = (0..1 << 18).map(|number| key_name(KEYS + number * 7, one_slot)).collect();
@@ -251,15 +251,30 @@ fn rounds() {
         let keys: Vec<Key<'_>> = names.iter().map(|name| Key::new(name)).collect();
         all.push((
             format!("{name}: get hit"),
-            Box::new(move |i| keyspace.borrow_mut().read(0, keys[i]).map_or(0, |value| value.len())),
+            Box::new(move |i| {
+                keyspace
+                    .borrow_mut()
+                    .read(0, keys[i])
+                    .map_or(0, |value| value.string().map_or(0, |string| string.len()))
+            }),
         ));
         all.push((
             format!("{name}: get hit, slot computed"),
-            Box::new(move |i| keyspace.borrow_mut().read(0, Key::new(&names[i])).map_or(0, |value| value.len())),
+            Box::new(move |i| {
+                keyspace
+                    .borrow_mut()
+                    .read(0, Key::new(&names[i]))
+                    .map_or(0, |value| value.string().map_or(0, |string| string.len()))
+            }),
         ));
         all.push((
             format!("{name}: get miss, slot computed"),
-            Box::new(move |i| keyspace.borrow_mut().read(0, Key::new(&absent[i])).map_or(0, |value| value.len())),
+            Box::new(move |i| {
+                keyspace
+                    .borrow_mut()
+                    .read(0, Key::new(&absent[i]))
+                    .map_or(0, |value| value.string().map_or(0, |string| string.len()))
+            }),
         ));
         all.push((
             format!("{name}: set, slot computed"),
@@ -281,7 +296,12 @@ fn rounds() {
                     *key = Key::new(name);
                 }
                 keyspace.prefetch(0, &keys[..batch]);
-                keys[..batch].iter().map(|key| keyspace.read(0, *key).map_or(0, |value| value.len())).sum()
+                keys[..batch]
+                    .iter()
+                    .map(|key| {
+                        keyspace.read(0, *key).map_or(0, |value| value.string().map_or(0, |string| string.len()))
+                    })
+                    .sum()
             }),
         ));
     }

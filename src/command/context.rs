@@ -31,6 +31,12 @@ impl Context<'_> {
         self.caller.db as usize
     }
 
+    /// Publishes an event of a key of the selected database, if its class (a constant of `NotifyFlags`) is switched on.
+    #[inline]
+    pub fn notify(&mut self, class: u16, event: &str, key: &[u8]) {
+        self.core.notify(class, event, self.caller.db, key);
+    }
+
     /// The client itself. Only for commands that run on its connection's core.
     ///
     /// # Panics

@@ -174,6 +174,14 @@ impl Core {
         }
     }
 
+    /// Publishes a keyspace event, if its class is switched on.
+    #[inline]
+    pub fn notify(&mut self, class: u16, event: &str, db: u16, key: &[u8]) {
+        if self.config.notify_keyspace_events.has(class) {
+            super::events::publish(self, event, db, key);
+        }
+    }
+
     /// What there is once per node.
     ///
     /// # Panics

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::keyspace::WrongKind;
+
 /// An error reply. `text` gives the line without the leading `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandError {
@@ -47,6 +49,12 @@ pub enum CommandError {
     InvalidCursor,
     /// Any other text, error code first. Bytes, because arguments of the call may stand in it.
     Text(Cow<'static, [u8]>),
+}
+
+impl From<WrongKind> for CommandError {
+    fn from(_: WrongKind) -> CommandError {
+        CommandError::WrongType
+    }
 }
 
 impl CommandError {

@@ -4,6 +4,7 @@
 //! there `execute::run` calls the row's handler with a `Context`. A new command is one row beside its handler in the file of its
 //! family; a new family is one line in `FAMILIES`.
 
+mod blocking;
 pub mod client;
 mod clients;
 pub mod context;
@@ -29,6 +30,7 @@ mod config;
 mod connection;
 mod counters;
 mod debug;
+mod events;
 mod expire;
 mod facts;
 mod flush;

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::config::MaxmemoryPolicy;
-use crate::keyspace::{AccessPolicy, KeyInfo, Value};
+use crate::keyspace::{AccessPolicy, KeyInfo, StringValue, Value};
 use crate::resp::Args;
 
 /// Redis keeps one object for each integer from 0 up to here, and shows how it is shared.
@@ -61,7 +61,9 @@ fn refcount(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let shares = shares_integers(cx);
     match look(cx, args).map(|info| info.value) {
         None => cx.reply.null(),
-        Some(Value::Integer(0..SHARED_INTEGERS_END)) if shares => cx.reply.integer(SHARED_REFCOUNT),
+        Some(Value::String(StringValue::Integer(0..SHARED_INTEGERS_END))) if shares => {
+            cx.reply.integer(SHARED_REFCOUNT)
+        }
         Some(_) => cx.reply.integer(1),
     }
     Ok(())

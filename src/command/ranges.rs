@@ -5,7 +5,7 @@ use super::context::Context;
 use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use super::strings::{store, string};
-use crate::keyspace::{Digits, Value};
+use crate::keyspace::{Digits, StringValue};
 use crate::resp::Args;
 
 /// APPEND key value: the new length.
@@ -49,7 +49,7 @@ fn getrange(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let value = string(value)?;
     let part = part_of(start, end, value.len());
     match value {
-        Value::Shared(bytes) => cx.reply.bulk_shared(&bytes.slice(part)),
+        StringValue::Shared(bytes) => cx.reply.bulk_shared(&bytes.slice(part)),
         _ => cx.reply.bulk(&value.as_bytes(&mut Digits::new())[part]),
     }
     Ok(())

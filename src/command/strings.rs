@@ -6,7 +6,7 @@ use super::error::CommandError;
 use super::set_options::{Clause, Options};
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::clock::UnixMillis;
-use crate::keyspace::{Entry, KeyspaceStats, Value};
+use crate::keyspace::{Entry, KeyspaceStats, StringValue, Value};
 use crate::resp::{Args, Reply};
 
 /// GET key.
@@ -208,10 +208,10 @@ pub(super) fn store(entry: &mut Entry<'_>, args: &Args<'_>, value_at: usize) {
 /// `WrongType`: the value is no string.
 #[inline]
 pub(super) fn reply_string(reply: &mut Reply<'_>, value: Value<'_>) -> CommandResult {
-    match value {
-        Value::Integer(integer) => reply.bulk_integer(integer),
-        Value::Bytes(bytes) => reply.bulk(bytes),
-        Value::Shared(bytes) => reply.bulk_shared(bytes),
+    match string(value)? {
+        StringValue::Integer(integer) => reply.bulk_integer(integer),
+        StringValue::Bytes(bytes) => reply.bulk(bytes),
+        StringValue::Shared(bytes) => reply.bulk_shared(bytes),
     }
     Ok(())
 }
@@ -221,10 +221,8 @@ pub(super) fn reply_string(reply: &mut Reply<'_>, value: Value<'_>) -> CommandRe
 /// # Errors
 /// `WrongType`: the value is no string.
 #[inline]
-pub(super) fn string<'a>(value: Value<'a>) -> Result<Value<'a>, CommandError> {
-    match value {
-        Value::Integer(_) | Value::Bytes(_) | Value::Shared(_) => Ok(value),
-    }
+pub(super) fn string(value: Value<'_>) -> Result<StringValue<'_>, CommandError> {
+    Ok(value.string()?)
 }
 
 /// The value at the write door as a bulk string, or null.

@@ -18,6 +18,7 @@ use std::ptr::{self, NonNull};
 
 use super::entry::{EntryBox, EntryRef};
 use super::expiry::{NEVER, coarse};
+use super::object::Object;
 
 /// A bucket with this many entries splits before it takes another.
 pub(super) const BUCKET_MAX_ENTRIES: usize = 128;
@@ -300,6 +301,14 @@ impl Bucket {
         change(&mut lent.entry)
     }
 
+    /// The collection of the entry, to be changed. It lies in a box of its own: the entry does not move.
+    pub fn object_mut(&mut self, index: usize) -> Option<&mut Object> {
+        assert!(index < self.len());
+        let word = self.words()[index];
+        // SAFETY: the bucket owns the entry and is borrowed mutably for as long as the collection is.
+        unsafe { EntryBox::object_of(word.pointer()) }
+    }
+
     /// Inserts before `index`, where [`Bucket::lower_bound`] says that `tag` belongs.
     pub fn insert(&mut self, index: usize, tag: u16, entry: EntryBox) {
         let len = self.len();
@@ -553,6 +562,6 @@ mod tests {
         }));
         assert!(result.is_err());
         assert_eq!(find(&bucket, 9, 1), Some(0));
-        assert_eq!(bucket.entry(0).value().len(), 100);
+        assert_eq!(bucket.entry(0).value().string().unwrap().len(), 100);
     }
 }

@@ -7,7 +7,7 @@
 //!      5     1  length of an embedded value
 //!      6     2  length of the key (0 with WIDE_KEY)
 //!      8     8  expiry in Unix milliseconds               (only with EXPIRY)
-//!      +  0/8/32  payload: nothing, an i64, or a `Bytes`  (by kind)
+//!      +  0/8/32  payload: nothing, an i64, a `Box<Object>` or a `Bytes`  (by kind)
 //!      +     4  length of the key                         (only with WIDE_KEY)
 //!      +     n  key
 //!      +     m  embedded value                            (kind Embedded)
@@ -16,9 +16,7 @@
 //! Every request to the allocator is rounded up to a size class first ([`size_class`]), so a value that changes
 //! within its class is rewritten where it stands.
 //!
-//! A new kind of value (a list, a hash, ...) plugs in here: a variant of [`Kind`] whose payload is the 8 bytes
-//! of a `Box`, its arm in `Kind::payload_bytes`, in `EntryRef::value`, and in `Drop` and `duplicate`, the only
-//! two places that own or copy a payload.
+//! All collections are one kind: a `Box` of an [`Object`], 8 bytes.
 //!
 //! Used by `bucket` and the doors of the keyspace; knows nothing about tables, clocks or statistics.
 //! This file and `bucket.rs` are the only ones of the keyspace with `unsafe`.
@@ -29,7 +27,8 @@ use std::ptr::{self, NonNull};
 
 use bytes::Bytes;
 
-use super::value::Value;
+use super::object::Object;
+use super::value::{StringValue, Value};
 
 /// Bytes of the header, which every entry begins with.
 const HEADER_BYTES: usize = size_of::<Header>();
@@ -59,6 +58,8 @@ enum Kind {
     Integer = 1,
     /// A string in a buffer of its own.
     Heap = 2,
+    /// A collection: a `Box` of it.
+    Object = 3,
 }
 
 impl Kind {
@@ -67,6 +68,7 @@ impl Kind {
             Kind::Embedded => 0,
             Kind::Integer => size_of::<i64>(),
             Kind::Heap => size_of::<Bytes>(),
+            Kind::Object => size_of::<Box<Object>>(),
         }
     }
 }
@@ -77,6 +79,7 @@ pub(super) enum NewValue<'a> {
     /// At most what [`fits_embedded`] allows.
     Embedded(&'a [u8]),
     Heap(Bytes),
+    Object(Box<Object>),
 }
 
 impl NewValue<'_> {
@@ -85,6 +88,7 @@ impl NewValue<'_> {
             NewValue::Integer(_) => Kind::Integer,
             NewValue::Embedded(_) => Kind::Embedded,
             NewValue::Heap(_) => Kind::Heap,
+            NewValue::Object(_) => Kind::Object,
         }
     }
 
@@ -94,6 +98,13 @@ impl NewValue<'_> {
             _ => 0,
         }
     }
+}
+
+/// A payload that has left its entry: there to be dropped.
+enum OldPayload {
+    Nothing,
+    Heap(#[expect(dead_code, reason = "held to be dropped")] Bytes),
+    Object(#[expect(dead_code, reason = "held to be dropped")] Box<Object>),
 }
 
 /// Whether a string of `value_len` bytes under a key of `key_len` bytes is kept inside the entry. An expiry is
@@ -143,7 +154,8 @@ impl Header {
         match self.access_and_kind as u8 {
             0 => Kind::Embedded,
             1 => Kind::Integer,
-            _ => Kind::Heap,
+            2 => Kind::Heap,
+            _ => Kind::Object,
         }
     }
 
@@ -235,15 +247,22 @@ impl<'a> EntryRef<'a> {
             Kind::Embedded => {
                 let offset = header.key_offset() + self.key_len(header);
                 // SAFETY: `value_len` initialised bytes follow the key, unchanged during 'a.
-                Value::Bytes(unsafe {
+                Value::String(StringValue::Bytes(unsafe {
                     std::slice::from_raw_parts(self.at(offset).as_ptr(), usize::from(header.value_len))
-                })
+                }))
             }
             // SAFETY: an Integer's payload is an initialised i64 at an offset that is a multiple of 8.
-            Kind::Integer => Value::Integer(unsafe { self.at(header.payload_offset()).cast::<i64>().read() }),
+            Kind::Integer => {
+                Value::String(StringValue::Integer(unsafe { self.at(header.payload_offset()).cast::<i64>().read() }))
+            }
             // SAFETY: a Heap's payload is an initialised Bytes at an offset that is a multiple of 8; nobody
             // replaces it during 'a.
-            Kind::Heap => Value::Shared(unsafe { self.at(header.payload_offset()).cast::<Bytes>().as_ref() }),
+            Kind::Heap => {
+                Value::String(StringValue::Shared(unsafe { self.at(header.payload_offset()).cast::<Bytes>().as_ref() }))
+            }
+            // SAFETY: an Object's payload is an initialised Box at an offset that is a multiple of 8; nobody replaces it
+            // during 'a.
+            Kind::Object => Value::Object(unsafe { self.at(header.payload_offset()).cast::<Box<Object>>().as_ref() }),
         }
     }
 
@@ -273,14 +292,19 @@ impl<'a> EntryRef<'a> {
         size_class(header.used_bytes(self.key_len(header)))
     }
 
-    /// A copy under `key`: value, expiry and access word. Heap values share their buffer.
+    /// A copy under `key`: value, expiry and access word. Heap values share their buffer, collections are copied.
     pub fn duplicate(self, key: &[u8]) -> EntryBox {
         let value = match self.value() {
-            Value::Integer(integer) => NewValue::Integer(integer),
-            Value::Bytes(bytes) if fits_embedded(key.len(), bytes.len()) => NewValue::Embedded(bytes),
-            Value::Bytes(bytes) => NewValue::Heap(Bytes::copy_from_slice(bytes)),
-            Value::Shared(bytes) if fits_embedded(key.len(), bytes.len()) => NewValue::Embedded(bytes),
-            Value::Shared(bytes) => NewValue::Heap(bytes.clone()),
+            Value::String(StringValue::Integer(integer)) => NewValue::Integer(integer),
+            Value::String(StringValue::Bytes(bytes)) if fits_embedded(key.len(), bytes.len()) => {
+                NewValue::Embedded(bytes)
+            }
+            Value::String(StringValue::Bytes(bytes)) => NewValue::Heap(Bytes::copy_from_slice(bytes)),
+            Value::String(StringValue::Shared(bytes)) if fits_embedded(key.len(), bytes.len()) => {
+                NewValue::Embedded(bytes)
+            }
+            Value::String(StringValue::Shared(bytes)) => NewValue::Heap(bytes.clone()),
+            Value::Object(object) => NewValue::Object(Box::new(object.clone())),
         };
         EntryBox::new(key, value, self.is_raw(), self.expiry(), self.access())
     }
@@ -347,10 +371,8 @@ impl EntryBox {
         let key_len = self.borrow().key_len(old);
         let flags = (old.flags & !RAW) | if raw { RAW } else { 0 };
         let new = Header::new(value.kind(), flags, old.access_and_kind >> 8, key_len, value.embedded_len());
-        let old_heap = (old.kind() == Kind::Heap).then(|| {
-            // SAFETY: the payload is an initialised Bytes, which is overwritten or freed unread below.
-            unsafe { self.at(old.payload_offset()).cast::<Bytes>().read() }
-        });
+        // SAFETY: the payload is overwritten or freed unread below.
+        let old_payload = unsafe { self.take_payload(old) };
         let (old_layout, new_layout) = (old.layout(key_len), new.layout(key_len));
         if old_layout == new_layout {
             if old.key_offset() != new.key_offset() {
@@ -378,7 +400,37 @@ impl EntryBox {
         }
         self.write_header(new);
         self.write_value(new, key_len, value);
-        drop(old_heap);
+        drop(old_payload);
+    }
+
+    /// The collection of an entry, to be changed.
+    ///
+    /// # Safety
+    /// `pointer` came from [`EntryBox::into_pointer`], and for all of `'a` nobody else uses the entry.
+    pub unsafe fn object_of<'a>(pointer: NonNull<u8>) -> Option<&'a mut Object> {
+        // SAFETY: the entry is there and nobody changes it.
+        let header = unsafe { EntryRef::from_pointer(pointer) }.header();
+        if header.kind() != Kind::Object {
+            return None;
+        }
+        // SAFETY: an Object's payload is an initialised Box at this offset, a multiple of 8; nobody else uses it during 'a.
+        Some(unsafe { pointer.add(header.payload_offset()).cast::<Box<Object>>().as_mut() })
+    }
+
+    /// Reads out a payload that has to be dropped.
+    ///
+    /// # Safety
+    /// `header` is the entry's, and its payload is not used after: it is overwritten or the entry freed.
+    unsafe fn take_payload(&mut self, header: Header) -> OldPayload {
+        let payload = self.at(header.payload_offset());
+        // SAFETY: a payload of each kind is initialised, at an offset that is a multiple of 8.
+        unsafe {
+            match header.kind() {
+                Kind::Embedded | Kind::Integer => OldPayload::Nothing,
+                Kind::Heap => OldPayload::Heap(payload.cast::<Bytes>().read()),
+                Kind::Object => OldPayload::Object(payload.cast::<Box<Object>>().read()),
+            }
+        }
     }
 
     /// Sets, changes or removes the expiry (Unix milliseconds).
@@ -401,7 +453,7 @@ impl EntryBox {
         let tail_bytes = old.used_bytes(key_len) - from;
         if old_layout == new_layout {
             // SAFETY: both ranges lie within the allocation, whose size serves both headers; `copy` allows overlap.
-            // A Bytes may be moved bit by bit.
+            // A Bytes and a Box may be moved bit by bit.
             unsafe { ptr::copy(self.at(from).as_ptr(), self.at(to).as_ptr(), tail_bytes) };
         } else {
             let pointer = allocate(new_layout);
@@ -457,6 +509,7 @@ impl EntryBox {
             match value {
                 NewValue::Integer(integer) => payload.cast::<i64>().write(integer),
                 NewValue::Heap(bytes) => payload.cast::<Bytes>().write(bytes),
+                NewValue::Object(object) => payload.cast::<Box<Object>>().write(object),
                 NewValue::Embedded(bytes) => ptr::copy_nonoverlapping(
                     bytes.as_ptr(),
                     self.at(header.key_offset() + key_len).as_ptr(),
@@ -471,11 +524,9 @@ impl Drop for EntryBox {
     fn drop(&mut self) {
         let header = self.borrow().header();
         let layout = header.layout(self.borrow().key_len(header));
-        // SAFETY: the box owns the allocation, made with this layout; a Heap's payload is an initialised Bytes.
+        // SAFETY: the box owns the allocation, made with this layout, and its payload, which nobody reads after.
         unsafe {
-            if header.kind() == Kind::Heap {
-                self.at(header.payload_offset()).cast::<Bytes>().drop_in_place();
-            }
+            drop(self.take_payload(header));
             dealloc(self.pointer.as_ptr(), layout);
         }
     }
@@ -494,11 +545,7 @@ mod tests {
     }
 
     fn bytes_of(entry: &EntryBox) -> Vec<u8> {
-        match entry.borrow().value() {
-            Value::Integer(integer) => integer.to_string().into_bytes(),
-            Value::Bytes(bytes) => bytes.to_vec(),
-            Value::Shared(bytes) => bytes.to_vec(),
-        }
+        entry.borrow().value().string().expect("only strings are made here").to_vec()
     }
 
     #[test]

@@ -11,8 +11,8 @@
 //! Nothing here reads a clock, blocks, or knows of other cores, connections or commands. The index of a database
 //! is the caller's to check: one out of range panics.
 //!
-//! A new kind of value plugs in at `entry::Kind`, `value::Value` and `value::ValueKind`, with its setter in `write`;
-//! `garbage` decides by the kind whether freeing one is work for the background.
+//! Strings live in their entries; collections are an `Object` each: `list`, `hash`, `set`, `sorted_set`, `stream`, most of them
+//! on `listpack` while they are small. `garbage` decides whether freeing one is work for the background.
 
 mod access;
 mod bucket;
@@ -20,8 +20,16 @@ mod database;
 mod entry;
 mod expiry;
 mod garbage;
+pub mod hash;
+pub mod list;
+pub mod listpack;
 mod maintenance;
+mod object;
+pub mod packed_map;
 mod scan;
+pub mod set;
+pub mod sorted_set;
+pub mod stream;
 mod table;
 mod value;
 mod write;
@@ -38,9 +46,10 @@ use crate::base::slot::{Slot, key_slot};
 pub use access::AccessPolicy;
 pub use garbage::Disposal;
 pub use maintenance::ExpireOutcome;
+pub use object::{Collection, Object, WrongKind};
 pub use scan::ScanCursor;
 pub use table::SlotTable;
-pub use value::{Digits, Value, ValueKind};
+pub use value::{Digits, StringValue, Value, ValueKind};
 pub use write::{Entry, OwnedEntry};
 
 use access::AccessClock;
@@ -192,6 +201,15 @@ impl Keyspace {
         Some(table.entry(place).value())
     }
 
+    /// As [`Keyspace::read`], for a collection of one kind.
+    ///
+    /// # Errors
+    /// [`WrongKind`]: the value is of another kind.
+    #[inline]
+    pub fn read_as<T: Collection>(&mut self, db: usize, key: Key<'_>) -> Result<Option<&T>, WrongKind> {
+        self.read(db, key).map(Value::collection).transpose()
+    }
+
     /// Looks a key up to tell about it (EXISTS, TYPE, TTL, OBJECT): removes it when it is expired and counts a hit or a miss,
     /// but dates no access.
     pub fn inspect(&mut self, db: usize, key: Key<'_>) -> Option<KeyInfo<'_>> {
@@ -328,8 +346,9 @@ impl Keyspace {
         let table = self.databases[db].table(key.slot.index())?;
         let entry = table.entry(place);
         let buffer = match entry.value() {
-            Value::Shared(bytes) => entry::size_class(bytes.len()),
-            Value::Integer(_) | Value::Bytes(_) => 0,
+            Value::String(StringValue::Shared(bytes)) => entry::size_class(bytes.len()),
+            Value::String(StringValue::Integer(_) | StringValue::Bytes(_)) => 0,
+            Value::Object(object) => size_of::<Object>() + object.memory_bytes(),
         };
         Some(entry.allocated_bytes() + buffer + table.share_bytes(place))
     }

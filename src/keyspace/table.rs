@@ -11,6 +11,7 @@
 
 use super::bucket::{BUCKET_MAX_ENTRIES, Bucket};
 use super::entry::{EntryBox, EntryRef};
+use super::object::Object;
 use crate::base::random::Random;
 
 /// Most bits of the hash that choose a bucket: what fits in a scan cursor. 2^28 buckets hold 2 * 10^10 keys; past that
@@ -172,6 +173,11 @@ impl SlotTable {
     #[inline]
     pub(super) fn with_entry<R>(&mut self, place: Place, change: impl FnOnce(&mut EntryBox) -> R) -> R {
         self.bucket_mut(place.bucket).with_entry(place.index, change)
+    }
+
+    /// The collection at a place, to be changed.
+    pub(super) fn object_mut(&mut self, place: Place) -> Option<&mut Object> {
+        self.bucket_mut(place.bucket).object_mut(place.index)
     }
 
     /// Bytes of the bucket's array for each of its entries: an entry's share of the table.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::object::{Collection, Object, WrongKind};
 use crate::base::number::parse_i64;
 
 /// Longest string that OBJECT ENCODING calls "embstr" (Redis: OBJ_ENCODING_EMBSTR_SIZE_LIMIT).
@@ -11,6 +12,11 @@ const EMBSTR_MAX_BYTES: usize = 44;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ValueKind {
     String,
+    List,
+    Set,
+    SortedSet,
+    Hash,
+    Stream,
 }
 
 impl ValueKind {
@@ -18,28 +24,27 @@ impl ValueKind {
     pub fn type_name(self) -> &'static str {
         match self {
             ValueKind::String => "string",
+            ValueKind::List => "list",
+            ValueKind::Set => "set",
+            ValueKind::SortedSet => "zset",
+            ValueKind::Hash => "hash",
+            ValueKind::Stream => "stream",
         }
     }
 }
 
 /// A value where it lies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
-    /// A string that is a canonical integer.
-    Integer(i64),
-    /// A short string, inside its entry.
-    Bytes(&'a [u8]),
-    /// A string in a buffer that replies may share.
-    Shared(&'a Bytes),
+    String(StringValue<'a>),
+    Object(&'a Object),
 }
-
-/// Room for the decimal digits of an integer value; see [`Value::as_bytes`].
-pub type Digits = itoa::Buffer;
 
 impl<'a> Value<'a> {
     pub fn kind(&self) -> ValueKind {
         match self {
-            Value::Integer(_) | Value::Bytes(_) | Value::Shared(_) => ValueKind::String,
+            Value::String(_) => ValueKind::String,
+            Value::Object(object) => object.kind(),
         }
     }
 
@@ -48,12 +53,60 @@ impl<'a> Value<'a> {
         self.kind().type_name()
     }
 
+    /// The value as a string.
+    ///
+    /// # Errors
+    /// [`WrongKind`]: it is none.
+    #[inline]
+    pub fn string(self) -> Result<StringValue<'a>, WrongKind> {
+        match self {
+            Value::String(string) => Ok(string),
+            Value::Object(_) => Err(WrongKind),
+        }
+    }
+
+    /// The value as a collection of one kind.
+    ///
+    /// # Errors
+    /// [`WrongKind`]: it is another.
+    #[inline]
+    pub fn collection<T: Collection>(self) -> Result<&'a T, WrongKind> {
+        match self {
+            Value::String(_) => Err(WrongKind),
+            Value::Object(object) => T::of(object).ok_or(WrongKind),
+        }
+    }
+
+    /// What OBJECT ENCODING answers; `raw` is the entry's mark of a string modified in place.
+    pub(super) fn encoding_name(&self, raw: bool) -> &'static str {
+        match self {
+            Value::String(string) => string.encoding_name(raw),
+            Value::Object(object) => object.encoding_name(),
+        }
+    }
+}
+
+/// A string where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StringValue<'a> {
+    /// A canonical integer.
+    Integer(i64),
+    /// A short one, inside its entry.
+    Bytes(&'a [u8]),
+    /// In a buffer that replies may share.
+    Shared(&'a Bytes),
+}
+
+/// Room for the decimal digits of an integer value; see [`StringValue::as_bytes`].
+pub type Digits = itoa::Buffer;
+
+impl<'a> StringValue<'a> {
     /// Length of the string in bytes; of an integer, of its decimal form.
     pub fn len(&self) -> usize {
         match self {
-            Value::Integer(integer) => decimal_len(*integer),
-            Value::Bytes(bytes) => bytes.len(),
-            Value::Shared(bytes) => bytes.len(),
+            StringValue::Integer(integer) => decimal_len(*integer),
+            StringValue::Bytes(bytes) => bytes.len(),
+            StringValue::Shared(bytes) => bytes.len(),
         }
     }
 
@@ -68,9 +121,9 @@ impl<'a> Value<'a> {
         'a: 'b,
     {
         match *self {
-            Value::Integer(integer) => digits.format(integer).as_bytes(),
-            Value::Bytes(bytes) => bytes,
-            Value::Shared(bytes) => bytes,
+            StringValue::Integer(integer) => digits.format(integer).as_bytes(),
+            StringValue::Bytes(bytes) => bytes,
+            StringValue::Shared(bytes) => bytes,
         }
     }
 
@@ -89,16 +142,16 @@ impl<'a> Value<'a> {
     /// The integer that the string spells in canonical form, as INCR accepts it (see [`parse_i64`]).
     pub fn integer(&self) -> Option<i64> {
         match self {
-            Value::Integer(integer) => Some(*integer),
-            Value::Bytes(bytes) => parse_i64(bytes),
-            Value::Shared(bytes) => parse_i64(bytes),
+            StringValue::Integer(integer) => Some(*integer),
+            StringValue::Bytes(bytes) => parse_i64(bytes),
+            StringValue::Shared(bytes) => parse_i64(bytes),
         }
     }
 
     /// What OBJECT ENCODING answers; `raw` is the entry's mark of a string modified in place.
-    pub(super) fn encoding_name(&self, raw: bool) -> &'static str {
+    fn encoding_name(&self, raw: bool) -> &'static str {
         match self {
-            Value::Integer(_) => "int",
+            StringValue::Integer(_) => "int",
             _ if raw || self.len() > EMBSTR_MAX_BYTES => "raw",
             _ => "embstr",
         }
@@ -117,16 +170,16 @@ mod tests {
     #[test]
     fn length_of_an_integer_is_that_of_its_digits() {
         for integer in [0, 1, 9, 10, 99, 100, -1, -9, -10, i64::MAX, i64::MIN] {
-            assert_eq!(Value::Integer(integer).len(), integer.to_string().len(), "{integer}");
+            assert_eq!(StringValue::Integer(integer).len(), integer.to_string().len(), "{integer}");
         }
     }
 
     #[test]
     fn encoding_turns_raw_past_44_bytes_or_when_modified() {
         let bytes = [b'x'; 45];
-        assert_eq!(Value::Bytes(&bytes[..44]).encoding_name(false), "embstr");
-        assert_eq!(Value::Bytes(&bytes[..44]).encoding_name(true), "raw");
-        assert_eq!(Value::Bytes(&bytes).encoding_name(false), "raw");
-        assert_eq!(Value::Integer(1).encoding_name(false), "int");
+        assert_eq!(StringValue::Bytes(&bytes[..44]).encoding_name(false), "embstr");
+        assert_eq!(StringValue::Bytes(&bytes[..44]).encoding_name(true), "raw");
+        assert_eq!(StringValue::Bytes(&bytes).encoding_name(false), "raw");
+        assert_eq!(StringValue::Integer(1).encoding_name(false), "int");
     }
 }

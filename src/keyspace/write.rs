@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::entry::{EntryBox, NewValue, fits_embedded};
 use super::table::Place;
 use super::value::{Digits, Value};
-use super::{Disposal, Key, Keyspace};
+use super::{Collection, Disposal, Key, Keyspace, WrongKind};
 use crate::base::clock::UnixMillis;
 use crate::base::number::parse_i64;
 
@@ -117,7 +117,7 @@ impl<'a> Entry<'a> {
         }
         let mut scratch = std::mem::take(&mut self.keyspace.scratch);
         scratch.clear();
-        if let Some(value) = self.value() {
+        if let Some(Value::String(value)) = self.value() {
             scratch.extend_from_slice(value.as_bytes(&mut Digits::new()));
         }
         let result = change(&mut scratch);
@@ -128,6 +128,74 @@ impl<'a> Entry<'a> {
             self.store(NewValue::Heap(Bytes::from(scratch)), true);
         }
         result
+    }
+
+    /// The value as a collection of one kind; `None` when the key is not there.
+    ///
+    /// # Errors
+    /// [`WrongKind`]: it is of another kind.
+    pub fn collection<T: Collection>(&self) -> Result<Option<&T>, WrongKind> {
+        self.value().map(Value::collection).transpose()
+    }
+
+    /// The collection to be changed; `None` when the key is not there. What was changed is noted with [`Entry::commit`].
+    ///
+    /// # Errors
+    /// [`WrongKind`]: the value is of another kind.
+    pub fn collection_mut<T: Collection>(&mut self) -> Result<Option<&mut T>, WrongKind> {
+        let Some(place) = self.place else { return Ok(None) };
+        let table = self.keyspace.databases[self.db].table_mut(self.key.slot.index());
+        let Some(object) = table.and_then(|table| table.object_mut(place)) else { return Err(WrongKind) };
+        T::of_mut(object).map(Some).ok_or(WrongKind)
+    }
+
+    /// The collection to be changed, an empty one when the key is not there. [`Entry::commit`] must follow: it notes the
+    /// change, and removes the key if the collection has stayed empty.
+    ///
+    /// # Errors
+    /// [`WrongKind`]: the value is of another kind.
+    pub fn collection_or_new<T: Collection>(&mut self) -> Result<&mut T, WrongKind> {
+        if self.place.is_none() {
+            let entry = EntryBox::new(
+                self.key.bytes,
+                NewValue::Object(Box::new(T::default().into_object())),
+                false,
+                None,
+                self.keyspace.access.fresh(),
+            );
+            let (hash, hasher) = (self.hash, &self.keyspace.hasher);
+            let table = &mut self.keyspace.databases[self.db];
+            self.place = Some(table.edit(self.key.slot.index(), |table| table.insert(hash, entry, hasher)));
+        }
+        Ok(self.collection_mut()?.expect("it is there now"))
+    }
+
+    /// Stores a collection in place of what is there; the expiry stays. One without elements removes the key instead.
+    pub fn set_collection<T: Collection>(&mut self, collection: T) {
+        let object = collection.into_object();
+        if object.is_spent() {
+            self.remove();
+        } else {
+            self.store(NewValue::Object(Box::new(object)), false);
+        }
+    }
+
+    /// Notes that the collection was changed in `changes` places (0: not at all), and removes the key when it is empty now.
+    /// True when it was removed.
+    pub fn commit(&mut self, changes: u64) -> bool {
+        let Some(place) = self.place else { return false };
+        let entry = self.entry().map(|entry| entry.value());
+        let spent = matches!(entry, Some(Value::Object(object)) if object.is_spent());
+        if spent {
+            let entry = self.keyspace.databases[self.db].edit(self.key.slot.index(), |table| table.remove(place));
+            self.keyspace.garbage.dispose_entry(entry, Disposal::Now);
+            self.place = None;
+        }
+        if changes > 0 {
+            self.counted = true;
+            self.keyspace.changed(self.db, self.key, changes);
+        }
+        spent
     }
 
     /// Sets, changes or removes the expiry; whether the key is there and its expiry changed.

@@ -4,7 +4,7 @@
 use sha1::{Digest as _, Sha1};
 
 use crate::base::clock::UnixMillis;
-use crate::keyspace::{Digits, Value, ValueKind};
+use crate::keyspace::{Digits, Object, Value};
 
 /// 160 bits that grow with what is mixed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,14 +39,26 @@ impl Digest {
 
     /// Mixes in a value and whether it expires.
     pub fn mix_value(&mut self, value: &Value<'_>, expiry: Option<UnixMillis>) {
-        match value.kind() {
-            ValueKind::String => {
+        match value {
+            Value::String(string) => {
                 self.mix_number(0);
-                self.mix(value.as_bytes(&mut Digits::new()));
+                self.mix(string.as_bytes(&mut Digits::new()));
             }
+            Value::Object(object) => self.mix_object(object),
         }
         if expiry.is_some() {
             self.add(b"!!expire!!");
+        }
+    }
+
+    /// Mixes in the number of the type and the elements.
+    fn mix_object(&mut self, object: &Object) {
+        match object {
+            Object::List(_) => self.mix_number(1),
+            Object::Set(_) => self.mix_number(2),
+            Object::SortedSet(_) => self.mix_number(3),
+            Object::Hash(_) => self.mix_number(4),
+            Object::Stream(_) => self.mix_number(6),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::command::context::Context;
 use crate::command::error::CommandError;
 use crate::command::info::DatabaseFigures;
 use crate::command::spec::{CommandResult, Part};
-use crate::keyspace::{Digits, Key, ScanCursor, Value};
+use crate::keyspace::{Digits, Key, Object, ScanCursor, StringValue, Value};
 use crate::resp::Args;
 
 /// Keys looked at between two changes of the cursor.
@@ -132,17 +132,25 @@ fn found(parts: Vec<Part>) -> Result<ObjectFigures, CommandError> {
     parts.into_iter().find_map(Part::take::<Option<ObjectFigures>>).ok_or(CommandError::NoSuchKey)
 }
 
-/// Where the bytes of a value lie; 0 for an integer, which has none.
+/// Where a value lies; 0 for an integer, which has no bytes.
 fn address_of(value: &Value<'_>) -> usize {
     match value {
-        Value::Integer(_) => 0,
-        Value::Bytes(bytes) => bytes.as_ptr().addr(),
-        Value::Shared(bytes) => bytes.as_ptr().addr(),
+        Value::String(StringValue::Integer(_)) => 0,
+        Value::String(StringValue::Bytes(bytes)) => bytes.as_ptr().addr(),
+        Value::String(StringValue::Shared(bytes)) => bytes.as_ptr().addr(),
+        Value::Object(object) => std::ptr::from_ref::<Object>(object).addr(),
     }
 }
 
-/// Bytes of a string in an RDB file without compression, which comes with the files.
+/// Bytes of a value in an RDB file without compression, which comes with the files; of a collection what it takes in memory.
 fn serialized_bytes(value: &Value<'_>) -> usize {
+    match value {
+        Value::String(string) => serialized_string_bytes(string),
+        Value::Object(object) => object.memory_bytes(),
+    }
+}
+
+fn serialized_string_bytes(value: &StringValue<'_>) -> usize {
     let digits = &mut Digits::new();
     let bytes = value.as_bytes(digits);
     let integer = value.integer().filter(|_| bytes.len() <= 11).and_then(|integer| i32::try_from(integer).ok());
@@ -252,18 +260,18 @@ mod tests {
 
     #[test]
     fn strings_are_as_long_in_a_file_as_redis_says() {
-        let cases: &[(Value<'_>, usize)] = &[
-            (Value::Integer(-128), 2),
-            (Value::Integer(128), 3),
-            (Value::Integer(40_000), 5),
-            (Value::Integer(3_000_000_000), 11),
-            (Value::Bytes(b"hello"), 6),
-            (Value::Bytes(b""), 1),
-            (Value::Bytes(b"7"), 2),
-            (Value::Bytes(&[b'x'; 64]), 66),
+        let cases: &[(StringValue<'_>, usize)] = &[
+            (StringValue::Integer(-128), 2),
+            (StringValue::Integer(128), 3),
+            (StringValue::Integer(40_000), 5),
+            (StringValue::Integer(3_000_000_000), 11),
+            (StringValue::Bytes(b"hello"), 6),
+            (StringValue::Bytes(b""), 1),
+            (StringValue::Bytes(b"7"), 2),
+            (StringValue::Bytes(&[b'x'; 64]), 66),
         ];
         for (value, bytes) in cases {
-            assert_eq!(serialized_bytes(value), *bytes, "{value:?}");
+            assert_eq!(serialized_string_bytes(value), *bytes, "{value:?}");
         }
     }
 }

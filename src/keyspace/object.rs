@@ -1,0 +1,115 @@
+//! Collections as the value of one key: what all kinds have in common.
+
+use super::hash::Hash;
+use super::list::List;
+use super::set::Set;
+use super::sorted_set::SortedSet;
+use super::stream::Stream;
+use super::value::ValueKind;
+
+/// A collection. Each kind chooses by itself between its compact and its large form.
+#[derive(Clone, Debug)]
+pub enum Object {
+    List(List),
+    Set(Set),
+    SortedSet(SortedSet),
+    Hash(Hash),
+    Stream(Stream),
+}
+
+/// Tables with their collections move between cores.
+const _: fn() = || {
+    fn moves_between_threads<T: Send>() {}
+    moves_between_threads::<Object>();
+};
+
+/// The value at a key is of another kind than the command works on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WrongKind;
+
+/// One kind of collection, as [`super::Keyspace::read_as`] and the write door give it out.
+pub trait Collection: Default {
+    fn of(object: &Object) -> Option<&Self>;
+    fn of_mut(object: &mut Object) -> Option<&mut Self>;
+    fn into_object(self) -> Object;
+}
+
+macro_rules! collection {
+    ($kind:ident) => {
+        impl Collection for $kind {
+            #[inline]
+            fn of(object: &Object) -> Option<&Self> {
+                if let Object::$kind(collection) = object { Some(collection) } else { None }
+            }
+            #[inline]
+            fn of_mut(object: &mut Object) -> Option<&mut Self> {
+                if let Object::$kind(collection) = object { Some(collection) } else { None }
+            }
+            fn into_object(self) -> Object {
+                Object::$kind(self)
+            }
+        }
+    };
+}
+
+collection!(List);
+collection!(Set);
+collection!(SortedSet);
+collection!(Hash);
+collection!(Stream);
+
+impl Object {
+    pub fn kind(&self) -> ValueKind {
+        match self {
+            Object::List(_) => ValueKind::List,
+            Object::Set(_) => ValueKind::Set,
+            Object::SortedSet(_) => ValueKind::SortedSet,
+            Object::Hash(_) => ValueKind::Hash,
+            Object::Stream(_) => ValueKind::Stream,
+        }
+    }
+
+    /// What OBJECT ENCODING answers.
+    pub fn encoding_name(&self) -> &'static str {
+        match self {
+            Object::List(list) => list.encoding_name(),
+            Object::Set(set) => set.encoding_name(),
+            Object::SortedSet(set) => set.encoding_name(),
+            Object::Hash(hash) => hash.encoding_name(),
+            Object::Stream(_) => "stream",
+        }
+    }
+
+    /// Whether a key with this value is to go: no collection stays empty, but for streams.
+    pub(super) fn is_spent(&self) -> bool {
+        match self {
+            Object::List(list) => list.is_empty(),
+            Object::Set(set) => set.is_empty(),
+            Object::SortedSet(set) => set.is_empty(),
+            Object::Hash(hash) => hash.is_empty(),
+            Object::Stream(_) => false,
+        }
+    }
+
+    /// Bytes allocated, besides the object itself (MEMORY USAGE). Visits the parts of a large form, not its elements.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Object::List(list) => list.memory_bytes(),
+            Object::Set(set) => set.memory_bytes(),
+            Object::SortedSet(set) => set.memory_bytes(),
+            Object::Hash(hash) => hash.memory_bytes(),
+            Object::Stream(stream) => stream.memory_bytes(),
+        }
+    }
+
+    /// Allocations that freeing it takes, about: whether that is work for the background.
+    pub fn free_effort(&self) -> usize {
+        match self {
+            Object::List(list) => list.free_effort(),
+            Object::Set(set) => set.free_effort(),
+            Object::SortedSet(set) => set.free_effort(),
+            Object::Hash(hash) => hash.free_effort(),
+            Object::Stream(stream) => stream.free_effort(),
+        }
+    }
+}

@@ -635,7 +635,7 @@ mod tests {
         }
         #[rustfmt::skip]
         let expected = [
-            47, 0, 0, 0, 8, 0,
+            45, 0, 0, 0, 8, 0,
             0xc4, 0x00, 2,
             0xc1, 0x90, 2,
             0xdf, 0xfb, 2,

@@ -95,7 +95,14 @@ pub const COMMANDS: &[CommandSpec] = &[
 
 /// PING [message].
 fn ping(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    let listens = cx.caller.resp == RespVersion::V2 && cx.client().is_listening();
     match args.len() {
+        1 | 2 if listens => {
+            // It looks like a message, as everything that such a client reads.
+            cx.reply.array(2);
+            cx.reply.bulk(b"pong");
+            cx.reply.bulk(args.get(1).unwrap_or_default());
+        }
         1 => cx.reply.simple("PONG"),
         2 => cx.reply.bulk(&args[1]),
         _ => return Err(CommandError::WrongArity("ping".into())),
@@ -257,6 +264,10 @@ fn quit(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 fn reset(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     let open = cx.core.config.requirepass.is_empty();
     let monitored = cx.client().monitor;
+    if std::mem::take(&mut cx.client().has_footprint) {
+        let client = cx.caller.client;
+        cx.core.effects.push(Effect::Left(client));
+    }
     cx.client().reset(open);
     if monitored {
         let client = cx.caller.client;

@@ -4,7 +4,8 @@
 //! there `execute::run` calls the row's handler with a `Context`. A new command is one row beside its handler in the file of its
 //! family; a new family is one line in `FAMILIES`.
 
-mod blocking;
+mod attention;
+pub mod blocking;
 pub mod client;
 mod clients;
 pub mod context;
@@ -18,6 +19,7 @@ pub mod machine;
 pub mod monitor;
 pub mod node;
 pub mod pause;
+pub mod pubsub;
 mod redact;
 pub mod slowlog;
 pub mod spec;
@@ -48,6 +50,8 @@ mod shutdown;
 mod slowlog_commands;
 mod strings;
 mod syntax;
+pub mod transactions;
+mod watch;
 
 use spec::CommandSpec;
 
@@ -55,8 +59,11 @@ use spec::CommandSpec;
 const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     clients::COMMANDS,
+    blocking::COMMANDS,
     introspection::COMMANDS,
     monitor::COMMANDS,
+    transactions::COMMANDS,
+    pubsub::COMMANDS,
     strings::COMMANDS,
     ranges::COMMANDS,
     counters::COMMANDS,

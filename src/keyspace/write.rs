@@ -166,6 +166,7 @@ impl<'a> Entry<'a> {
             let (hash, hasher) = (self.hash, &self.keyspace.hasher);
             let table = &mut self.keyspace.databases[self.db];
             self.place = Some(table.edit(self.key.slot.index(), |table| table.insert(hash, entry, hasher)));
+            self.keyspace.created(self.db, self.key);
         }
         Ok(self.collection_mut()?.expect("it is there now"))
     }
@@ -283,6 +284,7 @@ impl<'a> Entry<'a> {
                 let (hash, hasher) = (self.hash, &keyspace.hasher);
                 let place = keyspace.databases[self.db].edit(slot, |table| table.insert(hash, entry, hasher));
                 self.place = Some(place);
+                keyspace.created(self.db, self.key);
             }
         }
         self.changed();

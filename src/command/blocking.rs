@@ -131,6 +131,26 @@ pub struct Blocked {
     ready: VecDeque<(usize, Box<[u8]>)>,
 }
 
+/// Who waits, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitFigures {
+    /// Clients that wait for a limited time.
+    pub with_deadline: usize,
+    /// Keys that are waited for.
+    pub keys: usize,
+    /// Of those, keys whose removal ends a wait, too.
+    pub keys_or_removed: usize,
+}
+
+impl WaitFigures {
+    /// Another core's numbers.
+    pub fn add(&mut self, other: WaitFigures) {
+        self.with_deadline += other.with_deadline;
+        self.keys += other.keys;
+        self.keys_or_removed += other.keys_or_removed;
+    }
+}
+
 impl Blocked {
     pub fn len(&self) -> usize {
         self.waiters.len()
@@ -159,6 +179,16 @@ impl Blocked {
         let place = (db, Box::from(key));
         if self.by_key.contains_key(&place) {
             self.ready.push_back(place);
+        }
+    }
+
+    /// What INFO tells.
+    pub fn figures(&self) -> WaitFigures {
+        let waits_for_removal = |index: &usize| self.waiters[*index].wait.or_removed;
+        WaitFigures {
+            with_deadline: self.deadlines.len(),
+            keys: self.by_key.len(),
+            keys_or_removed: self.by_key.values().filter(|waiting| waiting.iter().any(waits_for_removal)).count(),
         }
     }
 

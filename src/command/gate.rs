@@ -242,7 +242,8 @@ pub(super) fn place(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<
 /// Does this node answer for a slot that somebody owns? What is wrong with the cluster comes before who serves the slot.
 #[inline]
 fn serve(core: &Core, spec: &CommandSpec, slot: Slot) -> Result<(), CommandError> {
-    if !core.cluster.ok {
+    let shard_channel_allowed = spec.group == Group::PubSub && core.config.cluster_allow_pubsubshard_when_down;
+    if !core.cluster.ok && !shard_channel_allowed {
         if !core.config.cluster_allow_reads_when_down {
             return Err(CommandError::ClusterDown);
         }

@@ -51,16 +51,24 @@ impl Requests {
             watches: watch_cores.contains(&runs_on),
         });
         self.core.stats.called(call.command, 0, false, false);
-        let asked: Vec<CoreId> = watch_cores.into_iter().filter(|core| *core != runs_on).collect();
+        let mut asked: Vec<CoreId> = watch_cores.into_iter().filter(|core| *core != runs_on).collect();
         if asked.is_empty() {
             return self.launch(connection, exec, &plan, target);
         }
         connection.begin_exec(sequence);
         let client_id = exec.caller.client.id;
-        let waiting = WatchedExec { exec, plan, target, missing: asked.len(), intact: true };
+        let missing = asked.len();
+        let watches_here = asked.contains(&self.core.id);
+        asked.retain(|core| *core != self.core.id);
+        let waiting = WatchedExec { exec, plan, target, missing, intact: true };
         let ticket = self.execs.insert(waiting) as u32;
         for core in asked {
             self.mesh.send(core, Message::EndWatches { ticket, client_id });
+        }
+        if watches_here {
+            // Answered at once as by any other core, but through the mailbox: the connection is in use here.
+            let intact = transactions::end_watches(&mut self.core, client_id);
+            self.own_watches_ended.push((ticket, intact));
         }
     }
 

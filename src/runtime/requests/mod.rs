@@ -58,6 +58,8 @@ pub struct Requests {
     publishing: Slab<Publishing>,
     /// Transactions that wait to hear of what their clients watch.
     execs: Slab<WatchedExec>,
+    /// What this core has to say to some of them.
+    own_watches_ended: Vec<(u32, bool)>,
     /// Connections with something to send.
     pub dirty: Vec<u32>,
     /// Connections that have just come, with their descriptors.
@@ -93,6 +95,7 @@ impl Requests {
             gathers: Slab::new(),
             publishing: Slab::new(),
             execs: Slab::new(),
+            own_watches_ended: Vec::new(),
             dirty: Vec::new(),
             adopted: Vec::new(),
             resumed: Vec::new(),
@@ -193,6 +196,9 @@ impl Requests {
 
     /// What is due at the end of a turn's work: clients whose pause has ended.
     pub fn settle(&mut self) {
+        for (ticket, intact) in std::mem::take(&mut self.own_watches_ended) {
+            self.watches_ended(ticket, intact);
+        }
         while let Some(index) = self.released.pop() {
             self.resume(index);
         }
@@ -217,6 +223,7 @@ impl Requests {
             || !self.resumed.is_empty()
             || !self.adopted.is_empty()
             || !self.released.is_empty()
+            || !self.own_watches_ended.is_empty()
             || self.core.keyspace.lazyfree_pending() > 0
     }
 

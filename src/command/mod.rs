@@ -24,6 +24,8 @@ pub mod stats;
 pub mod table;
 
 mod arguments;
+mod bitfield;
+mod bitmaps;
 mod cluster;
 mod config;
 mod connection;
@@ -32,6 +34,7 @@ mod debug;
 mod expire;
 mod facts;
 mod flush;
+mod hyperloglog;
 mod introspection;
 mod keys;
 mod latency_commands;
@@ -59,6 +62,9 @@ const FAMILIES: &[&[CommandSpec]] = &[
     ranges::COMMANDS,
     counters::COMMANDS,
     lcs::COMMANDS,
+    bitmaps::COMMANDS,
+    bitfield::COMMANDS,
+    hyperloglog::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

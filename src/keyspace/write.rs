@@ -71,6 +71,15 @@ impl<'a> Entry<'a> {
         self.store_bytes(bytes, true);
     }
 
+    /// As [`Entry::set_raw`], without copying what is big (what BITOP and PFMERGE make).
+    pub fn set_raw_shared(&mut self, bytes: Bytes) {
+        if fits_embedded(self.key.bytes.len(), bytes.len()) {
+            self.store(NewValue::Embedded(&bytes), true);
+        } else {
+            self.store(NewValue::Heap(bytes), true);
+        }
+    }
+
     /// Stores an integer. Never allocates when the value was one.
     pub fn set_integer(&mut self, integer: i64) {
         self.store(NewValue::Integer(integer), false);
@@ -105,13 +114,22 @@ impl<'a> Entry<'a> {
     /// Changes the string's bytes in place (those of an empty string when the key is not there); it is "raw" after. Big values
     /// are not copied, unless a reply not yet sent shares them.
     pub fn update_bytes<R>(&mut self, change: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        self.update_bytes_if(|bytes| (change(bytes), true))
+    }
+
+    /// As [`Entry::update_bytes`], for what may leave all as it was: `change` also says whether it changed the bytes. If not,
+    /// no change counts and no key is created; a string that is there is "raw" all the same.
+    pub fn update_bytes_if<R>(&mut self, change: impl FnOnce(&mut Vec<u8>) -> (R, bool)) -> R {
         if let Some(heap) = self.take_heap() {
             let mut bytes = Vec::from(heap);
-            let result = change(&mut bytes);
+            let (result, changed) = change(&mut bytes);
             if fits_embedded(self.key.bytes.len(), bytes.len()) {
-                self.store(NewValue::Embedded(&bytes), true);
+                self.place_value(NewValue::Embedded(&bytes), true);
             } else {
-                self.store(NewValue::Heap(Bytes::from(bytes)), true);
+                self.place_value(NewValue::Heap(Bytes::from(bytes)), true);
+            }
+            if changed {
+                self.changed();
             }
             return result;
         }
@@ -120,12 +138,19 @@ impl<'a> Entry<'a> {
         if let Some(value) = self.value() {
             scratch.extend_from_slice(value.as_bytes(&mut Digits::new()));
         }
-        let result = change(&mut scratch);
+        let (result, changed) = change(&mut scratch);
+        if !changed && !self.exists() {
+            self.keyspace.scratch = scratch;
+            return result;
+        }
         if fits_embedded(self.key.bytes.len(), scratch.len()) {
-            self.store(NewValue::Embedded(&scratch), true);
+            self.place_value(NewValue::Embedded(&scratch), true);
             self.keyspace.scratch = scratch;
         } else {
-            self.store(NewValue::Heap(Bytes::from(scratch)), true);
+            self.place_value(NewValue::Heap(Bytes::from(scratch)), true);
+        }
+        if changed {
+            self.changed();
         }
         result
     }
@@ -197,6 +222,13 @@ impl<'a> Entry<'a> {
 
     #[inline]
     fn store(&mut self, value: NewValue<'_>, raw: bool) {
+        self.place_value(value, raw);
+        self.changed();
+    }
+
+    /// Puts the value where the key's value stands, without counting a change.
+    #[inline]
+    fn place_value(&mut self, value: NewValue<'_>, raw: bool) {
         let keyspace = &mut *self.keyspace;
         let slot = self.key.slot.index();
         match self.place {
@@ -217,7 +249,6 @@ impl<'a> Entry<'a> {
                 self.place = Some(place);
             }
         }
-        self.changed();
     }
 
     fn changed(&mut self) {

@@ -45,10 +45,7 @@ impl<'a> Filter<'a> {
             b"laddr" => self.local_address = Some(value),
             // Every client is the default user, so the filter leaves all of them.
             b"user" if value == DEFAULT_USER.as_bytes() => {}
-            b"user" => {
-                let user = String::from_utf8_lossy(value);
-                return Err(CommandError::formatted(format!("ERR No such user '{user}'")));
-            }
+            b"user" => return Err(CommandError::quoting("ERR No such user '", value, "'")),
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => self.spares_caller = true,
             b"skipme" if value.eq_ignore_ascii_case(b"no") => self.spares_caller = false,
             _ => return Err(CommandError::Syntax),

@@ -42,9 +42,7 @@ impl ClientType {
             (b"master", ClientType::Primary),
         ];
         let found = NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
-        found.map(|(_, kind)| *kind).ok_or_else(|| {
-            CommandError::formatted(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))
-        })
+        found.map(|(_, kind)| *kind).ok_or_else(|| CommandError::quoting("ERR Unknown client type '", name, "'"))
     }
 
     /// A monitor is a normal client, as in Redis.

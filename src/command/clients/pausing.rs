@@ -52,10 +52,7 @@ pub(super) fn answer_ok(cx: &mut Context<'_>, _: &Args<'_>, _: Vec<Part>) -> Com
 /// A known sub-command with arguments that no form of it has.
 fn malformed(args: &Args<'_>) -> CommandError {
     let given = &args[1][..args[1].len().min(128)];
-    let given = String::from_utf8_lossy(given);
-    CommandError::formatted(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{given}'. Try CLIENT HELP."
-    ))
+    CommandError::quoting("ERR unknown subcommand or wrong number of arguments for '", given, "'. Try CLIENT HELP.")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(super) fn info(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 }
 
 pub(super) fn set_name(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    check_name(&args[2], "Client names")?;
+    check_name(&args[2], b"Client names")?;
     cx.client().name = args[2].to_vec();
     cx.reply.ok();
     Ok(())
@@ -42,12 +42,11 @@ pub(super) fn get_name(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 /// CLIENT SETINFO <LIB-NAME | LIB-VER> value.
 pub(super) fn set_info(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let attribute = &args[2];
-    let shown = String::from_utf8_lossy(attribute);
     let is_name = attribute.eq_ignore_ascii_case(b"lib-name");
     if !is_name && !attribute.eq_ignore_ascii_case(b"lib-ver") {
-        return Err(CommandError::formatted(format!("ERR Unrecognized option '{shown}'")));
+        return Err(CommandError::quoting("ERR Unrecognized option '", attribute, "'"));
     }
-    check_name(&args[3], &shown)?;
+    check_name(&args[3], attribute)?;
     let client = cx.client();
     let field = if is_name { &mut client.library_name } else { &mut client.library_version };
     *field = args[3].to_vec();

@@ -124,12 +124,9 @@ impl<'a> Entry<'a> {
             let mut bytes = Vec::from(heap);
             let (result, changed) = change(&mut bytes);
             if fits_embedded(self.key.bytes.len(), bytes.len()) {
-                self.place_value(NewValue::Embedded(&bytes), true);
+                self.place_value(NewValue::Embedded(&bytes), true, changed);
             } else {
-                self.place_value(NewValue::Heap(Bytes::from(bytes)), true);
-            }
-            if changed {
-                self.changed();
+                self.place_value(NewValue::Heap(Bytes::from(bytes)), true, changed);
             }
             return result;
         }
@@ -141,16 +138,11 @@ impl<'a> Entry<'a> {
         let (result, changed) = change(&mut scratch);
         if !changed && !self.exists() {
             self.keyspace.scratch = scratch;
-            return result;
-        }
-        if fits_embedded(self.key.bytes.len(), scratch.len()) {
-            self.place_value(NewValue::Embedded(&scratch), true);
+        } else if fits_embedded(self.key.bytes.len(), scratch.len()) {
+            self.place_value(NewValue::Embedded(&scratch), true, changed);
             self.keyspace.scratch = scratch;
         } else {
-            self.place_value(NewValue::Heap(Bytes::from(scratch)), true);
-        }
-        if changed {
-            self.changed();
+            self.place_value(NewValue::Heap(Bytes::from(scratch)), true, changed);
         }
         result
     }
@@ -222,13 +214,12 @@ impl<'a> Entry<'a> {
 
     #[inline]
     fn store(&mut self, value: NewValue<'_>, raw: bool) {
-        self.place_value(value, raw);
-        self.changed();
+        self.place_value(value, raw, true);
     }
 
-    /// Puts the value where the key's value stands, without counting a change.
+    /// Puts the value where the key's value stands. Only one that `changed` dates the access and counts.
     #[inline]
-    fn place_value(&mut self, value: NewValue<'_>, raw: bool) {
+    fn place_value(&mut self, value: NewValue<'_>, raw: bool, changed: bool) {
         let keyspace = &mut *self.keyspace;
         let slot = self.key.slot.index();
         match self.place {
@@ -237,7 +228,9 @@ impl<'a> Entry<'a> {
                 if let Some(table) = keyspace.databases[self.db].table_mut(slot) {
                     table.with_entry(place, |entry| {
                         entry.set_value(value, raw);
-                        entry.set_access(access.rewritten(entry.borrow().access()));
+                        if changed {
+                            entry.set_access(access.rewritten(entry.borrow().access()));
+                        }
                     });
                 }
             }
@@ -248,6 +241,9 @@ impl<'a> Entry<'a> {
                 let place = keyspace.databases[self.db].edit(slot, |table| table.insert(hash, entry, hasher));
                 self.place = Some(place);
             }
+        }
+        if changed {
+            self.changed();
         }
     }
 
@@ -282,5 +278,49 @@ impl Clone for OwnedEntry {
     fn clone(&self) -> Self {
         let entry = self.0.borrow();
         OwnedEntry(entry.duplicate(entry.key()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{AccessPolicy, KeyspaceOptions};
+
+    fn keyspace() -> Keyspace {
+        Keyspace::new(KeyspaceOptions { databases: 1, hash_seeds: [1, 2, 3, 4], access: AccessPolicy::Lru })
+    }
+
+    #[test]
+    fn an_update_that_changes_nothing_counts_nothing() {
+        let mut keyspace = keyspace();
+        let key = Key::new(b"k");
+        assert_eq!(keyspace.write(0, key).update_bytes_if(|bytes| (bytes.len(), false)), 0);
+        assert!(!keyspace.write(0, key).exists());
+        for value in [&b"short"[..], &[b'x'; 5000]] {
+            keyspace.write(0, key).set_string(value);
+            let dirty = keyspace.stats.dirty;
+            keyspace.set_clock(UnixMillis(keyspace.now().get() + 10_000));
+            keyspace.no_touch = true;
+            let read = keyspace.write(0, key).update_bytes_if(|bytes| (bytes.clone(), false));
+            keyspace.no_touch = false;
+            assert_eq!((read.as_slice(), keyspace.stats.dirty), (value, dirty));
+            let info = keyspace.peek_info(0, key).unwrap();
+            assert_eq!((info.encoding_name, info.idle_seconds), ("raw", 10));
+        }
+    }
+
+    #[test]
+    fn an_update_that_changes_something_counts_once() {
+        let mut keyspace = keyspace();
+        let key = Key::new(b"k");
+        for len in [1, 5000, 3] {
+            let dirty = keyspace.stats.dirty;
+            keyspace.write(0, key).update_bytes_if(|bytes| {
+                bytes.resize(len, b'x');
+                ((), true)
+            });
+            assert_eq!(keyspace.stats.dirty, dirty + 1);
+            assert_eq!(keyspace.write(0, key).value().map(|value| value.to_vec()), Some(vec![b'x'; len]));
+        }
     }
 }

@@ -255,10 +255,10 @@ impl Client {
     }
 }
 
-/// Checks a connection or library name: printable, no spaces.
-pub fn check_name(name: &[u8], what: &str) -> Result<(), CommandError> {
+/// Checks a connection or library name: printable, no spaces. `what` it is stands in the error.
+pub fn check_name(name: &[u8], what: &[u8]) -> Result<(), CommandError> {
     if name.iter().all(|b| (b'!'..=b'~').contains(b)) {
         return Ok(());
     }
-    Err(CommandError::formatted(format!("ERR {what} cannot contain spaces, newlines or special characters.")))
+    Err(CommandError::quoting("ERR ", what, " cannot contain spaces, newlines or special characters."))
 }

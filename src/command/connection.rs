@@ -218,12 +218,11 @@ fn greeting<'a>(args: &Args<'a>) -> Result<Greeting<'a>, CommandError> {
             greeting.credentials = Some((user, password));
             at += 3;
         } else if let (true, Some(name)) = (option.eq_ignore_ascii_case(b"setname"), args.get(at + 1)) {
-            check_name(name, "Client names")?;
+            check_name(name, b"Client names")?;
             greeting.name = Some(name);
             at += 2;
         } else {
-            let option = String::from_utf8_lossy(option);
-            return Err(CommandError::formatted(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(CommandError::quoting("ERR Syntax error in HELLO option '", option, "'"));
         }
     }
     Ok(greeting)

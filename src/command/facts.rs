@@ -77,7 +77,7 @@ const DEPRECATED: &[(&str, &str, &str)] = &[
 ];
 
 /// Commands for the system itself and for tests.
-const SYSTEM: &[&str] = &["debug", "restore-asking"];
+const SYSTEM: &[&str] = &["debug", "pfdebug", "pfselftest", "restore-asking"];
 
 /// Arguments whose type their name does not tell: the command and the argument.
 const DOUBLES: &[(&str, &str)] = &[("incrbyfloat", "increment")];

@@ -310,6 +310,7 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
             let last = if last < 0 { count as isize + last } else { last };
             (first..=last.max(0) as usize).step_by(step).collect()
         }
+        Keys::Into(at, _) => (at..count).collect(),
         Keys::Counted { count_at, .. } => {
             let keys = args.get(count_at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
             (count_at + 1..count_at.saturating_add(1).saturating_add(keys).min(count)).collect()

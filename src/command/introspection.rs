@@ -185,6 +185,10 @@ fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
             let last = if last < 0 { last } else { last - first as isize };
             vec![KeySpec { access, begin: Some(first), find: Find::Range { last, step } }]
         }
+        Keys::Into(index, access) => {
+            let sources = Find::Range { last: -1, step: 1 };
+            vec![at(index, access), KeySpec { access: Access::READ, begin: Some(index + 1), find: sources }]
+        }
         Keys::Counted { count_at, access } => vec![KeySpec { access, begin: Some(count_at), find: Find::Counted }],
         Keys::Found { access, .. } => vec![KeySpec { access, begin: None, find: Find::Unknown }],
     }
@@ -294,11 +298,16 @@ fn lookup(request: &Args<'_>) -> Option<CommandId> {
     }
 }
 
-/// Are there as many keys as a `numkeys` says?
+/// Are there as many keys as a `numkeys` says? What receives must have something to receive, though PFMERGE runs without.
 fn counts_fit(spec: &CommandSpec, request: &Args<'_>) -> bool {
-    let Keys::Counted { count_at, .. } = spec.keys else { return true };
-    let keys_count = request.get(count_at).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-    keys_count.is_some_and(|keys_count| keys_count < request.len() - count_at)
+    match spec.keys {
+        Keys::Into(at, _) => request.len() > at + 1,
+        Keys::Counted { count_at, .. } => {
+            let keys_count = request.get(count_at).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
+            keys_count.is_some_and(|keys_count| keys_count < request.len() - count_at)
+        }
+        _ => true,
+    }
 }
 
 fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
@@ -308,11 +317,20 @@ fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
             let gets = request.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"get"));
             if gets { Access::CHANGE_AND_RETURN } else { Access::WRITE }
         }
+        // As long as all its operations read, BITFIELD does.
+        Keys::At(_, Access::UPDATE_VARIABLE) if spec.name == "bitfield" => {
+            if super::bitfield::only_reads(request) {
+                Access::READ
+            } else {
+                Access::CHANGE_AND_RETURN
+            }
+        }
         Keys::At(_, access)
         | Keys::Range { access, .. }
         | Keys::Counted { access, .. }
         | Keys::Found { access, .. } => access,
-        Keys::Pair(first, access, _) if index == first => access,
+        Keys::Pair(first, access, _) | Keys::Into(first, access) if index == first => access,
+        Keys::Into(..) => Access::READ,
         Keys::Pair(_, _, access) => access,
         Keys::None | Keys::SlotNumber(_) => unreachable!("a row without keys has none to ask about"),
     }

@@ -27,6 +27,8 @@ pub mod stats;
 pub mod table;
 
 mod arguments;
+mod bitfield;
+mod bitmaps;
 mod cluster;
 mod config;
 mod connection;
@@ -36,6 +38,7 @@ mod events;
 mod expire;
 mod facts;
 mod flush;
+mod hyperloglog;
 mod introspection;
 mod keys;
 mod latency_commands;
@@ -68,6 +71,9 @@ const FAMILIES: &[&[CommandSpec]] = &[
     ranges::COMMANDS,
     counters::COMMANDS,
     lcs::COMMANDS,
+    bitmaps::COMMANDS,
+    bitfield::COMMANDS,
+    hyperloglog::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

@@ -257,7 +257,7 @@ fn reply_old(reply: &mut Reply<'_>, entry: &Entry<'_>) -> CommandResult {
 }
 
 /// Commands that read through the write door count as readers all the same.
-fn count_lookup(stats: &mut KeyspaceStats, found: bool) {
+pub(super) fn count_lookup(stats: &mut KeyspaceStats, found: bool) {
     stats.hits += u64::from(found);
     stats.misses += u64::from(!found);
 }

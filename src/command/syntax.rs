@@ -56,7 +56,7 @@ impl Kind {
     /// The types of arguments by their names; every other name is a string's.
     fn of(name: &str) -> Kind {
         match name {
-            "key" | "key1" | "key2" | "newkey" | "source" | "destination" => Kind::Key,
+            "key" | "key1" | "key2" | "newkey" | "source" | "destination" | "destkey" | "sourcekey" => Kind::Key,
             "pattern" => Kind::Pattern,
             "unix-time-seconds" | "unix-time-milliseconds" => Kind::UnixTime,
             "longitude" | "latitude" | "radius" | "width" | "height" | "score" | "weight" => Kind::Double,

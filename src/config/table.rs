@@ -196,7 +196,7 @@ directives! {
     set_max_listpack_value: u64 = 64; "set-max-listpack-value", integer(0, LONG), [], SETS;
     zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries", integer(0, LONG), [], SORTED_SETS;
     zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG), [], SORTED_SETS;
-    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes", memory(0, LONG), [], Later("HyperLogLog");
+    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes", memory(0, LONG), [], Now;
     stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes", memory(0, LONG), [], STREAMS;
     stream_node_max_entries: u64 = 100; "stream-node-max-entries", integer(0, LONG), [], STREAMS;
 

@@ -5,11 +5,13 @@
 
 mod support;
 
+mod bitmaps;
 mod clients;
 mod cluster_one_node;
 mod connection;
 mod differential;
 mod expiry;
+mod hyperloglog;
 mod keys;
 mod leaks;
 mod limits;

@@ -4,6 +4,7 @@
 //! none to three of them, and `<key>+` or `<pair>+` is one to five. Some requests are then damaged: an argument too
 //! few, too many, doubled or in another place.
 
+use super::bits::{self, BITS};
 use crate::support::random::Random;
 
 /// How two replies are compared when their bytes differ.
@@ -33,7 +34,7 @@ const APART_S: i64 = 3;
 use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 
 /// Weight, template, comparison.
-type Row = (u64, &'static str, Compare);
+pub type Row = (u64, &'static str, Compare);
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -166,10 +167,24 @@ const OTHER_TYPES: &[&str] = &[
     "EXISTS <other>",
     "OBJECT ENCODING <other>",
     "PERSIST <other>",
+    "SETBIT <other> 1 1",
+    "GETBIT <other> 1",
+    "BITCOUNT <other> x",
+    "BITPOS <other> 1",
+    "BITOP AND <key> <key> <other>",
+    "BITOP NOT <other> <key>",
+    "BITFIELD <other> GET u8 0",
+    "BITFIELD <other> SET u8 0 1",
+    "BITFIELD_RO <other> GET u8 0",
+    "PFADD <other> a",
+    "PFCOUNT <other>",
+    "PFCOUNT <hll> <other>",
+    "PFMERGE <hll> <other>",
+    "PFDEBUG ENCODING <other>",
     "PEXPIREAT <other> 33177117420000",
 ];
 
-const EDGE_INTEGERS: &[&str] = &[
+pub const EDGE_INTEGERS: &[&str] = &[
     "0",
     "1",
     "-1",
@@ -285,7 +300,8 @@ impl Generator {
             return vec![Request { args: self.fill(template), compare: Exact }];
         }
         let rows = match self.random.below(100) {
-            0..52 => STRINGS,
+            0..38 => STRINGS,
+            38..52 => BITS,
             52..80 => KEYS,
             80..92 if self.relative => RELATIVE,
             80..90 if self.cluster => CLUSTER,
@@ -384,6 +400,8 @@ impl Generator {
                     let choice = self.random.pick(&choices);
                     args.extend(self.fill(choice));
                 }
+            } else if token == "<elements>" {
+                args.extend(bits::elements(&mut self.random));
             } else if let Some(name) = token.strip_suffix('+') {
                 for _ in 0..1 + self.random.below(5) {
                     args.push(self.key());
@@ -456,7 +474,8 @@ impl Generator {
             "<word>" => self.random.pick(WORDS).to_owned(),
             "<name>" => self.random.pick(&["me", "you-2", "a b", "x\ny", "", "name!"]).to_owned(),
             "<unknown>" => self.random.pick(&["XNOSUCH", "xget", "X\r\nY", "Xé", "X'Y"]).to_owned(),
-            literal => literal.to_owned(),
+            "<hll>" | "<bad_hll>" => return self.hyperloglog_key(token),
+            other => bits::word(&mut self.random, other).unwrap_or_else(|| other.to_owned()),
         };
         text.into_bytes()
     }
@@ -474,6 +493,13 @@ impl Generator {
             3 => b"key with spaces".to_vec(),
             _ => format!("k{}", self.random.below(24)).into_bytes(),
         }
+    }
+
+    /// Keys of their own, so that they live long enough to fill up; those that are damaged on purpose are others.
+    fn hyperloglog_key(&mut self, token: &str) -> Vec<u8> {
+        let tag = if self.cluster { format!("{{t{}}}", self.tag) } else { String::new() };
+        let name = if token == "<hll>" { "kh" } else { "kbad" };
+        format!("{tag}{name}{}", self.random.below(3)).into_bytes()
     }
 
     fn value(&mut self) -> Vec<u8> {

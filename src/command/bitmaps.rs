@@ -10,7 +10,7 @@ use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys,
 use super::strings::string;
 use crate::base::bits::{self, Operation};
 use crate::base::number::parse_i64;
-use crate::keyspace::{Digits, Value};
+use crate::keyspace::{Digits, StringValue};
 use crate::resp::Args;
 
 /// A bit's place in a string that proto-max-bulk-len allows.
@@ -187,7 +187,7 @@ fn bitop(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         sources.push(match cx.core.keyspace.read(cx.caller.db as usize, key) {
             None => Bytes::new(),
             Some(value) => match string(value)? {
-                Value::Shared(bytes) => bytes.clone(),
+                StringValue::Shared(bytes) => bytes.clone(),
                 short => Bytes::copy_from_slice(short.as_bytes(&mut Digits::new())),
             },
         });

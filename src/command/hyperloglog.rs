@@ -111,7 +111,7 @@ fn merge(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(hll::Registers, bool)
         let key = cx.key(name);
         if let Some(value) = cx.core.keyspace.read(cx.caller.db as usize, key) {
             any_dense |= encoding(value)? == Encoding::Dense;
-            hll::merge_into(&mut registers, value.as_bytes(&mut Digits::new()))?;
+            hll::merge_into(&mut registers, string(value)?.as_bytes(&mut Digits::new()))?;
         }
     }
     Ok((registers, any_dense))

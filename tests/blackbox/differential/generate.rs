@@ -308,8 +308,8 @@ impl Generator {
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
         const WHOLE: &[&[u8]] = &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO"];
-        // And one of these could take different members on each side, or ask for two billion.
-        const RANDOM: &[&[u8]] = &[b"SPOP", b"SRANDMEMBER", b"HRANDFIELD"];
+        // And one of these could take different members on each side, ask for two billion, or stop half-way.
+        const RANDOM: &[&[u8]] = &[b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"SSCAN", b"HSCAN"];
         let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
             self.damage(&mut args);

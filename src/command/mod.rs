@@ -30,15 +30,19 @@ mod arguments;
 mod bitfield;
 mod bitmaps;
 mod cluster;
+mod collection_scan;
 mod config;
 mod connection;
 mod counters;
 mod debug;
+mod elements;
 mod events;
 mod expire;
 mod facts;
 mod flush;
 mod hyperloglog;
+mod hash_numbers;
+mod hashes;
 mod introspection;
 mod keys;
 mod latency_commands;
@@ -46,9 +50,12 @@ mod lcs;
 mod memory;
 mod object;
 mod ranges;
+mod sample;
 mod scan;
 pub mod server;
+mod set_operations;
 mod set_options;
+mod sets;
 mod shutdown;
 mod slowlog_commands;
 mod strings;
@@ -74,6 +81,10 @@ const FAMILIES: &[&[CommandSpec]] = &[
     bitmaps::COMMANDS,
     bitfield::COMMANDS,
     hyperloglog::COMMANDS,
+    hashes::COMMANDS,
+    hash_numbers::COMMANDS,
+    sets::COMMANDS,
+    set_operations::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

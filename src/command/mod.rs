@@ -26,14 +26,18 @@ pub mod table;
 
 mod arguments;
 mod cluster;
+mod collection_scan;
 mod config;
 mod connection;
 mod counters;
 mod debug;
+mod elements;
 mod events;
 mod expire;
 mod facts;
 mod flush;
+mod hash_numbers;
+mod hashes;
 mod introspection;
 mod keys;
 mod latency_commands;
@@ -41,9 +45,12 @@ mod lcs;
 mod memory;
 mod object;
 mod ranges;
+mod sample;
 mod scan;
 pub mod server;
+mod set_operations;
 mod set_options;
+mod sets;
 mod shutdown;
 mod slowlog_commands;
 mod strings;
@@ -61,6 +68,10 @@ const FAMILIES: &[&[CommandSpec]] = &[
     ranges::COMMANDS,
     counters::COMMANDS,
     lcs::COMMANDS,
+    hashes::COMMANDS,
+    hash_numbers::COMMANDS,
+    sets::COMMANDS,
+    set_operations::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

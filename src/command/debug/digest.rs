@@ -55,9 +55,20 @@ impl Digest {
     fn mix_object(&mut self, object: &Object) {
         match object {
             Object::List(_) => self.mix_number(1),
-            Object::Set(_) => self.mix_number(2),
+            Object::Set(set) => {
+                self.mix_number(2);
+                set.iter().for_each(|member| self.add(member.as_bytes(&mut Digits::new())));
+            }
             Object::SortedSet(_) => self.mix_number(3),
-            Object::Hash(_) => self.mix_number(4),
+            Object::Hash(hash) => {
+                self.mix_number(4);
+                for (field, value) in hash.iter() {
+                    let mut pair = Digest::default();
+                    pair.mix(field.as_bytes(&mut Digits::new()));
+                    pair.mix(value.as_bytes(&mut Digits::new()));
+                    self.add_digest(pair);
+                }
+            }
             Object::Stream(_) => self.mix_number(6),
         }
     }

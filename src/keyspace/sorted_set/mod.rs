@@ -11,6 +11,7 @@ mod packed;
 mod range;
 mod tree;
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::listpack::{Digits, Element, Listpack};
@@ -90,21 +91,25 @@ impl SortedSet {
     /// A set of members, each given once, in any order; in the compact form if it fits.
     pub fn from_entries<M: AsRef<[u8]>>(mut entries: Vec<(f64, M)>, limits: Limits) -> SortedSet {
         entries.sort_unstable_by(|one, other| leaf::order((one.0, one.1.as_ref()), (other.0, other.1.as_ref())));
-        SortedSet::from_sorted(entries.iter().map(|(score, member)| (*score, member.as_ref())), limits)
+        let sorted = entries.iter().map(|(score, member)| (Element::Bytes(member.as_ref()), *score));
+        SortedSet::from_sorted(sorted, limits)
     }
 
-    /// A set of members that come in order.
-    fn from_sorted<'a>(entries: impl Iterator<Item = (f64, &'a [u8])> + Clone, limits: Limits) -> SortedSet {
-        let sizes = entries.clone().map(|(_, member)| member.len());
-        let (count, longest, total) =
-            sizes.fold((0, 0, 0), |(count, longest, total), size| (count + 1, size.max(longest), size + total));
+    /// A set of members, each given once, that come in order; in the compact form if it fits.
+    pub fn from_sorted<'a>(entries: impl Iterator<Item = (Element<'a>, f64)> + Clone, limits: Limits) -> SortedSet {
+        let mut digits = Digits::new();
+        let (mut count, mut longest, mut total) = (0, 0, 0usize);
+        for (member, _) in entries.clone() {
+            let bytes = member.as_bytes(&mut digits).len();
+            (count, longest, total) = (count + 1, bytes.max(longest), total.saturating_add(bytes));
+        }
         if limits.allow(count, longest) && Packed::may_hold(total) {
             let mut packed = Packed::default();
-            entries.for_each(|(score, member)| packed.push_back(score, member));
+            entries.for_each(|(member, score)| packed.push_back(score, member.as_bytes(&mut digits)));
             return SortedSet { form: Form::Packed(packed) };
         }
         let mut large = Large::default();
-        entries.for_each(|(score, member)| large.insert(score, member));
+        entries.for_each(|(member, score)| large.insert(score, member.as_bytes(&mut digits)));
         SortedSet { form: Form::Large(Box::new(large)) }
     }
 
@@ -168,6 +173,11 @@ impl SortedSet {
             Form::Packed(packed) => packed.score(member),
             Form::Large(large) => large.score(member),
         }
+    }
+
+    /// A member's place in the order: by score, then by bytes.
+    pub fn order(one: (f64, &[u8]), other: (f64, &[u8])) -> Ordering {
+        leaf::order(one, other)
     }
 
     /// Rank, counted from the lowest, and score of a member.

@@ -220,10 +220,10 @@ impl OwnedMember {
 }
 
 fn spop_several(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    let count = match integer(&args[2])? {
-        count if count < 0 => return Err(CommandError::text_static("ERR value is out of range, must be positive")),
-        count => usize::try_from(count).unwrap_or(usize::MAX),
-    };
+    let count = integer(&args[2])
+        .ok()
+        .and_then(|count| usize::try_from(count).ok())
+        .ok_or(CommandError::text_static("ERR value is out of range, must be positive"))?;
     let limits = limits(&cx.core.config);
     let key = cx.key(&args[1]);
     let random = &mut cx.core.random;

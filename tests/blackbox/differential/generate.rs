@@ -33,7 +33,13 @@ const APART_S: i64 = 3;
 use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 
 /// Weight, template, comparison.
-type Row = (u64, &'static str, Compare);
+pub type Row = (u64, &'static str, Compare);
+
+/// Families of collections, each in a file of its own.
+const COLLECTIONS: &[&[Row]] = &[
+    super::hashes::ROWS,
+    super::sets::ROWS,
+];
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -285,6 +291,7 @@ impl Generator {
             return vec![Request { args: self.fill(template), compare: Exact }];
         }
         let rows = match self.random.below(100) {
+            _ if self.random.chance(40) => self.random.pick(COLLECTIONS),
             0..52 => STRINGS,
             52..80 => KEYS,
             80..92 if self.relative => RELATIVE,
@@ -301,7 +308,9 @@ impl Generator {
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
         const WHOLE: &[&[u8]] = &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO"];
-        let whole = WHOLE.contains(&args[0].as_slice());
+        // And one of these could take different members on each side, or ask for two billion.
+        const RANDOM: &[&[u8]] = &[b"SPOP", b"SRANDMEMBER", b"HRANDFIELD"];
+        let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
             self.damage(&mut args);
         }
@@ -386,9 +395,10 @@ impl Generator {
                 }
             } else if let Some(name) = token.strip_suffix('+') {
                 for _ in 0..1 + self.random.below(5) {
-                    args.push(self.key());
-                    if name == "<pair>" {
-                        args.push(self.value());
+                    match name {
+                        "<pair>" => args.extend([self.key(), self.value()]),
+                        "<field_value>" => args.extend([self.word("<field>"), self.value()]),
+                        token => args.push(self.word(token)),
                     }
                 }
             } else {
@@ -401,6 +411,10 @@ impl Generator {
     fn word(&mut self, token: &str) -> Vec<u8> {
         let text = match token {
             "<key>" => return self.key(),
+            "<hash>" | "<set>" if self.random.chance(3) => return self.key(),
+            "<hash>" => return self.key_of('h'),
+            "<set>" => return self.key_of('s'),
+            "<field>" | "<member>" => return super::sets::member(&mut self.random),
             "<val>" => return self.value(),
             "<other>" => {
                 let at = self.random.index(self.others.len());
@@ -414,6 +428,8 @@ impl Generator {
             // An offset of 100 MB would be carried out; the edges are far beyond the limit or invalid.
             "<offset>" => self.random.pick(&["-1", "536870912", "9223372036854775807", "0", "x", "", "1.5"]).to_owned(),
             "<int>" => self.random.pick(EDGE_INTEGERS).to_owned(),
+            // Counts of random elements: no reply is to be huge.
+            "<int_small>" => self.random.pick(&["0", "1", "2", "5", "-1", "-3", "100", "x", "", "1.5"]).to_owned(),
             "<float>" if self.random.chance(50) => {
                 let digits = self.random.below(1_000_000).to_string();
                 let decimals = self.random.below(100_000_000);
@@ -474,6 +490,12 @@ impl Generator {
             3 => b"key with spaces".to_vec(),
             _ => format!("k{}", self.random.below(24)).into_bytes(),
         }
+    }
+
+    /// One of a few keys that mostly hold the same type.
+    fn key_of(&mut self, letter: char) -> Vec<u8> {
+        let number = self.random.below(6);
+        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }.into_bytes()
     }
 
     fn value(&mut self) -> Vec<u8> {

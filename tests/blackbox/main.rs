@@ -17,6 +17,7 @@ mod limits;
 mod protocol;
 mod server;
 mod sets;
+mod sorted_sets;
 mod start;
 mod strings;
 mod wake;

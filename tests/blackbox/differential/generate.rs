@@ -309,8 +309,11 @@ impl Generator {
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
         const WHOLE: &[&[u8]] = &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO"];
-        // And one of these could take different members on each side, ask for two billion, or wait.
-        const RANDOM: &[&[u8]] = &[b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"];
+        // And one of these could take different members on each side, ask for two billion, stop half-way, or wait.
+        const RANDOM: &[&[u8]] = &[
+            b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SSCAN", b"HSCAN", b"ZSCAN", b"BZPOPMIN", b"BZPOPMAX",
+            b"BZMPOP",
+        ];
         let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
             self.damage(&mut args);

@@ -66,6 +66,12 @@ const KNOWN: &[Known] = &[
     },
     Known {
         command: "OBJECT",
+        redis_70: "'listpack'",
+        redis_72: "'hashtable'",
+        reason: "7.2 looks at how many fields are set at once before it chooses",
+    },
+    Known {
+        command: "OBJECT",
         redis_70: "'intset'",
         redis_72: "'listpack'",
         reason: "7.2 looks at how many members are added at once before it chooses",
@@ -189,8 +195,11 @@ fn run(cluster: bool) {
         let connection = generator.random().index(CONNECTIONS);
         let len = 1 + generator.random().below(PIPELINE_MAX);
         let batch: Vec<Request> = (0..len).flat_map(|_| generator.next()).collect();
-        let alone = |request: &Request| request.args.iter().any(|arg| arg.eq_ignore_ascii_case(b"AUTH"));
-        // 7.2 leaves out the reply to a failed AUTH as long as replies before it have not been sent.
+        // 7.2 leaves out the reply to a failed AUTH as long as replies before it have not been sent; and here a setting
+        // holds on all cores once its reply is there, not earlier.
+        let words: [&[u8]; 2] = [b"AUTH", b"CONFIG"];
+        let is_alone = |arg: &Vec<u8>| words.iter().any(|word| arg.eq_ignore_ascii_case(word));
+        let alone = |request: &Request| request.args.iter().any(is_alone);
         let mut parts = batch.chunk_by(|one, next| !alone(one) && !alone(next));
         if !parts.all(|part| run.batch(index, connection, part)) {
             // What follows a difference would differ too: both start again from nothing.

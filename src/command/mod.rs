@@ -58,6 +58,7 @@ mod set_options;
 mod sets;
 mod shutdown;
 mod slowlog_commands;
+mod sorted_sets;
 mod strings;
 mod syntax;
 pub mod transactions;
@@ -85,6 +86,13 @@ const FAMILIES: &[&[CommandSpec]] = &[
     hash_numbers::COMMANDS,
     sets::COMMANDS,
     set_operations::COMMANDS,
+    sorted_sets::add::COMMANDS,
+    sorted_sets::scores::COMMANDS,
+    sorted_sets::ranges::COMMANDS,
+    sorted_sets::removal::COMMANDS,
+    sorted_sets::combine::COMMANDS,
+    sorted_sets::pop::COMMANDS,
+    sorted_sets::sample::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

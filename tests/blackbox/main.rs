@@ -20,6 +20,7 @@ mod protocol;
 mod pubsub;
 mod server;
 mod sets;
+mod sorted_sets;
 mod start;
 mod strings;
 mod transactions;

@@ -40,6 +40,7 @@ pub type Row = (u64, &'static str, Compare);
 const COLLECTIONS: &[&[Row]] = &[
     super::hashes::ROWS,
     super::sets::ROWS,
+    super::zsets::ROWS,
 ];
 
 const STRINGS: &[Row] = &[
@@ -324,8 +325,11 @@ impl Generator {
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
         const WHOLE: &[&[u8]] = &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO"];
-        // And one of these could take different members on each side, ask for two billion, or stop half-way.
-        const RANDOM: &[&[u8]] = &[b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"SSCAN", b"HSCAN"];
+        // And one of these could take different members on each side, ask for two billion, stop half-way, or wait.
+        const RANDOM: &[&[u8]] = &[
+            b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SSCAN", b"HSCAN", b"ZSCAN", b"BZPOPMIN", b"BZPOPMAX",
+            b"BZMPOP",
+        ];
         let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
             self.damage(&mut args);
@@ -416,6 +420,8 @@ impl Generator {
                     match name {
                         "<pair>" => args.extend([self.key(), self.value()]),
                         "<field_value>" => args.extend([self.word("<field>"), self.value()]),
+                        "<score_member>" => args.extend([self.word("<score>"), self.word("<member>")]),
+                        "<zero_member>" => args.extend([b"0".to_vec(), self.word("<member>")]),
                         token => args.push(self.word(token)),
                     }
                 }
@@ -430,7 +436,13 @@ impl Generator {
         let text = match token {
             "<key>" => return self.key(),
             "<hash>" | "<set>" if self.random.chance(3) => return self.key(),
+            "<zset>" if self.random.chance(3) => return self.key(),
             "<hash>" => return self.key_of('h'),
+            "<zset>" => return self.key_of('z'),
+            "<lexset>" => return self.key_of('y'),
+            "<score>" => return super::zsets::score(&mut self.random),
+            "<score_end>" => return super::zsets::score_end(&mut self.random),
+            "<lex_end>" => return super::zsets::lex_end(&mut self.random),
             "<set>" => return self.key_of('s'),
             "<field>" | "<member>" => return super::sets::member(&mut self.random),
             "<val>" => return self.value(),

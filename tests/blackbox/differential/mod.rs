@@ -8,6 +8,7 @@ mod bits;
 mod generate;
 mod hashes;
 mod sets;
+mod zsets;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -99,6 +100,24 @@ const KNOWN: &[Known] = &[
         redis_70: "-ERR Unknown option or number of arguments for CONFIG SET - 'set-max-listpack",
         redis_72: "+OK",
         reason: "7.0 has no sets in listpacks",
+    },
+    Known {
+        command: "OBJECT",
+        redis_70: "'listpack'",
+        redis_72: "'skiplist'",
+        reason: "7.2 looks at how many members are added at once before it chooses",
+    },
+    Known {
+        command: "ZRANK",
+        redis_70: "-ERR wrong number of arguments for 'zrank' command",
+        redis_72: "",
+        reason: "WITHSCORE is new in 7.2",
+    },
+    Known {
+        command: "ZREVRANK",
+        redis_70: "-ERR wrong number of arguments for 'zrevrank' command",
+        redis_72: "",
+        reason: "WITHSCORE is new in 7.2",
     },
 ];
 
@@ -327,6 +346,12 @@ impl Run {
             for key in &keys {
                 for (name, compare) in [("TYPE", Compare::Exact), ("GET", Compare::Exact), ("PEXPIRETIME", expiry)] {
                     requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare });
+                }
+                for (name, rest) in [("ZRANGE", &["0", "-1", "WITHSCORES"][..])] {
+                    let words = [name].into_iter().map(|word| word.as_bytes().to_vec());
+                    let rest = rest.iter().map(|word| word.as_bytes().to_vec());
+                    let args = words.chain([key.clone()]).chain(rest).collect();
+                    requests.push(Request { args, compare: Compare::Exact });
                 }
                 for name in ["HGETALL", "SMEMBERS"] {
                     requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare: Compare::AnyOrder });

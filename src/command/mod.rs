@@ -38,6 +38,7 @@ mod introspection;
 mod keys;
 mod latency_commands;
 mod lcs;
+mod lists;
 mod memory;
 mod object;
 mod ranges;
@@ -63,6 +64,10 @@ const FAMILIES: &[&[CommandSpec]] = &[
     lcs::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
+    lists::COMMANDS,
+    lists::pops::COMMANDS,
+    lists::moves::COMMANDS,
+    lists::positions::COMMANDS,
     scan::COMMANDS,
     flush::COMMANDS,
     object::COMMANDS,

@@ -155,6 +155,7 @@ impl Access {
     pub const CHANGE_AND_RETURN: Access = Access(&["RW", "access", "update"]);
     pub const INSERT: Access = Access(&["RW", "insert"]);
     pub const REMOVE: Access = Access(&["RM", "delete"]);
+    pub const REMOVE_SOME: Access = Access(&["RW", "delete"]);
     pub const TAKE: Access = Access(&["RW", "access", "delete"]);
     pub const REPLACE: Access = Access(&["OW", "insert"]);
     pub const UPDATE_VARIABLE: Access = Access(&["RW", "access", "update", "variable_flags"]);

@@ -54,7 +54,10 @@ impl Digest {
     /// Mixes in the number of the type and the elements.
     fn mix_object(&mut self, object: &Object) {
         match object {
-            Object::List(_) => self.mix_number(1),
+            Object::List(list) => {
+                self.mix_number(1);
+                list.iter().for_each(|item| self.mix(item.as_bytes(&mut Digits::new())));
+            }
             Object::Set(_) => self.mix_number(2),
             Object::SortedSet(_) => self.mix_number(3),
             Object::Hash(_) => self.mix_number(4),

@@ -232,8 +232,10 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
             (first..=last.max(0) as usize).step_by(step).collect()
         }
         Keys::Counted { count_at, .. } => {
-            let keys = args.get(count_at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-            (count_at + 1..count_at.saturating_add(1).saturating_add(keys).min(count)).collect()
+            // A count that the arguments cannot hold names no keys: the handler has the error for it.
+            let keys = args.get(count_at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok());
+            let first = count_at + 1;
+            (first..first + keys.filter(|keys| *keys <= count.saturating_sub(first)).unwrap_or(0)).collect()
         }
         Keys::Found { finder, .. } => {
             let mut found = Vec::new();

@@ -13,6 +13,7 @@ mod expiry;
 mod keys;
 mod leaks;
 mod limits;
+mod lists;
 mod protocol;
 mod server;
 mod start;

@@ -55,13 +55,7 @@ fn move_or_wait(cx: &mut Context<'_>, args: &Args<'_>, from: End, to: End, timeo
 ///
 /// # Errors
 /// `WrongType` of either key; of the destination only when there is a source.
-fn move_one(
-    cx: &mut Context<'_>,
-    source: &[u8],
-    destination: &[u8],
-    from: End,
-    to: End,
-) -> Result<bool, CommandError> {
+fn move_one(cx: &mut Context<'_>, source: &[u8], destination: &[u8], from: End, to: End) -> Result<bool, CommandError> {
     let (db, setting) = (cx.db(), cx.core.config.list_max_listpack_size);
     if source == destination {
         return rotate(cx, source, from, to);

@@ -33,7 +33,14 @@ const APART_S: i64 = 3;
 use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 
 /// Weight, template, comparison.
-type Row = (u64, &'static str, Compare);
+pub type Row = (u64, &'static str, Compare);
+
+/// Families with a file of their own.
+const FAMILIES: &[&[Row]] = &[super::lists::ROWS];
+
+/// Directives that change what the families do; set between two batches, because the cores of a node learn of them one after
+/// the other.
+pub const SETTINGS: &[&[&str]] = &[super::lists::SETTINGS];
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -285,7 +292,8 @@ impl Generator {
             return vec![Request { args: self.fill(template), compare: Exact }];
         }
         let rows = match self.random.below(100) {
-            0..52 => STRINGS,
+            0..30 => self.random.pick(FAMILIES),
+            30..52 => STRINGS,
             52..80 => KEYS,
             80..92 if self.relative => RELATIVE,
             80..90 if self.cluster => CLUSTER,
@@ -298,9 +306,12 @@ impl Generator {
             ("{EXPIRETIME|PEXPIRETIME} <key>", true) => Close(APART_MS),
             _ => *compare,
         };
+        // A damaged BLPOP could wait for ever.
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
-        const WHOLE: &[&[u8]] = &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO"];
+        // 7.2 cuts an index of LSET to 32 bits and sets another element.
+        const WHOLE: &[&[u8]] =
+            &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO", b"LSET", b"BLPOP", b"BLMOVE"];
         let whole = WHOLE.contains(&args[0].as_slice());
         if !whole && self.random.chance(6) {
             self.damage(&mut args);
@@ -386,7 +397,7 @@ impl Generator {
                 }
             } else if let Some(name) = token.strip_suffix('+') {
                 for _ in 0..1 + self.random.below(5) {
-                    args.push(self.key());
+                    args.push(self.word(if name == "<pair>" { "<key>" } else { name }));
                     if name == "<pair>" {
                         args.push(self.value());
                     }
@@ -402,6 +413,13 @@ impl Generator {
         let text = match token {
             "<key>" => return self.key(),
             "<val>" => return self.value(),
+            "<list>" => return self.typed_key('l'),
+            "<elem>" if self.random.chance(70) => {
+                self.random.pick(&["a", "b", "c", "1", "2", "-300", "70000", "xx"]).to_owned()
+            }
+            "<elem>" => return self.value(),
+            "<at>" if self.random.chance(90) => (self.random.below(16).cast_signed() - 6).to_string(),
+            "<at>" => self.random.pick(&["2147483647", "-2147483648", "100", "x", "", "1.0"]).to_owned(),
             "<other>" => {
                 let at = self.random.index(self.others.len());
                 self.others[at].clone()
@@ -473,6 +491,15 @@ impl Generator {
             2 => vec![b'k'; 300],
             3 => b"key with spaces".to_vec(),
             _ => format!("k{}", self.random.below(24)).into_bytes(),
+        }
+    }
+
+    /// A key that mostly holds a value of one type, whose letter it has.
+    fn typed_key(&mut self, letter: char) -> Vec<u8> {
+        match self.random.below(20) {
+            0 => self.key(),
+            _ if self.cluster => format!("{{t{}}}{letter}{}", self.tag, self.random.below(3)).into_bytes(),
+            _ => format!("k{letter}{}", self.random.below(5)).into_bytes(),
         }
     }
 

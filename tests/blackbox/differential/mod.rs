@@ -5,6 +5,7 @@
 //! before it and both replies; the same seed repeats the run.
 
 mod generate;
+mod lists;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -150,6 +151,10 @@ fn run(cluster: bool) {
         }
         index += batch.len() as u64;
         if generator.random().chance(10) {
+            let family = generator.random().pick(generate::SETTINGS);
+            run.set(generator.random().pick(family));
+        }
+        if generator.random().chance(10) {
             let options = generator.random().pick(&[
                 "",
                 "COUNT 3",
@@ -196,6 +201,12 @@ impl Run {
             }
         }
         others
+    }
+
+    /// The same directive for both.
+    fn set(&mut self, line: &str) {
+        self.ours.clients[0].must(line);
+        self.theirs.clients[0].must(line);
     }
 
     /// Sends the batch to both; false when a reply differs.
@@ -283,10 +294,10 @@ impl Run {
                 for (name, compare) in [("TYPE", Compare::Exact), ("GET", Compare::Exact), ("PEXPIRETIME", expiry)] {
                     requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare });
                 }
-                requests.push(Request {
-                    args: vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()],
-                    compare: Compare::Exact,
-                });
+                for line in [&["OBJECT", "ENCODING", "<key>"][..], &["LRANGE", "<key>", "0", "-1"]] {
+                    let args = line.iter().map(|word| if *word == "<key>" { key.clone() } else { word.as_bytes().to_vec() });
+                    requests.push(Request { args: args.collect(), compare: Compare::Exact });
+                }
             }
             self.batch(at, 0, &requests);
         }

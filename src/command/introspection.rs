@@ -5,12 +5,11 @@
 use super::context::Context;
 use super::error::CommandError;
 use super::facts;
-use super::gate::key_indexes;
+use super::gate::{key_indexes, keys_count};
 use super::spec::{Access, Arity, CATEGORIES, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use super::syntax::{self, Argument, Kind};
 use super::table::{CommandId, table};
 use crate::base::glob;
-use crate::base::number::parse_i64;
 use crate::resp::{Args, ArgsBuf, Reply};
 
 const COMMAND: CommandSpec = CommandSpec {
@@ -297,8 +296,7 @@ fn lookup(request: &Args<'_>) -> Option<CommandId> {
 /// Are there as many keys as a `numkeys` says?
 fn counts_fit(spec: &CommandSpec, request: &Args<'_>) -> bool {
     let Keys::Counted { count_at, .. } = spec.keys else { return true };
-    let keys_count = request.get(count_at).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-    keys_count.is_some_and(|keys_count| keys_count < request.len() - count_at)
+    keys_count(request, count_at).is_some()
 }
 
 fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {

@@ -249,6 +249,12 @@ pub fn format_double_resp3(value: f64, out: &mut Vec<u8>) {
     format_double(value, out);
 }
 
+/// Appends a double by its digits alone, as stock's `fpconv_dtoa` does where no reply is written: a large integer with few
+/// digits becomes scientific, unlike in [`format_double`].
+pub fn format_double_by_digits(value: f64, out: &mut Vec<u8>) {
+    if value == 0.0 || !value.is_finite() { format_double(value, out) } else { format_digits(value, out) }
+}
+
 /// The double as an integer when it is one and lies within half of the range of `i64` (stock's `double2ll`).
 fn exact_integer(value: f64) -> Option<i64> {
     const HALF: f64 = (i64::MAX / 2) as f64;

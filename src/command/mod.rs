@@ -26,14 +26,18 @@ pub mod table;
 
 mod arguments;
 mod cluster;
+mod collection_scan;
 mod config;
 mod connection;
 mod counters;
 mod debug;
+mod elements;
 mod events;
 mod expire;
 mod facts;
 mod flush;
+mod hash_numbers;
+mod hashes;
 mod introspection;
 mod keys;
 mod latency_commands;
@@ -42,11 +46,15 @@ mod lists;
 mod memory;
 mod object;
 mod ranges;
+mod sample;
 mod scan;
 pub mod server;
+mod set_operations;
 mod set_options;
+mod sets;
 mod shutdown;
 mod slowlog_commands;
+mod sorted_sets;
 mod strings;
 mod syntax;
 
@@ -62,6 +70,17 @@ const FAMILIES: &[&[CommandSpec]] = &[
     ranges::COMMANDS,
     counters::COMMANDS,
     lcs::COMMANDS,
+    hashes::COMMANDS,
+    hash_numbers::COMMANDS,
+    sets::COMMANDS,
+    set_operations::COMMANDS,
+    sorted_sets::add::COMMANDS,
+    sorted_sets::scores::COMMANDS,
+    sorted_sets::ranges::COMMANDS,
+    sorted_sets::removal::COMMANDS,
+    sorted_sets::combine::COMMANDS,
+    sorted_sets::pop::COMMANDS,
+    sorted_sets::sample::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     lists::COMMANDS,

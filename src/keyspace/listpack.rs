@@ -98,6 +98,16 @@ impl<'a> Needle<'a> {
     }
 }
 
+impl<'a> From<Element<'a>> for Needle<'a> {
+    /// Of a listpack's or another set's element: integers are not parsed again.
+    fn from(element: Element<'a>) -> Needle<'a> {
+        match element {
+            Element::Integer(_) => Needle { element },
+            Element::Bytes(bytes) => Needle::new(bytes),
+        }
+    }
+}
+
 /// Where an element begins. Valid until the listpack changes in front of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct At(usize);

@@ -21,6 +21,7 @@ mod entry;
 mod expiry;
 mod garbage;
 pub mod hash;
+pub mod intset;
 pub mod list;
 pub mod listpack;
 mod maintenance;
@@ -32,6 +33,7 @@ pub mod sorted_set;
 pub mod stream;
 mod table;
 mod value;
+mod view;
 mod write;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use sha1::{Digest as _, Sha1};
 
 use crate::base::clock::UnixMillis;
+use crate::base::number::format_double_by_digits;
 use crate::keyspace::{Digits, Object, Value};
 
 /// 160 bits that grow with what is mixed in.
@@ -58,9 +59,31 @@ impl Digest {
                 self.mix_number(1);
                 list.iter().for_each(|item| self.mix(item.as_bytes(&mut Digits::new())));
             }
-            Object::Set(_) => self.mix_number(2),
-            Object::SortedSet(_) => self.mix_number(3),
-            Object::Hash(_) => self.mix_number(4),
+            Object::Set(set) => {
+                self.mix_number(2);
+                set.iter().for_each(|member| self.add(member.as_bytes(&mut Digits::new())));
+            }
+            Object::SortedSet(set) => {
+                self.mix_number(3);
+                let mut text = Vec::new();
+                for (member, score) in set.iter() {
+                    text.clear();
+                    format_double_by_digits(score, &mut text);
+                    let mut pair = Digest::default();
+                    pair.mix(member.as_bytes(&mut Digits::new()));
+                    pair.mix(&text);
+                    self.add_digest(pair);
+                }
+            }
+            Object::Hash(hash) => {
+                self.mix_number(4);
+                for (field, value) in hash.iter() {
+                    let mut pair = Digest::default();
+                    pair.mix(field.as_bytes(&mut Digits::new()));
+                    pair.mix(value.as_bytes(&mut Digits::new()));
+                    self.add_digest(pair);
+                }
+            }
             Object::Stream(_) => self.mix_number(6),
         }
     }

@@ -35,12 +35,13 @@ use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 /// Weight, template, comparison.
 pub type Row = (u64, &'static str, Compare);
 
-/// Families with a file of their own.
-const FAMILIES: &[&[Row]] = &[super::lists::ROWS];
-
-/// Directives that change what the families do; set between two batches, because the cores of a node learn of them one after
-/// the other.
-pub const SETTINGS: &[&[&str]] = &[super::lists::SETTINGS];
+/// Families of collections, each in a file of its own.
+const COLLECTIONS: &[&[Row]] = &[
+    super::hashes::ROWS,
+    super::lists::ROWS,
+    super::sets::ROWS,
+    super::zsets::ROWS,
+];
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -292,8 +293,8 @@ impl Generator {
             return vec![Request { args: self.fill(template), compare: Exact }];
         }
         let rows = match self.random.below(100) {
-            0..30 => self.random.pick(FAMILIES),
-            30..52 => STRINGS,
+            _ if self.random.chance(40) => self.random.pick(COLLECTIONS),
+            0..52 => STRINGS,
             52..80 => KEYS,
             80..92 if self.relative => RELATIVE,
             80..90 if self.cluster => CLUSTER,
@@ -306,13 +307,17 @@ impl Generator {
             ("{EXPIRETIME|PEXPIRETIME} <key>", true) => Close(APART_MS),
             _ => *compare,
         };
-        // A damaged BLPOP could wait for ever.
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
         // 7.2 cuts an index of LSET to 32 bits and sets another element.
         const WHOLE: &[&[u8]] =
-            &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO", b"LSET", b"BLPOP", b"BLMOVE"];
-        let whole = WHOLE.contains(&args[0].as_slice());
+            &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO", b"LSET"];
+        // And one of these could take different members on each side, ask for two billion, stop half-way, or wait.
+        const RANDOM: &[&[u8]] = &[
+            b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SSCAN", b"HSCAN", b"ZSCAN", b"BZPOPMIN", b"BZPOPMAX",
+            b"BZMPOP", b"BLPOP", b"BLMOVE",
+        ];
+        let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
             self.damage(&mut args);
         }
@@ -397,9 +402,12 @@ impl Generator {
                 }
             } else if let Some(name) = token.strip_suffix('+') {
                 for _ in 0..1 + self.random.below(5) {
-                    args.push(self.word(if name == "<pair>" { "<key>" } else { name }));
-                    if name == "<pair>" {
-                        args.push(self.value());
+                    match name {
+                        "<pair>" => args.extend([self.key(), self.value()]),
+                        "<field_value>" => args.extend([self.word("<field>"), self.value()]),
+                        "<score_member>" => args.extend([self.word("<score>"), self.word("<member>")]),
+                        "<zero_member>" => args.extend([b"0".to_vec(), self.word("<member>")]),
+                        token => args.push(self.word(token)),
                     }
                 }
             } else {
@@ -412,8 +420,19 @@ impl Generator {
     fn word(&mut self, token: &str) -> Vec<u8> {
         let text = match token {
             "<key>" => return self.key(),
+            "<hash>" | "<set>" if self.random.chance(3) => return self.key(),
+            "<zset>" if self.random.chance(3) => return self.key(),
+            "<hash>" => return self.key_of('h'),
+            "<zset>" => return self.key_of('z'),
+            "<lexset>" => return self.key_of('y'),
+            "<score>" => return super::zsets::score(&mut self.random),
+            "<score_end>" => return super::zsets::score_end(&mut self.random),
+            "<lex_end>" => return super::zsets::lex_end(&mut self.random),
+            "<set>" => return self.key_of('s'),
+            "<field>" | "<member>" => return super::sets::member(&mut self.random),
             "<val>" => return self.value(),
-            "<list>" => return self.typed_key('l'),
+            "<list>" if self.random.chance(3) => return self.key(),
+            "<list>" => return self.key_of('l'),
             "<elem>" if self.random.chance(70) => {
                 self.random.pick(&["a", "b", "c", "1", "2", "-300", "70000", "xx"]).to_owned()
             }
@@ -432,6 +451,8 @@ impl Generator {
             // An offset of 100 MB would be carried out; the edges are far beyond the limit or invalid.
             "<offset>" => self.random.pick(&["-1", "536870912", "9223372036854775807", "0", "x", "", "1.5"]).to_owned(),
             "<int>" => self.random.pick(EDGE_INTEGERS).to_owned(),
+            // Counts of random elements: no reply is to be huge.
+            "<int_small>" => self.random.pick(&["0", "1", "2", "5", "-1", "-3", "100", "x", "", "1.5"]).to_owned(),
             "<float>" if self.random.chance(50) => {
                 let digits = self.random.below(1_000_000).to_string();
                 let decimals = self.random.below(100_000_000);
@@ -494,13 +515,10 @@ impl Generator {
         }
     }
 
-    /// A key that mostly holds a value of one type, whose letter it has.
-    fn typed_key(&mut self, letter: char) -> Vec<u8> {
-        match self.random.below(20) {
-            0 => self.key(),
-            _ if self.cluster => format!("{{t{}}}{letter}{}", self.tag, self.random.below(3)).into_bytes(),
-            _ => format!("k{letter}{}", self.random.below(5)).into_bytes(),
-        }
+    /// One of a few keys that mostly hold the same type.
+    fn key_of(&mut self, letter: char) -> Vec<u8> {
+        let number = self.random.below(6);
+        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }.into_bytes()
     }
 
     fn value(&mut self) -> Vec<u8> {

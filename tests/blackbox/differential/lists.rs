@@ -29,20 +29,7 @@ pub const ROWS: &[Row] = &[
     // Only with what does not wait: the list is made by the command before.
     (1, "BLPOP <list> {x|-1|nan}", Exact),
     (1, "BLMOVE <list> <list> LEFT <word> 0", Exact),
+    (1, "CONFIG SET list-max-listpack-size {-2|-1|0|1|2|3|5|8|128|-5}", Exact),
     (1, "MEMORY USAGE <list>", SameType),
     (1, "COMMAND GETKEYS {LMPOP 2 <list> <list> LEFT|BLPOP <list> <list> 0|LMOVE <list> <list> LEFT LEFT}", Exact),
-];
-
-/// Small limits, so that short lists change their encoding.
-pub const SETTINGS: &[&str] = &[
-    "CONFIG SET list-max-listpack-size -2",
-    "CONFIG SET list-max-listpack-size -1",
-    "CONFIG SET list-max-listpack-size -5",
-    "CONFIG SET list-max-listpack-size 0",
-    "CONFIG SET list-max-listpack-size 1",
-    "CONFIG SET list-max-listpack-size 2",
-    "CONFIG SET list-max-listpack-size 3",
-    "CONFIG SET list-max-listpack-size 5",
-    "CONFIG SET list-max-listpack-size 8",
-    "CONFIG SET list-max-listpack-size 128",
 ];

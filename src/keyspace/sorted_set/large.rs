@@ -1,0 +1,109 @@
+//! The large form of a sorted set, which OBJECT ENCODING calls "skiplist": an index from member to score, and an order tree.
+
+use std::ops::Range;
+
+use crate::keyspace::packed_map::PackedMap;
+
+use super::range::LexRange;
+use super::tree::{OrderTree, Walk};
+
+/// Members with their scores, found by member and by rank.
+#[derive(Clone, Debug, Default)]
+pub struct Large {
+    /// Member to score, the eight bytes of the double.
+    index: PackedMap,
+    tree: OrderTree,
+}
+
+fn score_of(bytes: &[u8]) -> f64 {
+    bytes.first_chunk().map_or(0.0, |bytes| f64::from_le_bytes(*bytes))
+}
+
+impl Large {
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    #[inline]
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        self.index.get(member).map(score_of)
+    }
+
+    /// Rank and score of a member.
+    pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
+        let score = self.score(member)?;
+        Some((self.tree.rank(score, member), score))
+    }
+
+    /// Inserts a member that is not there.
+    pub fn insert(&mut self, score: f64, member: &[u8]) {
+        self.index.insert(member, &score.to_le_bytes());
+        self.tree.insert(score, member);
+    }
+
+    /// Changes the score of a member from what it was.
+    pub fn update(&mut self, old: f64, score: f64, member: &[u8]) {
+        self.tree.remove(old, member);
+        self.insert(score, member);
+    }
+
+    /// Removes a member; its score if it was there.
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        let score = self.score(member)?;
+        self.index.remove(member);
+        self.tree.remove(score, member);
+        Some(score)
+    }
+
+    /// Removes `count` members from a rank on, as many as there are.
+    pub fn remove_range(&mut self, rank: usize, count: usize) {
+        let index = &mut self.index;
+        self.tree.remove_range(rank, count, |_, member| {
+            index.remove(member);
+        });
+    }
+
+    /// How many members from the first on have scores that satisfy `before`.
+    pub fn count_while(&self, before: impl Fn(f64) -> bool) -> usize {
+        self.tree.count_while(|score, _| before(score))
+    }
+
+    /// The ranks of a range by members, when the scores are all the same; some ranks when they are not.
+    pub fn lex_range(&self, range: &LexRange<'_>, offset: usize, reverse: bool) -> Range<usize> {
+        if range.is_empty() {
+            return 0..0;
+        }
+        let start = self.tree.count_while(|_, member| !range.is_above_min(member));
+        let end = self.tree.count_while(|_, member| range.is_below_max(member)).max(start);
+        let offset = offset.min(end - start);
+        if reverse { start..end - offset } else { start + offset..end }
+    }
+
+    /// Up to `count` members from a rank on, downwards when `reverse`.
+    pub fn walk(&self, rank: usize, count: usize, reverse: bool) -> Walk<'_> {
+        self.tree.walk(rank, count, reverse)
+    }
+
+    /// Visits members from `cursor` on, about `count` of them; see [`PackedMap::scan`].
+    pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], f64)) -> u64 {
+        self.index.scan(cursor, count, &mut |member, score| visit(member, score_of(score)))
+    }
+
+    /// Bytes allocated. Visits the tree's nodes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Large>() + self.index.memory_bytes() + self.tree.memory_bytes()
+    }
+
+    /// Allocations, about.
+    pub fn free_effort(&self) -> usize {
+        1 + self.index.free_effort() + self.tree.free_effort()
+    }
+
+    #[cfg(test)]
+    pub fn check(&self) {
+        self.tree.check();
+        assert_eq!(self.index.len(), self.tree.len());
+        self.tree.walk(0, usize::MAX, false).for_each(|(score, member)| assert_eq!(self.score(member), Some(score)));
+    }
+}

@@ -1,0 +1,315 @@
+//! The set commands, as tables.
+
+use crate::support::{Server, check, on_both};
+
+fn table(rows: &[(&str, &str)]) {
+    on_both(|server| check(&mut server.connect(), rows));
+}
+
+const WRONG_TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value";
+const NOT_AN_INTEGER: &str = "-ERR value is not an integer or out of range";
+const SYNTAX: &str = "-ERR syntax error";
+
+#[test]
+fn members_are_added_asked_for_and_removed() {
+    table(&[
+        ("SADD s 3 1 2 1", ":3"),
+        ("SADD s 1", ":0"),
+        ("SMEMBERS s", "['1', '2', '3']"),
+        ("SCARD s", ":3"),
+        ("SISMEMBER s 2", ":1"),
+        ("SISMEMBER s 02", ":0"),
+        ("SMISMEMBER s 1 x 3", "[:1, :0, :1]"),
+        ("SMISMEMBER missing 1 x", "[:0, :0]"),
+        ("SADD s -5 9223372036854775807", ":2"),
+        ("SMEMBERS s", "['-5', '1', '2', '3', '9223372036854775807']"),
+        ("SREM s 1 1 nothing 2", ":2"),
+        ("SCARD s", ":3"),
+        ("SREM s 3 -5 9223372036854775807 x", ":3"),
+        ("EXISTS s", ":0"),
+        ("SREM s 1", ":0"),
+        ("SMEMBERS s", "[]"),
+        ("SCARD s", ":0"),
+        ("SISMEMBER s 1", ":0"),
+    ]);
+}
+
+#[test]
+fn a_member_moves_between_sets() {
+    table(&[
+        ("SADD a 1 x", ":2"),
+        ("SADD b 2", ":1"),
+        ("SMOVE a b 1", ":1"),
+        ("SMOVE a b 1", ":0"),
+        ("SMOVE a a x", ":1"),
+        ("SMOVE a a y", ":0"),
+        ("SMEMBERS b", "['1', '2']"),
+        ("SMOVE a c x", ":1"),
+        ("EXISTS a", ":0"),
+        ("SMEMBERS c", "['x']"),
+        ("SMOVE missing b 1", ":0"),
+        ("SET text v", "+OK"),
+        ("SMOVE missing text 1", ":0"),
+        ("SMOVE b text 1", WRONG_TYPE),
+        ("SMOVE b text nothing", WRONG_TYPE),
+        ("SMOVE text b 1", WRONG_TYPE),
+        ("SMEMBERS b", "['1', '2']"),
+    ]);
+}
+
+#[test]
+fn sets_are_combined() {
+    table(&[
+        ("SADD a 1 2 3 4", ":4"),
+        ("SADD b 2 3 5", ":3"),
+        ("SADD c 3", ":1"),
+        ("SINTER a b", "['2', '3']"),
+        ("SINTER a b c", "['3']"),
+        ("SINTER a a", "['1', '2', '3', '4']"),
+        ("SINTER a missing", "[]"),
+        ("SUNION a b c", "['1', '2', '3', '4', '5']"),
+        ("SUNION missing", "[]"),
+        ("SDIFF a b", "['1', '4']"),
+        ("SDIFF a b a", "[]"),
+        ("SDIFF missing a", "[]"),
+        ("SDIFF a missing", "['1', '2', '3', '4']"),
+        ("SINTERCARD 2 a b", ":2"),
+        ("SINTERCARD 2 a b LIMIT 1", ":1"),
+        ("SINTERCARD 2 a b LIMIT 0", ":2"),
+        ("SINTERCARD 2 a missing", ":0"),
+        ("SINTERCARD 0 a", "-ERR numkeys should be greater than 0"),
+        ("SINTERCARD x a", "-ERR numkeys should be greater than 0"),
+        ("SINTERCARD 3 a b", "-ERR Number of keys can't be greater than number of args"),
+        ("SINTERCARD 2 a b LIMIT -1", "-ERR LIMIT can't be negative"),
+        ("SINTERCARD 2 a b LIMIT x", "-ERR LIMIT can't be negative"),
+        ("SINTERCARD 2 a b LIMIT", SYNTAX),
+        ("SINTERCARD 2 a b c", SYNTAX),
+    ]);
+}
+
+#[test]
+fn results_are_stored_in_place_of_anything() {
+    table(&[
+        ("SADD a 1 2 3 4", ":4"),
+        ("SADD b 2 3 5", ":3"),
+        ("SET d text EX 100", "+OK"),
+        ("SINTERSTORE d a b", ":2"),
+        ("SMEMBERS d", "['2', '3']"),
+        ("TTL d", ":-1"),
+        ("SUNIONSTORE a a b", ":5"),
+        ("SMEMBERS a", "['1', '2', '3', '4', '5']"),
+        ("SDIFFSTORE d a b", ":2"),
+        ("SMEMBERS d", "['1', '4']"),
+        ("SDIFFSTORE d a a", ":0"),
+        ("EXISTS d", ":0"),
+        ("SINTERSTORE a a missing", ":0"),
+        ("EXISTS a", ":0"),
+        ("SET text v", "+OK"),
+        ("SUNIONSTORE text missing", ":0"),
+        ("EXISTS text", ":0"),
+    ]);
+}
+
+#[test]
+fn arguments_and_types_are_checked() {
+    table(&[
+        ("SET t v", "+OK"),
+        ("SADD s 1", ":1"),
+        ("SADD t 1", WRONG_TYPE),
+        ("SREM t 1", WRONG_TYPE),
+        ("SISMEMBER t 1", WRONG_TYPE),
+        ("SMISMEMBER t 1", WRONG_TYPE),
+        ("SCARD t", WRONG_TYPE),
+        ("SMEMBERS t", WRONG_TYPE),
+        ("SPOP t", WRONG_TYPE),
+        ("SPOP t 1", WRONG_TYPE),
+        ("SPOP t -1", "-ERR value is out of range, must be positive"),
+        ("SPOP t x", "-ERR value is out of range, must be positive"),
+        ("SRANDMEMBER t x", NOT_AN_INTEGER),
+        ("SPOP t 1 x", SYNTAX),
+        ("SRANDMEMBER t", WRONG_TYPE),
+        ("SRANDMEMBER t 1", WRONG_TYPE),
+        ("SRANDMEMBER t 1 x", SYNTAX),
+        (
+            "SRANDMEMBER t -9223372036854775808",
+            "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ),
+        ("SINTER missing t", WRONG_TYPE),
+        ("SUNION s t", WRONG_TYPE),
+        ("SDIFF s t", WRONG_TYPE),
+        ("SINTERSTORE d missing t", WRONG_TYPE),
+        ("SUNIONSTORE s s t", WRONG_TYPE),
+        ("SINTERCARD 2 missing t", WRONG_TYPE),
+        ("SSCAN t 0", WRONG_TYPE),
+        ("SSCAN t x", "-ERR invalid cursor"),
+        ("SSCAN missing 0 nonsense", "['0', []]"),
+        ("SADD s", "-ERR wrong number of arguments for 'sadd' command"),
+        ("SMEMBERS s", "['1']"),
+    ]);
+}
+
+/// Alone: Redis 7.0 keeps no sets in listpacks.
+#[test]
+fn encodings_change_at_the_limits_of_7_2() {
+    let limits = [
+        "--set-max-intset-entries",
+        "4",
+        "--set-max-listpack-entries",
+        "3",
+        "--set-max-listpack-value",
+        "8",
+    ];
+    let server = Server::slotcore(&limits);
+    check(
+        &mut server.connect(),
+        &[
+            ("SADD i 1 2 3", ":3"),
+            ("OBJECT ENCODING i", "'intset'"),
+            ("SADD i 4", ":1"),
+            ("OBJECT ENCODING i", "'intset'"),
+            ("SADD i 5", ":1"),
+            ("OBJECT ENCODING i", "'hashtable'"),
+            ("SADD l 2 1", ":2"),
+            ("SADD l x", ":1"),
+            ("OBJECT ENCODING l", "'listpack'"),
+            ("SMEMBERS l", "['1', '2', 'x']"),
+            ("SADD l y", ":1"),
+            ("OBJECT ENCODING l", "'hashtable'"),
+            ("SREM l 1 2 x", ":3"),
+            ("OBJECT ENCODING l", "'hashtable'"),
+            ("SADD three 1 2 3", ":3"),
+            ("SADD three x", ":1"),
+            ("OBJECT ENCODING three", "'hashtable'"),
+            ("SADD long 123456789", ":1"),
+            ("OBJECT ENCODING long", "'intset'"),
+            ("SADD long x", ":1"),
+            ("OBJECT ENCODING long", "'hashtable'"),
+            ("SADD word 123456789x", ":1"),
+            ("OBJECT ENCODING word", "'hashtable'"),
+            ("SADD many 1 1 1 1 1", ":1"),
+            ("OBJECT ENCODING many", "'hashtable'"),
+            ("SADD few a a a a", ":1"),
+            ("OBJECT ENCODING few", "'hashtable'"),
+            ("SADD odd x 7", ":2"),
+            ("SREM odd x", ":1"),
+            ("OBJECT ENCODING odd", "'listpack'"),
+            ("SINTERSTORE stored odd", ":1"),
+            ("OBJECT ENCODING stored", "'intset'"),
+            ("SUNIONSTORE stored odd", ":1"),
+            ("OBJECT ENCODING stored", "'intset'"),
+            ("SADD big 1 2 3 4 5 6 7 8", ":8"),
+            ("OBJECT ENCODING big", "'hashtable'"),
+            ("SPOP big 7", "?"),
+            ("OBJECT ENCODING big", "'listpack'"),
+        ],
+    );
+}
+
+#[test]
+fn popped_members_are_gone() {
+    on_both(|server| {
+        let mut client = server.connect();
+        for total in [60, 400, 1500] {
+            for prefix in ["", "m"] {
+                for count in [1, 3, total / 2, total - 5, total, total + 5] {
+                    let members: Vec<String> = (0..total).map(|number| format!("{prefix}{number}")).collect();
+                    for members in members.chunks(60) {
+                        client.must(&format!("SADD s {}", members.join(" ")));
+                    }
+                    let mut members: Vec<String> =
+                        client.must(&format!("SPOP s {count}")).items().iter().map(|member| member.text()).collect();
+                    assert_eq!(members.len(), count.min(total));
+                    members.extend(client.must("SMEMBERS s").items().iter().map(|member| member.text()));
+                    members.sort();
+                    members.dedup();
+                    assert_eq!(members.len(), total, "none twice, none lost");
+                    client.must("DEL s");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn drawn_members_are_different_ones() {
+    on_both(|server| {
+        let mut client = server.connect();
+        for number in 0..1000 {
+            client.must(&format!("SADD s m{number}"));
+        }
+        for count in [1, 2, 300, 900, 1000, 5000] {
+            let reply = client.must(&format!("SRANDMEMBER s {count}"));
+            let mut members: Vec<String> = reply.items().iter().map(|member| member.text()).collect();
+            members.sort();
+            members.dedup();
+            assert_eq!(members.len(), count.min(1000));
+        }
+        assert_eq!(client.must("SRANDMEMBER s -1500").items().len(), 1500);
+        check(
+            &mut client,
+            &[
+                ("SADD one x", ":1"),
+                ("SRANDMEMBER one", "'x'"),
+                ("SRANDMEMBER one -3", "['x', 'x', 'x']"),
+                ("SRANDMEMBER one 0", "[]"),
+                ("SRANDMEMBER missing", "nil"),
+                ("SRANDMEMBER missing 2", "[]"),
+                ("SPOP missing", "nil"),
+                ("SPOP missing 2", "[]"),
+                ("SPOP one 0", "[]"),
+                ("SPOP one", "'x'"),
+                ("EXISTS one", ":0"),
+            ],
+        );
+    });
+}
+
+#[test]
+fn version_3_has_sets() {
+    table(&[
+        ("HELLO 3", "?"),
+        ("SADD s 1", ":1"),
+        ("SMEMBERS s", "~['1']"),
+        ("SMEMBERS missing", "~[]"),
+        ("SINTER s s", "~['1']"),
+        ("SUNION s missing", "~['1']"),
+        ("SDIFF s missing", "~['1']"),
+        ("SMISMEMBER s 1 2", "[:1, :0]"),
+        ("SRANDMEMBER s 3", "['1']"),
+        ("SRANDMEMBER missing", "null"),
+        ("SPOP missing", "null"),
+        ("SPOP missing 1", "~[]"),
+        ("SPOP s 1", "~['1']"),
+    ]);
+}
+
+#[test]
+fn a_scan_finds_every_member() {
+    on_both(|server| {
+        let mut client = server.connect();
+        for number in 0..1500 {
+            client.must(&format!("SADD s m{number}"));
+        }
+        let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
+        loop {
+            let reply = client.must(&format!("SSCAN s {cursor} COUNT 20"));
+            found.extend(reply.items()[1].items().iter().map(|member| member.text()));
+            cursor = reply.items()[0].text();
+            if cursor == "0" {
+                break;
+            }
+        }
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), 1500);
+        check(
+            &mut client,
+            &[
+                ("SSCAN s 0 MATCH m1499 COUNT 100000", "['0', ['m1499']]"),
+                ("SADD i 1 2", ":2"),
+                ("SSCAN i 5 COUNT 1", "['0', ['1', '2']]"),
+                ("SSCAN i 0 MATCH 2", "['0', ['2']]"),
+            ],
+        );
+    });
+}

@@ -10,7 +10,7 @@ use super::spec::{CommandSpec, Flags, Group, Keys, Run};
 use super::table::{CommandId, table};
 use super::transactions::Queued;
 use crate::base::core_id::CoreId;
-use crate::base::number::parse_i64;
+use crate::base::number::{parse_i64, parse_u64_lenient};
 use crate::base::slot::{Slot, key_slot};
 use crate::cluster::view::Serving;
 
@@ -299,6 +299,16 @@ pub fn for_each_key(
     Ok(())
 }
 
+/// How many keys the count at an index names: digits count up to where they end, as for C's `atoi`. `None` for none, and for
+/// more than there are arguments: the handler has the error for it.
+pub fn keys_count(args: &Args<'_>, count_at: usize) -> Option<usize> {
+    let text = args.get(count_at)?.trim_ascii_start();
+    let text = text.strip_prefix(b"+").unwrap_or(text);
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit()).map_or(text, |end| &text[..end]);
+    let count = parse_u64_lenient(digits).and_then(|count| usize::try_from(count).ok())?;
+    (0..args.len().saturating_sub(count_at)).contains(&count).then_some(count)
+}
+
 /// The argument indexes of the command's keys. Indexes past the end do not occur.
 pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, CommandError> {
     let count = args.len();
@@ -312,10 +322,8 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
         }
         Keys::Into(at, _) => (at..count).collect(),
         Keys::Counted { count_at, .. } => {
-            // A count that the arguments cannot hold names no keys: the handler has the error for it.
-            let keys = args.get(count_at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok());
             let first = count_at + 1;
-            (first..first + keys.filter(|keys| *keys <= count.saturating_sub(first)).unwrap_or(0)).collect()
+            (first..first + keys_count(args, count_at).unwrap_or(0)).collect()
         }
         Keys::Found { finder, .. } => {
             let mut found = Vec::new();

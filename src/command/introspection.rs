@@ -5,12 +5,11 @@
 use super::context::Context;
 use super::error::CommandError;
 use super::facts;
-use super::gate::key_indexes;
+use super::gate::{key_indexes, keys_count};
 use super::spec::{Access, Arity, CATEGORIES, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use super::syntax::{self, Argument, Kind};
 use super::table::{CommandId, table};
 use crate::base::glob;
-use crate::base::number::parse_i64;
 use crate::resp::{Args, ArgsBuf, Reply};
 
 const COMMAND: CommandSpec = CommandSpec {
@@ -302,10 +301,7 @@ fn lookup(request: &Args<'_>) -> Option<CommandId> {
 fn counts_fit(spec: &CommandSpec, request: &Args<'_>) -> bool {
     match spec.keys {
         Keys::Into(at, _) => request.len() > at + 1,
-        Keys::Counted { count_at, .. } => {
-            let keys_count = request.get(count_at).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-            keys_count.is_some_and(|keys_count| keys_count < request.len() - count_at)
-        }
+        Keys::Counted { count_at, .. } => keys_count(request, count_at).is_some(),
         _ => true,
     }
 }

@@ -47,6 +47,7 @@ mod introspection;
 mod keys;
 mod latency_commands;
 mod lcs;
+mod lists;
 mod memory;
 mod object;
 mod ranges;
@@ -95,6 +96,10 @@ const FAMILIES: &[&[CommandSpec]] = &[
     sorted_sets::sample::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
+    lists::COMMANDS,
+    lists::pops::COMMANDS,
+    lists::moves::COMMANDS,
+    lists::positions::COMMANDS,
     scan::COMMANDS,
     flush::COMMANDS,
     object::COMMANDS,

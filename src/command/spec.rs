@@ -160,6 +160,7 @@ impl Access {
     pub const READ_AND_CHANGE: Access = Access(&["RW", "access"]);
     pub const MERGE: Access = Access(&["RW", "access", "insert"]);
     pub const REMOVE: Access = Access(&["RM", "delete"]);
+    pub const REMOVE_SOME: Access = Access(&["RW", "delete"]);
     pub const TAKE: Access = Access(&["RW", "access", "delete"]);
     pub const REPLACE: Access = Access(&["OW", "insert"]);
     pub const UPDATE_VARIABLE: Access = Access(&["RW", "access", "update", "variable_flags"]);

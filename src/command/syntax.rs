@@ -62,7 +62,8 @@ impl Kind {
             "longitude" | "latitude" | "radius" | "width" | "height" | "score" | "weight" => Kind::Double,
             "bit" | "client-id" | "config-epoch" | "count" | "cursor" | "db" | "decrement" | "destination-db"
             | "end" | "end-slot" | "frequency" | "increment" | "index" | "index1" | "index2" | "len"
-            | "milliseconds" | "min" | "min-match-len" | "numkeys" | "offset" | "port" | "protover" | "samples"
+            | "milliseconds" | "min" | "min-match-len" | "num-matches" | "numkeys" | "offset" | "port" | "protover" | "rank"
+            | "samples"
             | "seconds" | "slot" | "start" | "start-slot" | "stop" | "timeout" | "ttl" | "version" => Kind::Integer,
             _ => Kind::String,
         }

@@ -90,6 +90,12 @@ impl<'a> Needle<'a> {
         let integer = if bytes.len() <= INTEGER_TEXT_MAX { parse_i64(bytes) } else { None };
         Needle { element: integer.map_or(Element::Bytes(bytes), Element::Integer) }
     }
+
+    /// Whether an element is what is searched for.
+    #[inline]
+    pub fn is(&self, element: Element<'_>) -> bool {
+        self.element == element
+    }
 }
 
 impl<'a> From<Element<'a>> for Needle<'a> {
@@ -425,6 +431,49 @@ impl Listpack {
     fn entry_bytes(&self, at: At) -> usize {
         let size = checked_size(&self.bytes[at.0..]).expect("positions are of elements");
         size + backlen_size(size)
+    }
+
+    /// Elements in order from `from` on, up to the one in front of `until` (`None`: to the end).
+    pub fn iter_between(&self, from: At, until: Option<At>) -> Iter<'_> {
+        Iter { listpack: self, front: from.0, back: until.map_or(self.end(), |until| until.0) }
+    }
+
+    /// Removes elements that are the needle: passes over the first `skip` of them, then removes up to `max`. Returns how many
+    /// it removed. One pass, however many there are.
+    pub fn remove_matching(&mut self, needle: Needle<'_>, skip: usize, max: usize) -> usize {
+        let count = self.len();
+        let (mut skip, mut removed) = (skip, 0);
+        // What stays is moved to the front in runs: up to `written` it has its place, from `run` on it waits for one.
+        let (mut written, mut run) = (HEADER_BYTES, HEADER_BYTES);
+        let mut at = self.first();
+        while removed < max
+            && let Some(found) = at.and_then(|at| self.find(at, needle, 0))
+        {
+            let behind = found.0 + self.entry_bytes(found);
+            at = self.checked(behind);
+            if skip > 0 {
+                skip -= 1;
+                continue;
+            }
+            self.bytes.copy_within(run..found.0, written);
+            written += found.0 - run;
+            run = behind;
+            removed += 1;
+        }
+        if removed > 0 {
+            self.bytes.copy_within(run.., written);
+            self.bytes.truncate(self.bytes.len() - (run - written));
+            self.finish(count - removed);
+        }
+        removed
+    }
+
+    /// Gives back memory when removing has left much of it unused.
+    pub fn trim(&mut self) {
+        let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if capacity - length > length / 2 + 16 {
+            self.bytes.shrink_to_fit();
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod hashes;
 mod keys;
 mod leaks;
 mod limits;
+mod lists;
 mod protocol;
 mod pubsub;
 mod server;

@@ -55,7 +55,10 @@ impl Digest {
     /// Mixes in the number of the type and the elements.
     fn mix_object(&mut self, object: &Object) {
         match object {
-            Object::List(_) => self.mix_number(1),
+            Object::List(list) => {
+                self.mix_number(1);
+                list.iter().for_each(|item| self.mix(item.as_bytes(&mut Digits::new())));
+            }
             Object::Set(set) => {
                 self.mix_number(2);
                 set.iter().for_each(|member| self.add(member.as_bytes(&mut Digits::new())));

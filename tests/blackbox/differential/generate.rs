@@ -39,6 +39,7 @@ pub type Row = (u64, &'static str, Compare);
 /// Families of collections, each in a file of its own.
 const COLLECTIONS: &[&[Row]] = &[
     super::hashes::ROWS,
+    super::lists::ROWS,
     super::sets::ROWS,
     super::zsets::ROWS,
 ];
@@ -324,11 +325,13 @@ impl Generator {
         };
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
-        const WHOLE: &[&[u8]] = &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO"];
+        // 7.2 cuts an index of LSET to 32 bits and sets another element.
+        const WHOLE: &[&[u8]] =
+            &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO", b"LSET"];
         // And one of these could take different members on each side, ask for two billion, stop half-way, or wait.
         const RANDOM: &[&[u8]] = &[
             b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SSCAN", b"HSCAN", b"ZSCAN", b"BZPOPMIN", b"BZPOPMAX",
-            b"BZMPOP",
+            b"BZMPOP", b"BLPOP", b"BLMOVE",
         ];
         let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
@@ -446,6 +449,14 @@ impl Generator {
             "<set>" => return self.key_of('s'),
             "<field>" | "<member>" => return super::sets::member(&mut self.random),
             "<val>" => return self.value(),
+            "<list>" if self.random.chance(3) => return self.key(),
+            "<list>" => return self.key_of('l'),
+            "<elem>" if self.random.chance(70) => {
+                self.random.pick(&["a", "b", "c", "1", "2", "-300", "70000", "xx"]).to_owned()
+            }
+            "<elem>" => return self.value(),
+            "<at>" if self.random.chance(90) => (self.random.below(16).cast_signed() - 6).to_string(),
+            "<at>" => self.random.pick(&["2147483647", "-2147483648", "100", "x", "", "1.0"]).to_owned(),
             "<other>" => {
                 let at = self.random.index(self.others.len());
                 self.others[at].clone()

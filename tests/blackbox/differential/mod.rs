@@ -7,6 +7,7 @@
 mod bits;
 mod generate;
 mod hashes;
+mod lists;
 mod sets;
 mod zsets;
 
@@ -347,7 +348,7 @@ impl Run {
                 for (name, compare) in [("TYPE", Compare::Exact), ("GET", Compare::Exact), ("PEXPIRETIME", expiry)] {
                     requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare });
                 }
-                for (name, rest) in [("ZRANGE", &["0", "-1", "WITHSCORES"][..])] {
+                for (name, rest) in [("LRANGE", &["0", "-1"][..]), ("ZRANGE", &["0", "-1", "WITHSCORES"][..])] {
                     let words = [name].into_iter().map(|word| word.as_bytes().to_vec());
                     let rest = rest.iter().map(|word| word.as_bytes().to_vec());
                     let args = words.chain([key.clone()]).chain(rest).collect();

@@ -235,7 +235,7 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
             let keys = args.get(count_at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
             (count_at + 1..count_at.saturating_add(1).saturating_add(keys).min(count)).collect()
         }
-        Keys::Found { finder, .. } => {
+        Keys::Behind { finder, .. } | Keys::Found { finder, .. } => {
             let mut found = Vec::new();
             finder(args, &mut found)?;
             found

@@ -46,6 +46,7 @@ pub mod server;
 mod set_options;
 mod shutdown;
 mod slowlog_commands;
+mod streams;
 mod strings;
 mod syntax;
 
@@ -75,4 +76,11 @@ const FAMILIES: &[&[CommandSpec]] = &[
     latency_commands::COMMANDS,
     shutdown::COMMANDS,
     debug::COMMANDS,
+    streams::append::COMMANDS,
+    streams::ranges::COMMANDS,
+    streams::read::COMMANDS,
+    streams::groups::COMMANDS,
+    streams::pending::COMMANDS,
+    streams::claim::COMMANDS,
+    streams::info::COMMANDS,
 ];

@@ -713,7 +713,9 @@ mod tests {
         let (mut at_once, mut singly) = (Listpack::new(), Listpack::new());
         for _ in 0..3 {
             at_once.push_back_all(words.into_iter().map(Needle::new).chain([Needle::from_integer(7)]));
-            words.iter().for_each(|word| drop(singly.push_back(word)));
+            for word in words {
+                singly.push_back(word);
+            }
             singly.push_back_integer(7);
         }
         assert_eq!(at_once, singly);

@@ -40,9 +40,9 @@ mod events;
 mod expire;
 mod facts;
 mod flush;
-mod hyperloglog;
 mod hash_numbers;
 mod hashes;
+mod hyperloglog;
 mod introspection;
 mod keys;
 mod latency_commands;
@@ -60,6 +60,7 @@ mod sets;
 mod shutdown;
 mod slowlog_commands;
 mod sorted_sets;
+mod streams;
 mod strings;
 mod syntax;
 pub mod transactions;
@@ -112,4 +113,11 @@ const FAMILIES: &[&[CommandSpec]] = &[
     latency_commands::COMMANDS,
     shutdown::COMMANDS,
     debug::COMMANDS,
+    streams::append::COMMANDS,
+    streams::ranges::COMMANDS,
+    streams::read::COMMANDS,
+    streams::groups::COMMANDS,
+    streams::pending::COMMANDS,
+    streams::claim::COMMANDS,
+    streams::info::COMMANDS,
 ];

@@ -138,6 +138,13 @@ pub enum Keys {
     },
     /// A number at this index is the slot itself (CLUSTER COUNTKEYSINSLOT).
     SlotNumber(usize),
+    /// The first half of the arguments behind a word, which is looked for from the argument `from` on (XREAD's STREAMS).
+    Behind {
+        word: &'static str,
+        from: usize,
+        finder: KeyFinder,
+        access: Access,
+    },
     /// Anything else.
     Found {
         finder: KeyFinder,

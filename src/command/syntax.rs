@@ -62,9 +62,9 @@ impl Kind {
             "longitude" | "latitude" | "radius" | "width" | "height" | "score" | "weight" => Kind::Double,
             "bit" | "client-id" | "config-epoch" | "count" | "cursor" | "db" | "decrement" | "destination-db"
             | "end" | "end-slot" | "frequency" | "increment" | "index" | "index1" | "index2" | "len"
-            | "milliseconds" | "min" | "min-match-len" | "num-matches" | "numkeys" | "offset" | "port" | "protover" | "rank"
-            | "samples"
-            | "seconds" | "slot" | "start" | "start-slot" | "stop" | "timeout" | "ttl" | "version" => Kind::Integer,
+            | "milliseconds" | "min" | "min-match-len" | "num-matches" | "numkeys" | "offset" | "port" | "protover"
+            | "rank" | "samples" | "seconds" | "slot" | "start" | "start-slot" | "stop" | "timeout" | "ttl"
+            | "version" => Kind::Integer,
             _ => Kind::String,
         }
     }

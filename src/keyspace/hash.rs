@@ -230,9 +230,7 @@ impl<'a> Iterator for HashIter<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             HashIter::Small(elements) => Some((elements.next()?, elements.next()?)),
-            HashIter::Large(pairs) => {
-                pairs.next().map(|(field, value)| (Element::Bytes(field), Element::Bytes(value)))
-            }
+            HashIter::Large(pairs) => pairs.next().map(|(field, value)| (Element::Bytes(field), Element::Bytes(value))),
         }
     }
 }

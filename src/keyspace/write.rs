@@ -390,7 +390,10 @@ mod tests {
                 ((), true)
             });
             assert_eq!(keyspace.stats.dirty, dirty + 1);
-            assert_eq!(keyspace.write(0, key).value().and_then(|value| value.string().ok()).map(|value| value.to_vec()), Some(vec![b'x'; len]));
+            assert_eq!(
+                keyspace.write(0, key).value().and_then(|value| value.string().ok()).map(|value| value.to_vec()),
+                Some(vec![b'x'; len])
+            );
         }
     }
 }

@@ -37,12 +37,7 @@ use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 pub type Row = (u64, &'static str, Compare);
 
 /// Families of collections, each in a file of its own.
-const COLLECTIONS: &[&[Row]] = &[
-    super::hashes::ROWS,
-    super::lists::ROWS,
-    super::sets::ROWS,
-    super::zsets::ROWS,
-];
+const COLLECTIONS: &[&[Row]] = &[super::hashes::ROWS, super::lists::ROWS, super::sets::ROWS, super::zsets::ROWS];
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -330,8 +325,18 @@ impl Generator {
             &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO", b"LSET"];
         // And one of these could take different members on each side, ask for two billion, stop half-way, or wait.
         const RANDOM: &[&[u8]] = &[
-            b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SSCAN", b"HSCAN", b"ZSCAN", b"BZPOPMIN", b"BZPOPMAX",
-            b"BZMPOP", b"BLPOP", b"BLMOVE",
+            b"SPOP",
+            b"SRANDMEMBER",
+            b"HRANDFIELD",
+            b"ZRANDMEMBER",
+            b"SSCAN",
+            b"HSCAN",
+            b"ZSCAN",
+            b"BZPOPMIN",
+            b"BZPOPMAX",
+            b"BZMPOP",
+            b"BLPOP",
+            b"BLMOVE",
         ];
         let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
@@ -544,7 +549,8 @@ impl Generator {
     /// One of a few keys that mostly hold the same type.
     fn key_of(&mut self, letter: char) -> Vec<u8> {
         let number = self.random.below(6);
-        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }.into_bytes()
+        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }
+            .into_bytes()
     }
 
     fn value(&mut self) -> Vec<u8> {

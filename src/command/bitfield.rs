@@ -9,6 +9,7 @@ use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys,
 use super::strings::string;
 use crate::base::bits::{self, FIELD_MAX_BITS, mask};
 use crate::base::number::parse_i64;
+use crate::config::NotifyFlags;
 use crate::keyspace::Digits;
 use crate::resp::{Args, Reply};
 
@@ -55,13 +56,16 @@ fn write(cx: &mut Context<'_>, args: &Args<'_>, steps: &[Step], last: u64) -> Co
     }
     let reply = &mut cx.reply;
     reply.array(steps.len());
-    entry.update_bytes_if(|bytes| {
+    let changed = entry.update_bytes_if(|bytes| {
         let mut changed = grow(bytes, last);
         for step in steps {
             changed |= step.run(bytes, reply);
         }
-        ((), changed)
+        (changed, changed)
     });
+    if changed {
+        cx.notify(NotifyFlags::STRING, "setbit", &args[1]);
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys,
 use super::strings::string;
 use crate::base::bits::{self, Operation};
 use crate::base::number::parse_i64;
+use crate::config::NotifyFlags;
 use crate::keyspace::{Digits, StringValue};
 use crate::resp::Args;
 
@@ -41,13 +42,17 @@ fn setbit(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     if let Some(value) = entry.value() {
         string(value)?;
     }
-    let before = entry.update_bytes_if(|bytes| {
+    let (before, changed) = entry.update_bytes_if(|bytes| {
         let grew = grow(bytes, offset);
         let before = bits::field(bytes, offset, 1);
         bits::set_field(bytes, offset, 1, bit);
-        (before, grew || before != bit)
+        let changed = grew || before != bit;
+        ((before, changed), changed)
     });
     cx.reply.integer(before as i64);
+    if changed {
+        cx.notify(NotifyFlags::STRING, "setbit", &args[1]);
+    }
     Ok(())
 }
 
@@ -197,13 +202,19 @@ fn bitop(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let length = result.len();
     let key = cx.key(&args[2]);
     let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
-    if length == 0 {
-        entry.remove();
+    let removed = if length == 0 {
+        entry.remove()
     } else {
         entry.set_raw_shared(Bytes::from(result));
         entry.set_expiry(None);
-    }
+        false
+    };
     cx.reply.integer(length as i64);
+    if length > 0 {
+        cx.notify(NotifyFlags::STRING, "set", &args[2]);
+    } else if removed {
+        cx.notify(NotifyFlags::GENERIC, "del", &args[2]);
+    }
     Ok(())
 }
 

@@ -36,7 +36,7 @@ pub struct Wait {
     /// The handler is run again also when a key goes away or changes its kind (XREADGROUP).
     pub or_removed: bool,
     pub timeout: Timeout,
-    /// The reply when the time is over, or when the client must not wait.
+    /// The reply when the client must not wait. When the time is over it is a null array for all.
     pub nothing: Nothing,
     /// What to run in place of the request (XREAD has found out what `$` means).
     pub request: Option<ArgsBuf>,
@@ -292,7 +292,7 @@ pub fn time_out(core: &mut Core) {
 fn nothing_came(core: &mut Core, index: usize) {
     let waiter = &core.blocked.waiters[index];
     let mut reply = Box::new(ReplyBuffer::new());
-    waiter.wait.nothing.write(&mut Reply::new(&mut reply, waiter.caller.resp));
+    Reply::new(&mut reply, waiter.caller.resp).null_array();
     let command = waiter.command;
     core.stats.called(command, 0, false, false);
     answer(core, index, reply);

@@ -7,6 +7,7 @@ use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use super::strings::{count_lookup, string};
 use crate::base::hyperloglog::{self as hll, Damaged, Encoding, REGISTERS};
+use crate::config::NotifyFlags;
 use crate::keyspace::{Digits, Entry, Value};
 use crate::resp::Args;
 
@@ -46,6 +47,9 @@ fn pfadd(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         }
     })?;
     cx.reply.integer(i64::from(changed));
+    if changed {
+        cx.notify(NotifyFlags::STRING, "pfadd", &args[1]);
+    }
     Ok(())
 }
 
@@ -136,6 +140,7 @@ fn pfmerge(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         Ok::<(), Damaged>(())
     })?;
     cx.reply.ok();
+    cx.notify(NotifyFlags::STRING, "pfadd", &args[1]);
     Ok(())
 }
 

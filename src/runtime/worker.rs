@@ -326,7 +326,8 @@ impl Worker {
             // All receive buffers were taken in one enter, or the receive was cancelled while the client is held.
             libc::ENOBUFS => self.resume_receiving(index),
             libc::ECANCELED => self.resume_receiving(index),
-            // The peer has said all it had to say; it may still read the answers.
+            // The peer has said all it had to say; it may still read the answers, unless it waits for what may never come.
+            0 if self.requests.is_blocked(index) => self.requests.close(index, CloseReason::Peer),
             0 => self.requests.close(index, CloseReason::AfterReply),
             _ if completion.result > 0 => self.resume_receiving(index),
             _ => self.requests.close(index, CloseReason::Peer),

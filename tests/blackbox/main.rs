@@ -6,6 +6,7 @@
 mod support;
 
 mod bitmaps;
+mod blocking;
 mod clients;
 mod cluster_one_node;
 mod connection;

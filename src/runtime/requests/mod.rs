@@ -144,6 +144,11 @@ impl Requests {
         }
     }
 
+    /// Whether the client waits in a blocking command.
+    pub fn is_blocked(&self, index: u32) -> bool {
+        self.core.clients.get(index as usize).is_some_and(|client| client.blocked)
+    }
+
     /// Marks a client to be closed at the end of the turn.
     pub fn close(&mut self, index: u32, reason: CloseReason) {
         let Some(client) = self.core.clients.get_mut(index as usize) else { return };

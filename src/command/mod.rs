@@ -63,6 +63,7 @@ mod sorted_sets;
 mod streams;
 mod strings;
 mod syntax;
+pub mod tracking;
 pub mod transactions;
 mod watch;
 
@@ -73,6 +74,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     clients::COMMANDS,
     blocking::COMMANDS,
+    tracking::COMMANDS,
     introspection::COMMANDS,
     monitor::COMMANDS,
     transactions::COMMANDS,

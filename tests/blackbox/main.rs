@@ -25,5 +25,6 @@ mod sets;
 mod sorted_sets;
 mod start;
 mod strings;
+mod tracking;
 mod transactions;
 mod wake;

@@ -54,6 +54,7 @@ mod set_options;
 mod sets;
 mod shutdown;
 mod slowlog_commands;
+mod sort;
 mod sorted_sets;
 mod strings;
 mod syntax;
@@ -87,6 +88,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     lists::pops::COMMANDS,
     lists::moves::COMMANDS,
     lists::positions::COMMANDS,
+    sort::COMMANDS,
     scan::COMMANDS,
     flush::COMMANDS,
     object::COMMANDS,

@@ -18,6 +18,7 @@ mod lists;
 mod protocol;
 mod server;
 mod sets;
+mod sort;
 mod sorted_sets;
 mod start;
 mod strings;

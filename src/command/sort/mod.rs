@@ -278,7 +278,7 @@ fn store<'e>(
 ) {
     let (db, mut name, mut digits) = (cx.db(), Vec::new(), Digits::new());
     let setting = cx.core.config.list_max_listpack_size;
-    let mut list = List::large(setting);
+    let mut list = List::large();
     for element in chosen {
         if get.is_empty() {
             list.push(End::Back, Incoming::copied(element));

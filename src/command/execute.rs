@@ -1,6 +1,7 @@
 //! Runs a handler that the gate let pass, on whichever core it belongs to, and keeps the books: calls, time, errors,
 //! the slow log, the latency monitor.
 
+use super::attention;
 use super::client::Caller;
 use super::context::Context;
 use super::core::{Core, Effect};
@@ -49,6 +50,7 @@ pub fn run_part(core: &mut Core, call: &Call<'_>) -> Share {
     core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(&mut scratch, call.caller.resp);
     let part = part(&mut Context { core, caller: call.caller, reply, slot: call.slot }, &call.args);
+    core.settle();
     let ended_ns = core.nanos.now_ns();
     let duration_ns = ended_ns.saturating_sub(core.stats.last_instant_ns);
     core.stats.last_instant_ns = ended_ns;
@@ -100,9 +102,15 @@ fn timed(
         output.truncate_to(mark);
         write_error(core, &error, output);
     }
+    if core.keyspace.has_notes() {
+        attention::settle(core);
+    }
     let ended_ns = core.nanos.now_ns();
     let duration_ns = ended_ns.saturating_sub(begun_ns) + spent_ns;
     core.stats.last_instant_ns = ended_ns;
+    if core.wait.is_some() {
+        return; // counted when it is answered
+    }
     core.stats.called(call.command, duration_ns, failed, core.config.latency_tracking);
     if duration_ns >= core.slow_threshold_ns {
         note_slow(core, call, duration_ns);

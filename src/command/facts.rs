@@ -43,6 +43,12 @@ const TIPS: &[Tips] = &[
             "pttl",
             "time",
             "ttl",
+            "xadd",
+            "xautoclaim",
+            "xclaim",
+            "xinfo|consumers",
+            "xpending",
+            "xtrim",
         ],
     ),
     (&[RANDOM_ORDER], &["command", "command|docs", "command|info", "command|list"]),
@@ -79,7 +85,7 @@ const DEPRECATED: &[(&str, &str, &str)] = &[
 ];
 
 /// Commands for the system itself and for tests.
-const SYSTEM: &[&str] = &["debug", "restore-asking"];
+const SYSTEM: &[&str] = &["debug", "pfdebug", "pfselftest", "restore-asking"];
 
 /// Arguments whose type their name does not tell: the command and the argument.
 const DOUBLES: &[(&str, &str)] = &[

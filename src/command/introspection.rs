@@ -158,9 +158,18 @@ fn words(reply: &mut Reply<'_>, words: &[&str]) {
 /// One key specification: where the search begins, and how it goes on from there.
 struct KeySpec {
     access: Access,
-    /// Index of the first argument looked at; None when it cannot be told beforehand.
-    begin: Option<usize>,
+    begin: Begin,
     find: Find,
+}
+
+/// Where the search begins.
+enum Begin {
+    /// At this argument.
+    At(usize),
+    /// Behind a word, which stands at this argument or later.
+    Behind(&'static str, usize),
+    /// That cannot be told beforehand.
+    Unknown,
 }
 
 enum Find {
@@ -169,37 +178,48 @@ enum Find {
         last: isize,
         step: usize,
     },
+    /// The first half of what follows.
+    FirstHalf,
     /// The count stands where the search begins, the keys behind it.
     Counted,
     Unknown,
 }
 
 fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
-    let at = |at, access| KeySpec { access, begin: Some(at), find: Find::Range { last: 0, step: 1 } };
+    let at = |at, access| KeySpec { access, begin: Begin::At(at), find: Find::Range { last: 0, step: 1 } };
     match spec.keys {
         Keys::None | Keys::SlotNumber(_) => Vec::new(),
         Keys::At(index, access) => vec![at(index, access)],
         Keys::Pair(index, first, second) => vec![at(index, first), at(index + 1, second)],
         Keys::Range { first, last, step, access } => {
             let last = if last < 0 { last } else { last - first as isize };
-            vec![KeySpec { access, begin: Some(first), find: Find::Range { last, step } }]
+            vec![KeySpec { access, begin: Begin::At(first), find: Find::Range { last, step } }]
         }
-        Keys::Counted { count_at, access } => vec![KeySpec { access, begin: Some(count_at), find: Find::Counted }],
+        Keys::Into(index, access) => {
+            let sources = Find::Range { last: -1, step: 1 };
+            vec![at(index, access), KeySpec { access: Access::READ, begin: Begin::At(index + 1), find: sources }]
+        }
+        Keys::Counted { count_at, access } => {
+            vec![KeySpec { access, begin: Begin::At(count_at), find: Find::Counted }]
+        }
+        Keys::Behind { word, from, access, .. } => {
+            vec![KeySpec { access, begin: Begin::Behind(word, from), find: Find::FirstHalf }]
+        }
         Keys::AtAndFound { at: index, access, more, .. } => {
-            let unknown = |access: &Access| KeySpec { access: *access, begin: None, find: Find::Unknown };
+            let unknown = |access: &Access| KeySpec { access: *access, begin: Begin::Unknown, find: Find::Unknown };
             std::iter::once(at(index, access)).chain(more.iter().map(unknown)).collect()
         }
-        Keys::Found { access, .. } => vec![KeySpec { access, begin: None, find: Find::Unknown }],
+        Keys::Found { access, .. } => vec![KeySpec { access, begin: Begin::Unknown, find: Find::Unknown }],
     }
 }
 
 /// First key, last key and step, for clients older than key specifications: one range, or ranges in a row with
 /// step 1; zeros when there is none.
 fn legacy_keys(specs: &[KeySpec]) -> (i64, i64, i64) {
-    let mut ranges = specs.iter().filter_map(|keys| match (keys.begin, &keys.find) {
-        (Some(begin), Find::Range { last, step }) => {
-            let last = if *last < 0 { *last } else { *last + begin as isize };
-            Some((begin as i64, last as i64, *step as i64))
+    let mut ranges = specs.iter().filter_map(|keys| match (&keys.begin, &keys.find) {
+        (Begin::At(begin), Find::Range { last, step }) => {
+            let last = if *last < 0 { *last } else { *last + *begin as isize };
+            Some((*begin as i64, last as i64, *step as i64))
         }
         _ => None,
     });
@@ -222,29 +242,42 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
     words(reply, keys.access.0);
     reply.bulk(b"begin_search");
     match keys.begin {
-        Some(index) => search(reply, "index", &[("index", index as i64)]),
-        None => search(reply, "unknown", &[]),
+        Begin::At(index) => search(reply, "index", &[("index", index as i64)]),
+        Begin::Behind(word, from) => {
+            begin_search(reply, "keyword", 2);
+            reply.bulk(b"keyword");
+            reply.bulk(word.as_bytes());
+            reply.bulk(b"startfrom");
+            reply.integer(from as i64);
+        }
+        Begin::Unknown => search(reply, "unknown", &[]),
     }
     reply.bulk(b"find_keys");
     match keys.find {
         Find::Range { last, step } => {
             search(reply, "range", &[("lastkey", last as i64), ("keystep", step as i64), ("limit", 0)]);
         }
+        Find::FirstHalf => search(reply, "range", &[("lastkey", -1), ("keystep", 1), ("limit", 2)]),
         Find::Counted => search(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
         Find::Unknown => search(reply, "unknown", &[]),
     }
 }
 
 fn search(reply: &mut Reply<'_>, kind: &str, numbers: &[(&str, i64)]) {
-    reply.map(2);
-    reply.bulk(b"type");
-    reply.bulk(kind.as_bytes());
-    reply.bulk(b"spec");
-    reply.map(numbers.len());
+    begin_search(reply, kind, numbers.len());
     for (name, number) in numbers {
         reply.bulk(name.as_bytes());
         reply.integer(*number);
     }
+}
+
+/// The kind of a search; its `length` details follow.
+fn begin_search(reply: &mut Reply<'_>, kind: &str, length: usize) {
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(kind.as_bytes());
+    reply.bulk(b"spec");
+    reply.map(length);
 }
 
 fn get_keys(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
@@ -297,10 +330,13 @@ fn lookup(request: &Args<'_>) -> Option<CommandId> {
     }
 }
 
-/// Are there as many keys as a `numkeys` says?
+/// Are there as many keys as a `numkeys` says? What receives must have something to receive, though PFMERGE runs without.
 fn counts_fit(spec: &CommandSpec, request: &Args<'_>) -> bool {
-    let Keys::Counted { count_at, .. } = spec.keys else { return true };
-    keys_count(request, count_at).is_some()
+    match spec.keys {
+        Keys::Into(at, _) => request.len() > at + 1,
+        Keys::Counted { count_at, .. } => keys_count(request, count_at).is_some(),
+        _ => true,
+    }
 }
 
 fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
@@ -310,11 +346,21 @@ fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
             let gets = request.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"get"));
             if gets { Access::CHANGE_AND_RETURN } else { Access::WRITE }
         }
+        // As long as all its operations read, BITFIELD does.
+        Keys::At(_, Access::UPDATE_VARIABLE) if spec.name == "bitfield" => {
+            if super::bitfield::only_reads(request) {
+                Access::READ
+            } else {
+                Access::CHANGE_AND_RETURN
+            }
+        }
         Keys::At(_, access)
         | Keys::Range { access, .. }
         | Keys::Counted { access, .. }
+        | Keys::Behind { access, .. }
         | Keys::Found { access, .. } => access,
-        Keys::Pair(first, access, _) if index == first => access,
+        Keys::Pair(first, access, _) | Keys::Into(first, access) if index == first => access,
+        Keys::Into(..) => Access::READ,
         Keys::AtAndFound { at, access, .. } if index == at => access,
         Keys::AtAndFound { access, more, .. } => more.last().copied().unwrap_or(access),
         Keys::Pair(_, _, access) => access,

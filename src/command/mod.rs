@@ -4,7 +4,8 @@
 //! there `execute::run` calls the row's handler with a `Context`. A new command is one row beside its handler in the file of its
 //! family; a new family is one line in `FAMILIES`.
 
-mod blocking;
+mod attention;
+pub mod blocking;
 pub mod client;
 mod clients;
 pub mod context;
@@ -18,6 +19,7 @@ pub mod machine;
 pub mod monitor;
 pub mod node;
 pub mod pause;
+pub mod pubsub;
 mod redact;
 pub mod slowlog;
 pub mod spec;
@@ -25,6 +27,8 @@ pub mod stats;
 pub mod table;
 
 mod arguments;
+mod bitfield;
+mod bitmaps;
 mod cluster;
 mod collection_scan;
 mod config;
@@ -38,6 +42,7 @@ mod facts;
 mod flush;
 mod hash_numbers;
 mod hashes;
+mod hyperloglog;
 mod introspection;
 mod keys;
 mod latency_commands;
@@ -56,8 +61,11 @@ mod shutdown;
 mod slowlog_commands;
 mod sort;
 mod sorted_sets;
+mod streams;
 mod strings;
 mod syntax;
+pub mod transactions;
+mod watch;
 
 use spec::CommandSpec;
 
@@ -65,12 +73,18 @@ use spec::CommandSpec;
 const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     clients::COMMANDS,
+    blocking::COMMANDS,
     introspection::COMMANDS,
     monitor::COMMANDS,
+    transactions::COMMANDS,
+    pubsub::COMMANDS,
     strings::COMMANDS,
     ranges::COMMANDS,
     counters::COMMANDS,
     lcs::COMMANDS,
+    bitmaps::COMMANDS,
+    bitfield::COMMANDS,
+    hyperloglog::COMMANDS,
     hashes::COMMANDS,
     hash_numbers::COMMANDS,
     sets::COMMANDS,
@@ -101,4 +115,11 @@ const FAMILIES: &[&[CommandSpec]] = &[
     latency_commands::COMMANDS,
     shutdown::COMMANDS,
     debug::COMMANDS,
+    streams::append::COMMANDS,
+    streams::ranges::COMMANDS,
+    streams::read::COMMANDS,
+    streams::groups::COMMANDS,
+    streams::pending::COMMANDS,
+    streams::claim::COMMANDS,
+    streams::info::COMMANDS,
 ];

@@ -129,6 +129,8 @@ pub enum Keys {
     },
     /// Two keys in a row with different access, as RENAME and COPY have.
     Pair(usize, Access, Access),
+    /// A key at this index that receives what is made of the keys behind it, all arguments to the last (BITOP, PFMERGE).
+    Into(usize, Access),
     /// `numkeys` at this index, then that many keys.
     Counted {
         count_at: usize,
@@ -143,6 +145,13 @@ pub enum Keys {
         access: Access,
         finder: KeyFinder,
         more: &'static [Access],
+    },
+    /// The first half of the arguments behind a word, which is looked for from the argument `from` on (XREAD's STREAMS).
+    Behind {
+        word: &'static str,
+        from: usize,
+        finder: KeyFinder,
+        access: Access,
     },
     /// Anything else.
     Found {
@@ -162,6 +171,9 @@ impl Access {
     pub const CHANGE: Access = Access(&["RW", "update"]);
     pub const CHANGE_AND_RETURN: Access = Access(&["RW", "access", "update"]);
     pub const INSERT: Access = Access(&["RW", "insert"]);
+    /// Read by name, but its representation may change (PFCOUNT, PFDEBUG).
+    pub const READ_AND_CHANGE: Access = Access(&["RW", "access"]);
+    pub const MERGE: Access = Access(&["RW", "access", "insert"]);
     pub const REMOVE: Access = Access(&["RM", "delete"]);
     pub const REMOVE_SOME: Access = Access(&["RW", "delete"]);
     pub const TAKE: Access = Access(&["RW", "access", "delete"]);

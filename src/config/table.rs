@@ -27,7 +27,6 @@ const ACL: Applies = Later("ACL users");
 const TLS: Applies = Later("TLS");
 const EVICTION: Applies = Later("eviction");
 const SCRIPTS: Applies = Later("scripts");
-const PUBSUB: Applies = Later("publish and subscribe");
 const LISTS: Applies = Later("lists");
 const SETS: Applies = Later("sets");
 const HASHES: Applies = Later("hashes");
@@ -197,7 +196,7 @@ directives! {
     set_max_listpack_value: u64 = 64; "set-max-listpack-value", integer(0, LONG), [], SETS;
     zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries", integer(0, LONG), [], SORTED_SETS;
     zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG), [], SORTED_SETS;
-    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes", memory(0, LONG), [], Later("HyperLogLog");
+    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes", memory(0, LONG), [], Now;
     stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes", memory(0, LONG), [], STREAMS;
     stream_node_max_entries: u64 = 100; "stream-node-max-entries", integer(0, LONG), [], STREAMS;
 
@@ -209,7 +208,7 @@ directives! {
     latency_monitor_threshold: u64 = 0; "latency-monitor-threshold", integer(0, LONG), [], Now;
     latency_tracking: bool = true; "latency-tracking", YesNo, [], Now;
     latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9]; "latency-tracking-info-percentiles", PercentilesKind, [MULTI], Now;
-    notify_keyspace_events: NotifyFlags = NotifyFlags(0); "notify-keyspace-events", NotifyKind, [], PUBSUB;
+    notify_keyspace_events: NotifyFlags = NotifyFlags(0); "notify-keyspace-events", NotifyKind, [], Now;
     /// Milliseconds.
     busy_reply_threshold: u64 = 5000; "busy-reply-threshold" | "lua-time-limit", integer(0, LONG), [], SCRIPTS;
 
@@ -291,7 +290,7 @@ directives! {
     cluster_replica_no_failover: bool = false; "cluster-replica-no-failover" | "cluster-slave-no-failover", YesNo, [], BUS;
     cluster_require_full_coverage: bool = true; "cluster-require-full-coverage", YesNo, [], Now;
     cluster_allow_reads_when_down: bool = false; "cluster-allow-reads-when-down", YesNo, [], Now;
-    cluster_allow_pubsubshard_when_down: bool = true; "cluster-allow-pubsubshard-when-down", YesNo, [], PUBSUB;
+    cluster_allow_pubsubshard_when_down: bool = true; "cluster-allow-pubsubshard-when-down", YesNo, [], Now;
     cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit", memory(0, u64::MAX as i128), [], BUS;
     cluster_announce_ip: String = String::new(); "cluster-announce-ip", text_or_unset(), [], Now;
     cluster_announce_port: u16 = 0; "cluster-announce-port", integer(0, 65535), [], Now;

@@ -3,8 +3,8 @@
 //! Called by the hash commands, by SORT and by whatever writes values out. The limits of the small form come with every call
 //! that adds: the keyspace knows no configuration.
 
-use super::listpack::{At, Element, Listpack, Needle};
-use super::packed_map::PackedMap;
+use super::listpack::{self, At, Element, Listpack, Needle};
+use super::packed_map::{self, PackedMap};
 use crate::base::random::Random;
 
 /// A listpack does not grow beyond this, whatever the settings say.
@@ -173,7 +173,7 @@ impl Hash {
     pub fn iter(&self) -> HashIter<'_> {
         match &self.form {
             Form::Small(listpack) => HashIter::Small(listpack.iter()),
-            Form::Large(map) => HashIter::Large(Box::new(map.iter())),
+            Form::Large(map) => HashIter::Large(map.iter()),
         }
     }
 
@@ -217,9 +217,10 @@ fn find_field(listpack: &Listpack, field: &[u8]) -> Option<At> {
 }
 
 /// Fields with their values.
+#[derive(Clone)]
 pub enum HashIter<'a> {
-    Small(super::listpack::Iter<'a>),
-    Large(Box<dyn Iterator<Item = (&'a [u8], &'a [u8])> + 'a>),
+    Small(listpack::Iter<'a>),
+    Large(packed_map::Iter<'a>),
 }
 
 impl<'a> Iterator for HashIter<'a> {
@@ -229,9 +230,7 @@ impl<'a> Iterator for HashIter<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             HashIter::Small(elements) => Some((elements.next()?, elements.next()?)),
-            HashIter::Large(pairs) => {
-                pairs.next().map(|(field, value)| (Element::Bytes(field), Element::Bytes(value)))
-            }
+            HashIter::Large(pairs) => pairs.next().map(|(field, value)| (Element::Bytes(field), Element::Bytes(value))),
         }
     }
 }

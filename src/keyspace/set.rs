@@ -5,8 +5,8 @@
 
 use super::hash::LISTPACK_MAX_BYTES;
 use super::intset::{INTSET_MAX_LEN, IntSet};
-use super::listpack::{Digits, Element, Listpack, Needle};
-use super::packed_map::PackedMap;
+use super::listpack::{self, Digits, Element, Listpack, Needle};
+use super::packed_map::{self, PackedMap};
 use crate::base::number::parse_i64;
 use crate::base::random::Random;
 
@@ -218,7 +218,7 @@ impl Set {
         match &self.form {
             Form::Integers(integers) => SetIter::Integers { integers, next: 0 },
             Form::Small(listpack) => SetIter::Small(listpack.iter()),
-            Form::Large(map) => SetIter::Large(Box::new(map.iter())),
+            Form::Large(map) => SetIter::Large(map.iter()),
         }
     }
 
@@ -304,10 +304,11 @@ fn fits_listpack(integers: &IntSet, bytes: usize, limits: SetLimits) -> bool {
 }
 
 /// Members of a set.
+#[derive(Clone)]
 pub enum SetIter<'a> {
     Integers { integers: &'a IntSet, next: usize },
-    Small(super::listpack::Iter<'a>),
-    Large(Box<dyn Iterator<Item = (&'a [u8], &'a [u8])> + 'a>),
+    Small(listpack::Iter<'a>),
+    Large(packed_map::Iter<'a>),
 }
 
 impl<'a> Iterator for SetIter<'a> {

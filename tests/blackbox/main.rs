@@ -5,21 +5,26 @@
 
 mod support;
 
+mod bitmaps;
+mod blocking;
 mod clients;
 mod cluster_one_node;
 mod connection;
 mod differential;
 mod expiry;
 mod hashes;
+mod hyperloglog;
 mod keys;
 mod leaks;
 mod limits;
 mod lists;
 mod protocol;
+mod pubsub;
 mod server;
 mod sets;
 mod sort;
 mod sorted_sets;
 mod start;
 mod strings;
+mod transactions;
 mod wake;

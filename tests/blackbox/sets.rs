@@ -151,14 +151,7 @@ fn arguments_and_types_are_checked() {
 /// Alone: Redis 7.0 keeps no sets in listpacks.
 #[test]
 fn encodings_change_at_the_limits_of_7_2() {
-    let limits = [
-        "--set-max-intset-entries",
-        "4",
-        "--set-max-listpack-entries",
-        "3",
-        "--set-max-listpack-value",
-        "8",
-    ];
+    let limits = ["--set-max-intset-entries", "4", "--set-max-listpack-entries", "3", "--set-max-listpack-value", "8"];
     let server = Server::slotcore(&limits);
     check(
         &mut server.connect(),

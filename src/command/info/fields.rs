@@ -7,6 +7,7 @@ use super::figures::{DatabaseFigures, Figures, human, ratio};
 use crate::base::clock::lru_clock;
 use crate::base::hex::HexId;
 use crate::command::machine::CpuTime;
+use crate::command::pubsub::Kind;
 use crate::command::table::table;
 
 /// A section, as `# Name` and as an argument in any case of letters.
@@ -104,8 +105,6 @@ pub enum Coming {
     Persistence,
     Replication,
     Bus,
-    Blocking,
-    PubSub,
     Tracking,
     Scripts,
     Eviction,
@@ -140,7 +139,7 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
     Field { section, name, show: Show::Lines(value) }
 }
 
-use Coming::{Acl, Blocking, Bus, Eviction, Migration, Persistence, PubSub, Replication, Scripts, Tracking};
+use Coming::{Acl, Bus, Eviction, Migration, Persistence, Replication, Scripts, Tracking};
 use Section::{
     Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
     Persistence as Saved, Replication as Replicas, Server, Stats,
@@ -190,9 +189,9 @@ pub const FIELDS: &[Field] = &[
     is(Clients, "client_recent_max_output_buffer", |f| f.clients.largest_output_bytes.to_string()),
     is(Clients, "blocked_clients", |f| f.clients.blocked_count.to_string()),
     until(Clients, "tracking_clients", "0", Tracking),
-    until(Clients, "clients_in_timeout_table", "0", Blocking),
-    until(Clients, "total_blocking_keys", "0", Blocking),
-    until(Clients, "total_blocking_keys_on_nokey", "0", Blocking),
+    is(Clients, "clients_in_timeout_table", |f| f.waits.with_deadline.to_string()),
+    is(Clients, "total_blocking_keys", |f| f.waits.keys.to_string()),
+    is(Clients, "total_blocking_keys_on_nokey", |f| f.waits.keys_or_removed.to_string()),
     //
     is(Memory, "used_memory", |f| f.used_bytes().to_string()),
     is(Memory, "used_memory_human", |f| human(f.used_bytes())),
@@ -304,9 +303,9 @@ pub const FIELDS: &[Field] = &[
     until(Stats, "current_eviction_exceeded_time", "0", Eviction),
     is(Stats, "keyspace_hits", |f| f.keyspace.hits.to_string()),
     is(Stats, "keyspace_misses", |f| f.keyspace.misses.to_string()),
-    until(Stats, "pubsub_channels", "0", PubSub),
-    until(Stats, "pubsub_patterns", "0", PubSub),
-    until(Stats, "pubsubshard_channels", "0", PubSub),
+    is(Stats, "pubsub_channels", |f| f.core.subscriptions.names(Kind::Channel).len().to_string()),
+    is(Stats, "pubsub_patterns", |f| f.core.subscriptions.names(Kind::Pattern).len().to_string()),
+    is(Stats, "pubsubshard_channels", |f| f.core.subscriptions.names(Kind::Shard).len().to_string()),
     always(Stats, "latest_fork_usec", "0", NO_FORK),
     always(Stats, "total_forks", "0", NO_FORK),
     until(Stats, "migrate_cached_sockets", "0", Migration),

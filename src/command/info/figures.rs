@@ -1,6 +1,7 @@
 //! What INFO and MEMORY know: each core's share, and the figures of the whole node once the shares are merged.
 
 use crate::base::hex::HexId;
+use crate::command::blocking::WaitFigures;
 use crate::command::client::Client;
 use crate::command::context::Context;
 use crate::command::core::Core;
@@ -34,6 +35,7 @@ pub struct Share {
     allocated_bytes: i64,
     startup_bytes: i64,
     clients: ClientFigures,
+    waits: WaitFigures,
     databases: Vec<DatabaseFigures>,
     node: Option<NodeShare>,
 }
@@ -75,6 +77,7 @@ pub struct Figures<'a> {
     pub keyspace: KeyspaceStats,
     pub lazyfree_pending: u64,
     pub clients: ClientFigures,
+    pub waits: WaitFigures,
     /// By the number of the database.
     pub databases: Vec<DatabaseFigures>,
     pub memory: ProcessMemory,
@@ -100,6 +103,7 @@ impl Share {
             allocated_bytes: (core.memory)().allocated_bytes,
             startup_bytes: core.startup_bytes,
             clients: ClientFigures::of(core),
+            waits: core.blocked.figures(),
             databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
             node,
         }
@@ -119,7 +123,7 @@ impl ClientFigures {
             let buffers = traffic.query_buffer_bytes + traffic.query_buffer_free_bytes + traffic.output_memory_bytes;
             figures.add(ClientFigures {
                 count: 1,
-                blocked_count: u64::from(client.postponed),
+                blocked_count: u64::from(client.postponed || client.blocked),
                 memory_bytes: (CLIENT_BYTES + buffers) as u64,
                 largest_input_bytes: traffic.largest_query_buffer_bytes as u64,
                 largest_output_bytes: traffic.largest_output_bytes as u64,
@@ -171,6 +175,7 @@ impl<'a> Figures<'a> {
             keyspace: KeyspaceStats::default(),
             lazyfree_pending: 0,
             clients: ClientFigures::default(),
+            waits: WaitFigures::default(),
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
@@ -192,6 +197,7 @@ impl<'a> Figures<'a> {
         ours.lazyfreed_objects += theirs.lazyfreed_objects;
         self.lazyfree_pending += share.lazyfree_pending;
         self.clients.add(share.clients);
+        self.waits.add(share.waits);
         for (ours, theirs) in self.databases.iter_mut().zip(share.databases) {
             ours.add(theirs);
         }

@@ -4,6 +4,7 @@
 //! none to three of them, and `<key>+` or `<pair>+` is one to five. Some requests are then damaged: an argument too
 //! few, too many, doubled or in another place.
 
+use super::bits::{self, BITS};
 use crate::support::random::Random;
 
 /// How two replies are compared when their bytes differ.
@@ -36,12 +37,7 @@ use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 pub type Row = (u64, &'static str, Compare);
 
 /// Families of collections, each in a file of its own.
-const COLLECTIONS: &[&[Row]] = &[
-    super::hashes::ROWS,
-    super::lists::ROWS,
-    super::sets::ROWS,
-    super::zsets::ROWS,
-];
+const COLLECTIONS: &[&[Row]] = &[super::hashes::ROWS, super::lists::ROWS, super::sets::ROWS, super::zsets::ROWS];
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -174,10 +170,24 @@ const OTHER_TYPES: &[&str] = &[
     "EXISTS <other>",
     "OBJECT ENCODING <other>",
     "PERSIST <other>",
+    "SETBIT <other> 1 1",
+    "GETBIT <other> 1",
+    "BITCOUNT <other> x",
+    "BITPOS <other> 1",
+    "BITOP AND <key> <key> <other>",
+    "BITOP NOT <other> <key>",
+    "BITFIELD <other> GET u8 0",
+    "BITFIELD <other> SET u8 0 1",
+    "BITFIELD_RO <other> GET u8 0",
+    "PFADD <other> a",
+    "PFCOUNT <other>",
+    "PFCOUNT <hll> <other>",
+    "PFMERGE <hll> <other>",
+    "PFDEBUG ENCODING <other>",
     "PEXPIREAT <other> 33177117420000",
 ];
 
-const EDGE_INTEGERS: &[&str] = &[
+pub const EDGE_INTEGERS: &[&str] = &[
     "0",
     "1",
     "-1",
@@ -294,7 +304,8 @@ impl Generator {
         }
         let rows = match self.random.below(100) {
             _ if self.random.chance(40) => self.random.pick(COLLECTIONS),
-            0..52 => STRINGS,
+            0..38 => STRINGS,
+            38..52 => BITS,
             52..80 => KEYS,
             80..92 if self.relative => RELATIVE,
             80..90 if self.cluster => CLUSTER,
@@ -314,8 +325,18 @@ impl Generator {
             &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO", b"LSET"];
         // And one of these could take different members on each side, ask for two billion, stop half-way, or wait.
         const RANDOM: &[&[u8]] = &[
-            b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SSCAN", b"HSCAN", b"ZSCAN", b"BZPOPMIN", b"BZPOPMAX",
-            b"BZMPOP", b"BLPOP", b"BLMOVE",
+            b"SPOP",
+            b"SRANDMEMBER",
+            b"HRANDFIELD",
+            b"ZRANDMEMBER",
+            b"SSCAN",
+            b"HSCAN",
+            b"ZSCAN",
+            b"BZPOPMIN",
+            b"BZPOPMAX",
+            b"BZMPOP",
+            b"BLPOP",
+            b"BLMOVE",
         ];
         let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
@@ -400,6 +421,8 @@ impl Generator {
                     let choice = self.random.pick(&choices);
                     args.extend(self.fill(choice));
                 }
+            } else if token == "<elements>" {
+                args.extend(bits::elements(&mut self.random));
             } else if let Some(name) = token.strip_suffix('+') {
                 for _ in 0..1 + self.random.below(5) {
                     match name {
@@ -495,7 +518,8 @@ impl Generator {
             "<word>" => self.random.pick(WORDS).to_owned(),
             "<name>" => self.random.pick(&["me", "you-2", "a b", "x\ny", "", "name!"]).to_owned(),
             "<unknown>" => self.random.pick(&["XNOSUCH", "xget", "X\r\nY", "Xé", "X'Y"]).to_owned(),
-            literal => literal.to_owned(),
+            "<hll>" | "<bad_hll>" => return self.hyperloglog_key(token),
+            other => bits::word(&mut self.random, other).unwrap_or_else(|| other.to_owned()),
         };
         text.into_bytes()
     }
@@ -515,10 +539,18 @@ impl Generator {
         }
     }
 
+    /// Keys of their own, so that they live long enough to fill up; those that are damaged on purpose are others.
+    fn hyperloglog_key(&mut self, token: &str) -> Vec<u8> {
+        let tag = if self.cluster { format!("{{t{}}}", self.tag) } else { String::new() };
+        let name = if token == "<hll>" { "kh" } else { "kbad" };
+        format!("{tag}{name}{}", self.random.below(3)).into_bytes()
+    }
+
     /// One of a few keys that mostly hold the same type.
     fn key_of(&mut self, letter: char) -> Vec<u8> {
         let number = self.random.below(6);
-        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }.into_bytes()
+        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }
+            .into_bytes()
     }
 
     fn value(&mut self) -> Vec<u8> {

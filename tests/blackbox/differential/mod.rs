@@ -4,6 +4,7 @@
 //! seed `SLOTCORE_DIFF_SEED` (default 1). A difference prints the seed, the index, the requests that touched the key
 //! before it and both replies; the same seed repeats the run.
 
+mod bits;
 mod generate;
 mod hashes;
 mod lists;
@@ -40,6 +41,12 @@ const KNOWN: &[Known] = &[
         redis_70: "-ERR Copying to another database is not allowed in cluster mode",
         redis_72: "-ERR DB index is out of range",
         reason: "7.2 checks the index first, and a cluster node has one database",
+    },
+    Known {
+        command: "COPY",
+        redis_70: "-ERR value is not an integer or out of range",
+        redis_72: "-ERR DB index is out of range",
+        reason: "7.2 checks each index as it reads it, 7.0 only the last one",
     },
     Known {
         command: "EXPIRETIME",
@@ -348,7 +355,10 @@ impl Run {
                     requests.push(Request { args, compare: Compare::Exact });
                 }
                 for name in ["HGETALL", "SMEMBERS"] {
-                    requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare: Compare::AnyOrder });
+                    requests.push(Request {
+                        args: vec![name.as_bytes().to_vec(), key.clone()],
+                        compare: Compare::AnyOrder,
+                    });
                 }
                 requests.push(Request {
                     args: vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()],

@@ -325,7 +325,7 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
             let first = count_at + 1;
             (first..first + keys_count(args, count_at).unwrap_or(0)).collect()
         }
-        Keys::Behind { finder, .. } | Keys::Found { finder, .. } => {
+        Keys::AtAndFound { finder, .. } | Keys::Behind { finder, .. } | Keys::Found { finder, .. } => {
             let mut found = Vec::new();
             finder(args, &mut found)?;
             found

@@ -205,6 +205,10 @@ fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
         Keys::Behind { word, from, access, .. } => {
             vec![KeySpec { access, begin: Begin::Behind(word, from), find: Find::FirstHalf }]
         }
+        Keys::AtAndFound { at: index, access, more, .. } => {
+            let unknown = |access: &Access| KeySpec { access: *access, begin: Begin::Unknown, find: Find::Unknown };
+            std::iter::once(at(index, access)).chain(more.iter().map(unknown)).collect()
+        }
         Keys::Found { access, .. } => vec![KeySpec { access, begin: Begin::Unknown, find: Find::Unknown }],
     }
 }
@@ -357,6 +361,8 @@ fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
         | Keys::Found { access, .. } => access,
         Keys::Pair(first, access, _) | Keys::Into(first, access) if index == first => access,
         Keys::Into(..) => Access::READ,
+        Keys::AtAndFound { at, access, .. } if index == at => access,
+        Keys::AtAndFound { access, more, .. } => more.last().copied().unwrap_or(access),
         Keys::Pair(_, _, access) => access,
         Keys::None | Keys::SlotNumber(_) => unreachable!("a row without keys has none to ask about"),
     }
@@ -483,7 +489,9 @@ impl KeyArguments {
 
     /// The specification of an argument that looks like a key; None where the row has no keys.
     fn take(&mut self) -> Option<usize> {
-        let index = self.next.min(self.specs_count.checked_sub(1)?);
+        let last = self.specs_count.checked_sub(1)?;
+        // Of SORT, patterns are no keys: what follows the first key is the last one.
+        let index = if self.next > 0 && self.command == "sort" { last } else { self.next.min(last) };
         self.next += 1;
         Some(index)
     }

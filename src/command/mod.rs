@@ -59,6 +59,7 @@ mod set_options;
 mod sets;
 mod shutdown;
 mod slowlog_commands;
+mod sort;
 mod sorted_sets;
 mod streams;
 mod strings;
@@ -103,6 +104,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     lists::pops::COMMANDS,
     lists::moves::COMMANDS,
     lists::positions::COMMANDS,
+    sort::COMMANDS,
     scan::COMMANDS,
     flush::COMMANDS,
     object::COMMANDS,

@@ -138,6 +138,14 @@ pub enum Keys {
     },
     /// A number at this index is the slot itself (CLUSTER COUNTKEYSINSLOT).
     SlotNumber(usize),
+    /// A key at this index, and others that cannot be told beforehand: of each kind what is done with them (SORT). The finder
+    /// finds all.
+    AtAndFound {
+        at: usize,
+        access: Access,
+        finder: KeyFinder,
+        more: &'static [Access],
+    },
     /// The first half of the arguments behind a word, which is looked for from the argument `from` on (XREAD's STREAMS).
     Behind {
         word: &'static str,
@@ -214,6 +222,8 @@ impl Flags {
     pub const CONNECTION: Flags = Flags(1 << 25);
     /// @admin and @dangerous without the flag (ROLE, LASTSAVE).
     pub const ADMIN_CATEGORY: Flags = Flags(1 << 26);
+    /// @set, @sortedset and @list in place of the group's category (SORT).
+    pub const SORTS: Flags = Flags(1 << 27);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
@@ -360,7 +370,9 @@ impl CommandSpec {
         if self.flags.has(Flags::READONLY) && self.group != Group::Scripting {
             categories.push("@read");
         }
-        if !matches!(self.run, Run::Container) {
+        if self.flags.has(Flags::SORTS) {
+            categories.extend(["@set", "@sortedset", "@list"]);
+        } else if !matches!(self.run, Run::Container) {
             categories.extend(self.group.category());
         }
         if self.flags.has(Flags::KEYSPACE) {

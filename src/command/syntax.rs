@@ -57,7 +57,7 @@ impl Kind {
     fn of(name: &str) -> Kind {
         match name {
             "key" | "key1" | "key2" | "newkey" | "source" | "destination" | "destkey" | "sourcekey" => Kind::Key,
-            "pattern" => Kind::Pattern,
+            "pattern" | "by-pattern" | "get-pattern" => Kind::Pattern,
             "unix-time-seconds" | "unix-time-milliseconds" => Kind::UnixTime,
             "longitude" | "latitude" | "radius" | "width" | "height" | "score" | "weight" => Kind::Double,
             "bit" | "client-id" | "config-epoch" | "count" | "cursor" | "db" | "decrement" | "destination-db"

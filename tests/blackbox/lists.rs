@@ -398,3 +398,86 @@ fn digests_are_those_of_redis() {
         );
     });
 }
+
+/// Each request with the events that it publishes, and how many changes it counts as.
+const PUBLISHED: &[(&str, &str, i64)] = &[
+    ("RPUSH {t}a 1 2 3", "new:{t}a rpush:{t}a", 3),
+    ("LPUSH {t}a 4", "lpush:{t}a", 1),
+    ("LPUSHX {t}a 5 6", "lpush:{t}a", 2),
+    ("RPUSHX {t}none 5 6", "", 0),
+    ("LINSERT {t}a BEFORE 1 x", "linsert:{t}a", 1),
+    ("LINSERT {t}a BEFORE none x", "", 0),
+    ("LSET {t}a 0 y", "lset:{t}a", 1),
+    ("LSET {t}a 99 y", "", 0),
+    ("LREM {t}a 0 none", "", 0),
+    ("LREM {t}a 0 x", "lrem:{t}a", 1),
+    ("LTRIM {t}a 0 -1", "ltrim:{t}a", 0),
+    ("LTRIM {t}a 1 -2", "ltrim:{t}a", 2),
+    ("LRANGE {t}a 0 -1", "", 0),
+    ("LMOVE {t}a {t}b LEFT RIGHT", "new:{t}b rpush:{t}b lpop:{t}a", 1),
+    ("RPOPLPUSH {t}a {t}a", "lpush:{t}a rpop:{t}a", 1),
+    ("LMOVE {t}b {t}a LEFT LEFT", "lpush:{t}a lpop:{t}b del:{t}b", 1),
+    ("LPOP {t}a 0", "", 0),
+    ("RPOP {t}a", "rpop:{t}a", 1),
+    ("LPOP {t}a 3", "lpop:{t}a del:{t}a", 3),
+    ("RPUSH {t}a 1 2 3 4 5", "new:{t}a rpush:{t}a", 5),
+    ("LMPOP 1 {t}a RIGHT COUNT 2", "rpop:{t}a", 2),
+    ("BLPOP {t}a 0", "lpop:{t}a", 1),
+    ("BLMOVE {t}a {t}b RIGHT LEFT 0", "new:{t}b lpush:{t}b rpop:{t}a", 1),
+    ("SORT {t}a STORE {t}b", "sortstore:{t}b", 1),
+    ("LREM {t}a 0 2", "lrem:{t}a del:{t}a", 1),
+    ("SORT {t}a STORE {t}b", "del:{t}b", 1),
+    ("SORT {t}a STORE {t}b", "", 0),
+    ("RPUSH {t}a 2 3 1", "new:{t}a rpush:{t}a", 3),
+    ("SORT {t}a STORE {t}b", "new:{t}b sortstore:{t}b", 3),
+    ("LTRIM {t}a 5 9", "ltrim:{t}a del:{t}a", 3),
+];
+
+#[test]
+fn changes_are_published_and_counted() {
+    on_both_with(&["--notify-keyspace-events", "EAn"], |server| {
+        let (client, listener) = (&mut server.connect(), &mut server.connect());
+        listener.must("PSUBSCRIBE __keyevent*");
+        listener.must("PSUBSCRIBE end");
+        for (line, expected, changes) in PUBLISHED {
+            let before = client.info_number("rdb_changes_since_last_save");
+            client.line(line);
+            assert_eq!(client.info_number("rdb_changes_since_last_save") - before, *changes, "{line}");
+            client.must("PUBLISH end here");
+            let mut events = Vec::new();
+            loop {
+                let message = listener.read();
+                let (channel, text) = (message.items()[2].text(), message.items()[3].text());
+                let Some(event) = channel.strip_prefix("__keyevent@0__:") else { break };
+                events.push(format!("{event}:{text}"));
+            }
+            assert_eq!(events.join(" "), *expected, "{line}");
+        }
+    });
+}
+
+#[test]
+fn watching_clients_are_told_of_both_keys_of_a_move() {
+    on_both(|server| {
+        let (watcher, other) = (&mut server.connect(), &mut server.connect());
+        for (key, line, told) in [
+            ("{t}a", "LMOVE {t}a {t}b LEFT LEFT", true),
+            ("{t}b", "LMOVE {t}a {t}b LEFT LEFT", true),
+            ("{t}a", "LTRIM {t}a 0 -1", true),
+            ("{t}a", "LREM {t}a 0 none", false),
+            ("{t}a", "LINSERT {t}a AFTER none x", false),
+            ("{t}a", "SORT {t}a", false),
+            ("{t}b", "SORT {t}a STORE {t}b", true),
+        ] {
+            other.must("DEL {t}a {t}b");
+            other.must("RPUSH {t}a 1 2 3");
+            other.must("RPUSH {t}b 1 2 3");
+            watcher.must(&format!("WATCH {key}"));
+            other.line(line);
+            watcher.must("MULTI");
+            watcher.must("PING");
+            let reply = watcher.line("EXEC").to_string();
+            assert_eq!(reply, if told { "nil*" } else { "[+PONG]" }, "{key} {line}");
+        }
+    });
+}

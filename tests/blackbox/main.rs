@@ -22,6 +22,7 @@ mod protocol;
 mod pubsub;
 mod server;
 mod sets;
+mod sort;
 mod sorted_sets;
 mod start;
 mod strings;

@@ -7,11 +7,11 @@ pub mod positions;
 
 use super::arguments::{integer, is_word};
 use super::context::Context;
+use super::elements::reply_element;
 use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::config::NotifyFlags;
 use crate::keyspace::list::{End, Incoming, Item, List, Side};
-use crate::keyspace::listpack::Element;
 use crate::resp::{Args, Reply};
 
 // ---- what the families share --------------------------------------------------------------------------------------------
@@ -20,8 +20,7 @@ use crate::resp::{Args, Reply};
 #[inline]
 fn write_item(reply: &mut Reply<'_>, item: Item<'_>) {
     match item {
-        Item::Packed(Element::Integer(integer)) => reply.bulk_integer(integer),
-        Item::Packed(Element::Bytes(bytes)) => reply.bulk(bytes),
+        Item::Packed(element) => reply_element(reply, element),
         Item::Plain(bytes) => reply.bulk_shared(bytes),
     }
 }

@@ -172,6 +172,12 @@ impl List {
         self.become_small(Fill::new(setting).half());
     }
 
+    /// An empty list in the large form, for elements of which nobody knows yet how many they are; [`List::built`] follows. Its
+    /// nodes have the default size, whatever the setting is: so has what SORT stores in Redis.
+    pub fn large() -> List {
+        List { form: Form::Large(Box::new(Quicklist::new(Fill::DEFAULT, Listpack::new()))) }
+    }
+
     /// Chooses the encoding of a list whose elements are all there.
     pub fn built(&mut self, setting: i32) {
         self.grow_for(0, 0, setting);

@@ -1,6 +1,6 @@
 //! Random requests of lists.
 
-use super::generate::Compare::{Exact, SameType};
+use super::generate::Compare::{AnyOrder, Exact, SameType};
 use super::generate::Row;
 
 /// `<list>` is a key that mostly holds a list, `<elem>` an element that mostly occurs more than once, `<at>` an index
@@ -31,5 +31,12 @@ pub const ROWS: &[Row] = &[
     (1, "BLMOVE <list> <list> LEFT <word> 0", Exact),
     (1, "CONFIG SET list-max-listpack-size {-2|-1|0|1|2|3|5|8|128|-5}", Exact),
     (1, "MEMORY USAGE <list>", SameType),
+    (4, "{SORT|SORT_RO} <list> [ALPHA|ALPHA|DESC|LIMIT <at> <at>|BY nosort|<word>]", Exact),
+    (2, "SORT <list> ALPHA [BY nosort|DESC|LIMIT <at> <at>|STORE <list>]", Exact),
+    (2, "SORT <set> ALPHA [DESC|LIMIT <at> <at>|STORE <list>]", Exact),
+    (1, "SORT <set> BY nosort [STORE <list>]", AnyOrder),
+    (2, "SORT <zset> {ALPHA|BY nosort} [DESC|LIMIT <at> <at>|STORE <list>]", Exact),
+    (2, "SORT <list> [BY k*|BY kh*->a|GET #|GET k*|GET kh*->b|STORE <list>|ALPHA|DESC]", Exact),
+    (1, "COMMAND {GETKEYS|GETKEYSANDFLAGS} SORT <list> [STORE <list>|LIMIT 0 <at>|BY <word>|GET <word>]", Exact),
     (1, "COMMAND GETKEYS {LMPOP 2 <list> <list> LEFT|BLPOP <list> <list> 0|LMOVE <list> <list> LEFT LEFT}", Exact),
 ];

@@ -36,10 +36,7 @@ use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 pub type Row = (u64, &'static str, Compare);
 
 /// Families of collections, each in a file of its own.
-const COLLECTIONS: &[&[Row]] = &[
-    super::hashes::ROWS,
-    super::sets::ROWS,
-];
+const COLLECTIONS: &[&[Row]] = &[super::hashes::ROWS, super::sets::ROWS];
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -495,7 +492,8 @@ impl Generator {
     /// One of a few keys that mostly hold the same type.
     fn key_of(&mut self, letter: char) -> Vec<u8> {
         let number = self.random.below(6);
-        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }.into_bytes()
+        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }
+            .into_bytes()
     }
 
     fn value(&mut self) -> Vec<u8> {

@@ -322,7 +322,10 @@ impl Run {
                     requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare });
                 }
                 for name in ["HGETALL", "SMEMBERS"] {
-                    requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare: Compare::AnyOrder });
+                    requests.push(Request {
+                        args: vec![name.as_bytes().to_vec(), key.clone()],
+                        compare: Compare::AnyOrder,
+                    });
                 }
                 requests.push(Request {
                     args: vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()],

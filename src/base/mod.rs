@@ -4,6 +4,7 @@
 //! here does I/O but `clock` (reads the clock) and `random` (reads a seed once).
 pub mod clock;
 pub mod core_id;
+pub mod geo;
 pub mod glob;
 mod grisu;
 pub mod hex;

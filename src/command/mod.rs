@@ -36,6 +36,7 @@ mod events;
 mod expire;
 mod facts;
 mod flush;
+mod geo;
 mod hash_numbers;
 mod hashes;
 mod introspection;
@@ -80,6 +81,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     sorted_sets::combine::COMMANDS,
     sorted_sets::pop::COMMANDS,
     sorted_sets::sample::COMMANDS,
+    geo::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

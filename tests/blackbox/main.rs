@@ -10,6 +10,7 @@ mod cluster_one_node;
 mod connection;
 mod differential;
 mod expiry;
+mod geo;
 mod hashes;
 mod keys;
 mod leaks;

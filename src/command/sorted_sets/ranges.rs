@@ -170,7 +170,7 @@ fn zrangestore(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let (key, db, limits) = (cx.key(&args[2]), cx.db(), limits(cx));
     let set = cx.core.keyspace.read_as::<SortedSet>(db, key)?;
     let result = set.map(|set| SortedSet::from_sorted(set.walk(query.ranks(set), false), limits));
-    store(cx, &args[1], result.unwrap_or_default(), "zrangestore");
+    store(cx, &args[1], result.unwrap_or_default(), "zrangestore", 1);
     Ok(())
 }
 

@@ -40,6 +40,7 @@ const COLLECTIONS: &[&[Row]] = &[
     super::hashes::ROWS,
     super::sets::ROWS,
     super::zsets::ROWS,
+    super::geo::ROWS,
 ];
 
 const STRINGS: &[Row] = &[
@@ -407,6 +408,8 @@ impl Generator {
                         token => args.push(self.word(token)),
                     }
                 }
+            } else if token == "<position>" {
+                args.extend(super::geo::position(&mut self.random));
             } else {
                 args.push(self.word(token));
             }
@@ -422,6 +425,8 @@ impl Generator {
             "<hash>" => return self.key_of('h'),
             "<zset>" => return self.key_of('z'),
             "<lexset>" => return self.key_of('y'),
+            "<geo>" => return self.key_of('g'),
+            "<length>" => return super::geo::length(&mut self.random),
             "<score>" => return super::zsets::score(&mut self.random),
             "<score_end>" => return super::zsets::score_end(&mut self.random),
             "<lex_end>" => return super::zsets::lex_end(&mut self.random),

@@ -5,6 +5,7 @@
 //! before it and both replies; the same seed repeats the run.
 
 mod generate;
+mod geo;
 mod hashes;
 mod sets;
 mod zsets;

@@ -90,6 +90,11 @@ impl<'a> Needle<'a> {
         let integer = if bytes.len() <= INTEGER_TEXT_MAX { parse_i64(bytes) } else { None };
         Needle { element: integer.map_or(Element::Bytes(bytes), Element::Integer) }
     }
+
+    /// As it would stand in a listpack.
+    pub fn element(&self) -> Element<'a> {
+        self.element
+    }
 }
 
 impl<'a> From<Element<'a>> for Needle<'a> {

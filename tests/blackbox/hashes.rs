@@ -231,3 +231,20 @@ fn drawn_fields_are_different_ones() {
         assert_eq!(client.must("HRANDFIELD h -1500").items().len(), 1500);
     });
 }
+
+/// Alone: what redis-server takes is its own affair (85 bytes).
+#[test]
+fn a_field_of_16_bytes_and_a_value_of_16_take_less_than_45() {
+    const FIELDS: usize = 100_000;
+    let server = Server::slotcore(&[]);
+    let mut client = server.connect();
+    for first in (0..FIELDS).step_by(1000) {
+        let pairs: Vec<String> =
+            (first..first + 1000).map(|number| format!("field-{number:010} value-{number:010}")).collect();
+        client.must(&format!("HSET h {}", pairs.join(" ")));
+        let fields_count = first + 1000;
+        let bytes = client.must("MEMORY USAGE h").integer();
+        assert!(fields_count < 2000 || bytes < 45 * fields_count as i64, "{bytes} for {fields_count}");
+    }
+    println!("{} bytes for {FIELDS} fields", client.must("MEMORY USAGE h"));
+}

@@ -313,3 +313,20 @@ fn a_scan_finds_every_member() {
         );
     });
 }
+
+/// Alone: what redis-server takes is its own affair (41 bytes).
+#[test]
+fn a_member_of_16_bytes_takes_less_than_25() {
+    const MEMBERS: usize = 100_000;
+    let server = Server::slotcore(&[]);
+    let mut client = server.connect();
+    for first in (0..MEMBERS).step_by(1000) {
+        let members: Vec<String> = (first..first + 1000).map(|number| format!("member{number:010}")).collect();
+        client.must(&format!("SADD s {}", members.join(" ")));
+        // A set does not need its greatest buffers when it has just grown: look at every size on the way.
+        let members_count = first + 1000;
+        let bytes = client.must("MEMORY USAGE s").integer();
+        assert!(members_count < 2000 || bytes < 25 * members_count as i64, "{bytes} for {members_count}");
+    }
+    println!("{} bytes for {MEMBERS} members", client.must("MEMORY USAGE s"));
+}

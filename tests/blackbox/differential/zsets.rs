@@ -43,8 +43,8 @@ pub const ROWS: &[Row] = &[
     (4, "{ZPOPMIN|ZPOPMAX} <zset> [<int_small>]", Exact),
     (2, "ZMPOP {1|2|0|x|9223372036854775807} <zset> {MIN|MAX|<zset> MIN} [COUNT <int_small>]", Exact),
     // Never such that they would wait.
-    (1, "{BZPOPMIN|BZPOPMAX} <zset> <zset> {x|-1|nan|1e300}", Exact),
-    (1, "BZMPOP {-1|x|1e300} {1|0|x|3} <zset> {MIN|MAX|x} [COUNT <int_small>]", Exact),
+    (1, "{BZPOPMIN|BZPOPMAX} <zset> <zset> {x|-1|nan}", Exact),
+    (1, "BZMPOP {-1|x} {1|0|x|3} <zset> {MIN|MAX|x} [COUNT <int_small>]", Exact),
     (1, "ZRANDMEMBER <zset> [<int_small>|<int_small> WITHSCORES]", SameType),
     (1, "ZRANDMEMBER <zset> {100000|100000 WITHSCORES|0|x|-9223372036854775808|9223372036854775807 WITHSCORES}", AnyOrder),
     (1, "ZSCAN <zset> <cursor> [MATCH <glob>|COUNT <bad_count>]", SameType),
@@ -56,7 +56,6 @@ pub const ROWS: &[Row] = &[
     (1, "CONFIG SET zset-max-listpack-value {1|4|20|64}", Exact),
 ];
 
-/// Numbers that 7.0 and 7.2 show alike: they print fractions without an exact short form differently.
 const SCORES: &[&str] = &[
     "inf", "-inf", "+inf", "Infinity", "nan", "-0", "0", "1e19", "1e17", "-1e300", "9007199254740993", "4611686018427387904",
     "9223372036854775807", "0x10", ".5", "5.", "", "x", " 1", "1 ", "1e400", "0.0001220703125",

@@ -12,6 +12,7 @@ mod cluster_one_node;
 mod connection;
 mod differential;
 mod expiry;
+mod geo;
 mod hashes;
 mod hyperloglog;
 mod keys;

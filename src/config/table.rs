@@ -32,7 +32,6 @@ const LISTS: Applies = Later("lists");
 const SETS: Applies = Later("sets");
 const HASHES: Applies = Later("hashes");
 const SORTED_SETS: Applies = Later("sorted sets");
-const STREAMS: Applies = Later("streams");
 const CRASH: Applies = Later("crash reports");
 const TITLE: Applies = Later("the process title");
 const DEFRAG: Applies = Never("the allocator has no defragmentation");
@@ -198,8 +197,8 @@ directives! {
     zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries", integer(0, LONG), [], SORTED_SETS;
     zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG), [], SORTED_SETS;
     hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes", memory(0, LONG), [], Later("HyperLogLog");
-    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes", memory(0, LONG), [], STREAMS;
-    stream_node_max_entries: u64 = 100; "stream-node-max-entries", integer(0, LONG), [], STREAMS;
+    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes", memory(0, LONG), [], Now;
+    stream_node_max_entries: u64 = 100; "stream-node-max-entries", integer(0, LONG), [], Now;
 
     // What is measured and told.
     /// Microseconds; 0 logs everything, -1 nothing.

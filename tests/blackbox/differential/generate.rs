@@ -18,6 +18,8 @@ pub enum Compare {
     SameType,
     /// HELLO: version and connection id differ.
     Hello,
+    /// Streams: times of pending entries and consumers differ.
+    StreamTimes,
 }
 
 #[derive(Clone, Debug)]
@@ -33,7 +35,10 @@ const APART_S: i64 = 3;
 use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 
 /// Weight, template, comparison.
-type Row = (u64, &'static str, Compare);
+pub type Row = (u64, &'static str, Compare);
+
+/// Families of collections, each in a file of its own.
+const COLLECTIONS: &[&[Row]] = &[super::streams::ROWS];
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -265,11 +270,13 @@ pub struct Generator {
     /// Whether this phase uses times relative to now.
     pub relative: bool,
     tag: u64,
+    /// Where the ids of streams have got to.
+    stream_ms: u64,
 }
 
 impl Generator {
     pub fn new(seed: u64, cluster: bool) -> Self {
-        Self { random: Random::new(seed), cluster, others: Vec::new(), relative: false, tag: 0 }
+        Self { random: Random::new(seed), cluster, others: Vec::new(), relative: false, tag: 0, stream_ms: 0 }
     }
 
     pub fn random(&mut self) -> &mut Random {
@@ -285,6 +292,7 @@ impl Generator {
             return vec![Request { args: self.fill(template), compare: Exact }];
         }
         let rows = match self.random.below(100) {
+            _ if self.random.chance(40) => self.random.pick(COLLECTIONS),
             0..52 => STRINGS,
             52..80 => KEYS,
             80..92 if self.relative => RELATIVE,
@@ -301,7 +309,9 @@ impl Generator {
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
         const WHOLE: &[&[u8]] = &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO"];
-        let whole = WHOLE.contains(&args[0].as_slice());
+        // 7.0 creates consumers later, and a huge count of XAUTOCLAIM is a matter of the machine's memory.
+        const STREAMS: &[&[u8]] = &[b"XREADGROUP", b"XCLAIM", b"XAUTOCLAIM"];
+        let whole = [WHOLE, STREAMS].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
             self.damage(&mut args);
         }
@@ -311,7 +321,8 @@ impl Generator {
         let leaves_expired = args.len() > 2
             && args[0].eq_ignore_ascii_case(b"set")
             && args.iter().any(|arg| arg.to_ascii_uppercase().ends_with(b"AT"));
-        let mut requests = vec![Request { args, compare }];
+        let mut requests = super::streams::before(&args);
+        requests.push(Request { args, compare });
         if leaves_expired {
             let key = requests[0].args[1].clone();
             requests.push(Request { args: vec![b"EXISTS".to_vec(), key], compare: Exact });
@@ -391,6 +402,8 @@ impl Generator {
                         args.push(self.value());
                     }
                 }
+            } else if let Some(words) = super::streams::words(token, &mut self.random, &mut self.stream_ms) {
+                args.extend(words);
             } else {
                 args.push(self.word(token));
             }
@@ -401,6 +414,8 @@ impl Generator {
     fn word(&mut self, token: &str) -> Vec<u8> {
         let text = match token {
             "<key>" => return self.key(),
+            "<stream>" if self.random.chance(3) => return self.key(),
+            "<stream>" => return self.key_of('x'),
             "<val>" => return self.value(),
             "<other>" => {
                 let at = self.random.index(self.others.len());
@@ -474,6 +489,12 @@ impl Generator {
             3 => b"key with spaces".to_vec(),
             _ => format!("k{}", self.random.below(24)).into_bytes(),
         }
+    }
+
+    /// One of a few keys that mostly hold the same type.
+    fn key_of(&mut self, letter: char) -> Vec<u8> {
+        let number = self.random.below(6);
+        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }.into_bytes()
     }
 
     fn value(&mut self) -> Vec<u8> {

@@ -202,7 +202,7 @@ fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
         }
         Keys::Behind { word, from, access, .. } => {
             vec![KeySpec { access, begin: Begin::Behind(word, from), find: Find::FirstHalf }]
-        },
+        }
         Keys::Found { access, .. } => vec![KeySpec { access, begin: Begin::Unknown, find: Find::Unknown }],
     }
 }

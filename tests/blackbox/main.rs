@@ -16,5 +16,6 @@ mod limits;
 mod protocol;
 mod server;
 mod start;
+mod streams;
 mod strings;
 mod wake;

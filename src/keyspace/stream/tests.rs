@@ -90,7 +90,10 @@ fn a_node_goes_with_its_last_entry_and_keeps_its_name_without_its_first() {
     assert_eq!((log.first_id(), log.nodes_count(), log.max_deleted_id()), (id(4, 0), 1, id(3, 0)));
     assert_eq!(log.delete([4, 5, 6].into_iter().map(|ms| id(ms, 0))), 3);
     assert!(log.is_empty());
-    assert_eq!((log.first_id(), log.last_id(), log.entries_added(), log.nodes_count()), (StreamId::MIN, id(6, 0), 6, 0));
+    assert_eq!(
+        (log.first_id(), log.last_id(), log.entries_added(), log.nodes_count()),
+        (StreamId::MIN, id(6, 0), 6, 0)
+    );
 }
 
 #[test]

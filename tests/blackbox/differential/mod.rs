@@ -63,6 +63,12 @@ const KNOWN: &[Known] = &[
         reason: "7.2 keeps small sets of any strings in one listpack",
     },
     Known {
+        command: "XADD",
+        redis_70: "-ERR Elements are too large to be stored",
+        redis_72: "-ERR The ID specified in XADD is equal or smaller than the target stream top item",
+        reason: "7.0 has another error's text where a sequence number would run over",
+    },
+    Known {
         command: "XREAD",
         redis_70: "-ERR Unbalanced XREAD list of streams",
         redis_72: "-ERR Unbalanced 'xread' list of streams",

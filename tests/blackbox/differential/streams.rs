@@ -7,11 +7,16 @@ use crate::support::random::Random;
 
 pub const ROWS: &[Row] = &[
     (30, "XADD <stream> <new_id> <entry>", Exact),
-    (4, "XADD <stream> [NOMKSTREAM|MAXLEN = <few>|MAXLEN ~ <few>|MAXLEN <few>|MINID = <id>|MINID ~ <id>|LIMIT <few>] <new_id> <entry>", Exact),
+    (
+        4,
+        "XADD <stream> [NOMKSTREAM|MAXLEN = <few>|MAXLEN ~ <few>|MAXLEN <few>|MINID = <id>|MINID ~ <id>|LIMIT <few>] <new_id> <entry>",
+        Exact,
+    ),
     (5, "XTRIM <stream> {MAXLEN|MAXLEN =|MAXLEN ~} <few> [LIMIT <few>]", Exact),
     (3, "XTRIM <stream> {MINID|MINID =|MINID ~} <id> [LIMIT <few>]", Exact),
     (6, "XDEL <stream> <id> <id> <id>", Exact),
-    (2, "XSETID <stream> <id> [ENTRIESADDED <few>|MAXDELETEDID <id>]", Exact),
+    // 7.0 lets an empty stream's last id go below one that was deleted.
+    (2, "XSETID <stream> <ahead> [ENTRIESADDED <few>|MAXDELETEDID <id>]", Exact),
     (3, "XLEN <stream>", Exact),
     (5, "{XRANGE|XREVRANGE} <stream> <end> <end> [COUNT <few>]", Exact),
     (3, "XRANGE <stream> - <max> [COUNT <few>]", Exact),
@@ -29,7 +34,11 @@ pub const ROWS: &[Row] = &[
     (3, "XPENDING <stream> <group>", Exact),
     (4, "XPENDING <stream> <group> [IDLE 0|IDLE 100000000|IDLE x] <end> <end> <few>", StreamTimes),
     (2, "XPENDING <stream> <group> - <max> 10 <consumer>", StreamTimes),
-    (6, "XCLAIM <stream> <group> <consumer> <idle> <id> <id> [FORCE|JUSTID|RETRYCOUNT <few>|LASTID <id>|TIME 1000|IDLE 10]", Exact),
+    (
+        6,
+        "XCLAIM <stream> <group> <consumer> <idle> <id> <id> [FORCE|JUSTID|RETRYCOUNT <few>|LASTID <id>|TIME 1000|IDLE 10]",
+        Exact,
+    ),
     (5, "XAUTOCLAIM <stream> <group> <consumer> <idle> <end> [COUNT <few>|JUSTID]", Exact),
     (3, "XINFO STREAM <stream>", StreamTimes),
     (3, "XINFO STREAM <stream> {FULL|FULL COUNT <few>|FULL COUNT|<word>}", StreamTimes),
@@ -75,6 +84,10 @@ pub fn words(token: &str, random: &mut Random, last_ms: &mut u64) -> Option<Vec<
         "<new_id>" if random.chance(85) => {
             *last_ms += random.below(2);
             format!("{last_ms}-*")
+        }
+        "<ahead>" => {
+            *last_ms += 1;
+            last_ms.to_string()
         }
         "<new_id>" | "<id>" if random.chance(95) => near(random),
         "<new_id>" | "<id>" => random.pick(EDGE_IDS).to_owned(),

@@ -56,7 +56,7 @@ fn key_name(number: usize, one_slot: bool) -> Vec<u8> {
 fn empty() -> Keyspace {
     let mut keyspace =
         Keyspace::new(KeyspaceOptions { databases: 1, hash_seeds: [1, 2, 3, 4], access: AccessPolicy::Lru });
-    keyspace.set_clock(UnixMillis(1_750_000_000_000));
+    keyspace.set_clock(UnixMillis(1_750_000_000_000), false);
     keyspace
 }
 

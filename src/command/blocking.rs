@@ -22,6 +22,8 @@ use super::error::CommandError;
 use super::execute::{self, Call};
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
 use super::table::CommandId;
+use crate::base::clock::Clock;
+use crate::base::long_double::LongDouble;
 use crate::base::number::{parse_f64, parse_i64};
 use crate::base::slot::Slot;
 use crate::keyspace::{Key, Keyspace, ValueKind};
@@ -59,8 +61,12 @@ impl Timeout {
     /// # Errors
     /// Redis's texts for what is no number, negative or too large.
     pub fn seconds(argument: &[u8]) -> Result<Timeout, CommandError> {
-        let seconds =
-            parse_f64(argument).ok_or(CommandError::text_static("ERR timeout is not a float or out of range"))?;
+        let seconds = match parse_f64(argument) {
+            Some(seconds) => seconds,
+            // Redis reads a wider float.
+            None if LongDouble::parse(argument).is_some() => f64::INFINITY,
+            None => return Err(CommandError::text_static("ERR timeout is not a float or out of range")),
+        };
         let millis = (seconds * 1000.0).ceil();
         if millis >= i64::MAX as f64 {
             return Err(CommandError::text_static("ERR timeout is out of range"));
@@ -246,6 +252,8 @@ pub fn run(core: &mut Core, call: &Call<'_>, sequence: u32, output: &mut ReplyBu
 
 /// Serves those who wait for keys that have changed, the longest waiting first, until nobody can be served.
 pub fn serve(core: &mut Core) {
+    // Keys may have expired while the command that made them ready took its time.
+    core.set_clock(Clock::read());
     while let Some((db, key)) = core.blocked.ready.pop_front() {
         let waiting = core.blocked.by_key.get(&(db, key.clone())).cloned().unwrap_or_default();
         for index in waiting {
@@ -265,12 +273,15 @@ fn serve_one(core: &mut Core, index: usize) {
     let (command, caller, slot) = (waiter.command, waiter.caller, waiter.slot);
     let mut reply = Box::new(ReplyBuffer::new());
     core.stats.last_instant_ns = core.nanos.now_ns();
+    let effects_before = core.effects.len();
     execute::run(core, &Call { command, caller, slot, args: args.as_args() }, &mut reply);
     if core.wait.take().is_some() {
         core.blocked.waiters[index].args = args;
         return;
     }
     answer(core, index, reply);
+    // The reply comes before what the command tells its own client, as it does for one that did not wait.
+    core.effects[effects_before..].rotate_right(1);
 }
 
 /// Ends a wait with a reply.

@@ -146,6 +146,13 @@ pub struct ShutdownOptions {
 }
 
 impl Core {
+    /// Sets the time of what runs from now on.
+    #[inline]
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        self.keyspace.set_clock(clock.unix(), self.pause.until(clock.unix()).is_some());
+    }
+
     /// Takes over what core 0 published.
     pub fn apply(&mut self, publication: Publication) {
         match publication {
@@ -166,6 +173,9 @@ impl Core {
         self.slow_threshold_ns = slow_threshold_ns(&self.config);
         if any(&["notify-keyspace-events"]) {
             super::attention::settings_changed(self);
+        }
+        if any(&["tracking-table-max-keys"]) {
+            super::tracking::limit(self);
         }
         if any(&["slowlog-max-len"]) {
             self.slowlog.set_length_max(self.config.slowlog_max_len as usize);

@@ -89,6 +89,15 @@ fn queues(spec: &CommandSpec) -> bool {
     !matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
+#[cold]
+fn is_held_by_pause(core: &Core, client: &Client, spec: &CommandSpec) -> bool {
+    const WRITES: u32 = Flags::WRITE.0 | Flags::MAY_REPLICATE.0;
+    let writes = |spec: &CommandSpec| spec.flags.0 & WRITES != 0;
+    let queue = client.transaction.iter().flat_map(|transaction| &transaction.queue);
+    let executes_writes = spec.name == "exec" && queue.map(|queued| queued.command.spec()).any(writes);
+    core.pause.holds(writes(spec) || executes_writes, core.clock.unix()) && !client.monitor
+}
+
 #[inline]
 fn is_watch(spec: &CommandSpec) -> bool {
     spec.group == Group::Transactions && spec.name == "watch"
@@ -111,8 +120,7 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     if let Some(error) = listening_refusal(client, spec, args) {
         return Verdict::Refused { error, command: Some(command) };
     }
-    let writes = Flags(Flags::WRITE.0 | Flags::MAY_REPLICATE.0);
-    if core.pause.holds(spec.flags.0 & writes.0 != 0, core.clock.unix()) && !client.monitor {
+    if core.pause.until(core.clock.unix()).is_some() && is_held_by_pause(core, client, spec) {
         return Verdict::Paused;
     }
     Verdict::Run { command, place, slot }
@@ -191,8 +199,7 @@ fn refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandEr
 #[inline]
 fn listening_refusal(client: &Client, spec: &CommandSpec, args: &Args<'_>) -> Option<CommandError> {
     let listens = client.is_listening() && client.resp == RespVersion::V2;
-    let allowed = spec.group == Group::PubSub && spec.flags.has(Flags::NOSCRIPT)
-        || matches!(spec.name, "ping" | "quit" | "reset");
+    let allowed = spec.is_subscription() || matches!(spec.name, "ping" | "quit" | "reset");
     if !listens || allowed {
         return None;
     }

@@ -399,6 +399,11 @@ impl CommandSpec {
         categories
     }
 
+    /// SUBSCRIBE and its like: what begins or ends listening.
+    pub fn is_subscription(&self) -> bool {
+        self.group == Group::PubSub && self.flags.has(Flags::NOSCRIPT)
+    }
+
     /// The container's name and the sub-command's, for rows that have one.
     pub fn sub_name(&self) -> Option<(&'static str, &'static str)> {
         self.name.split_once('|')

@@ -13,6 +13,8 @@ use crate::base::slot::{SLOTS_COUNT, Slot};
 /// Keys that [`Keyspace::average_ttl_ms`] looks at, and buckets where it looks for them.
 const TTL_SAMPLE_KEYS: usize = 128;
 const TTL_SAMPLE_SLOTS: usize = 32;
+/// Draws of a random key that may meet one that has expired and stays.
+const KEPT_EXPIRED_ATTEMPTS: usize = 100;
 
 /// Where the expiry cycle goes on.
 #[derive(Default)]
@@ -120,7 +122,7 @@ impl Keyspace {
 
     /// A key that is not expired, roughly each with the same probability; removes expired ones that it meets.
     pub fn random_key(&mut self, db: usize, random: &mut Random) -> Option<Vec<u8>> {
-        loop {
+        for attempt in 0.. {
             let database = &self.databases[db];
             let slot = database.slot_of_nth(random.below(database.len()))?;
             let table = database.table(slot)?;
@@ -130,8 +132,16 @@ impl Keyspace {
             if !entry.expiry().is_some_and(|expiry| self.is_due(expiry)) {
                 return Some(key);
             }
+            if self.keeps_expired {
+                // All may have expired: rather one that has than to look for ever.
+                if attempt == KEPT_EXPIRED_ATTEMPTS {
+                    return Some(key);
+                }
+                continue;
+            }
             self.expire(db, Key { bytes: &key, slot: slot_of(slot) }, place);
         }
+        None
     }
 
     /// Milliseconds that volatile keys have left on average, from a sample; 0 without volatile keys.

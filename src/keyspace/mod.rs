@@ -138,6 +138,8 @@ pub struct Keyspace {
     databases: Vec<Database>,
     hasher: Seeded,
     now: UnixMillis,
+    /// Keys that have expired are not there for readers, but stay (CLIENT PAUSE).
+    keeps_expired: bool,
     access: AccessClock,
     random: Random,
     garbage: Garbage,
@@ -158,6 +160,7 @@ impl Keyspace {
             databases: std::iter::repeat_with(Database::default).take(databases).collect(),
             hasher: Seeded(ahash::RandomState::with_seeds(a, b, c, d)),
             now,
+            keeps_expired: false,
             access: AccessClock::new(access, now),
             random: Random::new(a ^ b.rotate_left(32)),
             garbage: Garbage::default(),
@@ -167,9 +170,11 @@ impl Keyspace {
         }
     }
 
-    /// Sets the time by which keys expire and accesses are dated: once per turn.
-    pub fn set_clock(&mut self, now: UnixMillis) {
+    /// Sets the time by which keys expire and accesses are dated: once per turn. While `keeps_expired` nothing but a change
+    /// removes a key that has expired; reading one finds nothing all the same.
+    pub fn set_clock(&mut self, now: UnixMillis, keeps_expired: bool) {
         self.now = now;
+        self.keeps_expired = keeps_expired;
         self.access = AccessClock::new(self.access.policy(), now);
     }
 
@@ -198,7 +203,7 @@ impl Keyspace {
     #[inline]
     pub fn read(&mut self, db: usize, key: Key<'_>) -> Option<Value<'_>> {
         let hash = self.hasher.hash(key.bytes);
-        let Some(place) = self.locate(db, key, hash) else {
+        let Some(place) = self.look(db, key, hash) else {
             self.missed(db, key);
             return None;
         };
@@ -221,7 +226,7 @@ impl Keyspace {
     /// but dates no access.
     pub fn inspect(&mut self, db: usize, key: Key<'_>) -> Option<KeyInfo<'_>> {
         let hash = self.hasher.hash(key.bytes);
-        let Some(place) = self.locate(db, key, hash) else {
+        let Some(place) = self.look(db, key, hash) else {
             self.missed(db, key);
             return None;
         };
@@ -232,14 +237,14 @@ impl Keyspace {
     /// As [`Keyspace::inspect`], without counting (DEBUG OBJECT).
     pub fn peek_info(&mut self, db: usize, key: Key<'_>) -> Option<KeyInfo<'_>> {
         let hash = self.hasher.hash(key.bytes);
-        let place = self.locate(db, key, hash)?;
+        let place = self.look(db, key, hash)?;
         self.info(db, key, place)
     }
 
     /// Looks a key up unnoticed: removes it when it is expired, but neither counts nor dates anything.
     pub fn peek(&mut self, db: usize, key: Key<'_>) -> Option<Value<'_>> {
         let hash = self.hasher.hash(key.bytes);
-        let place = self.locate(db, key, hash)?;
+        let place = self.look(db, key, hash)?;
         let table = self.databases[db].table(key.slot.index())?;
         Some(table.entry(place).value())
     }
@@ -305,7 +310,7 @@ impl Keyspace {
     /// A copy of value and expiry with a fresh access word (COPY). Big values share their buffer until one is changed.
     pub fn copy(&mut self, db: usize, key: Key<'_>) -> Option<OwnedEntry> {
         let hash = self.hasher.hash(key.bytes);
-        let place = self.locate(db, key, hash)?;
+        let place = self.look(db, key, hash)?;
         let table = self.databases[db].table(key.slot.index())?;
         let mut entry = table.entry(place).duplicate(key.bytes);
         entry.set_access(self.access.fresh());
@@ -372,7 +377,8 @@ impl Keyspace {
             let key = Key::new(&bytes);
             let hash = self.hasher.hash(key.bytes);
             let table = self.databases[db].table(key.slot.index());
-            let is_there = table.is_some_and(|table| table.find(hash, key.bytes).is_some());
+            let found = table.and_then(|table| table.find(hash, key.bytes).map(|place| table.entry(place)));
+            let is_there = found.is_some_and(|entry| !entry.expiry().is_some_and(|expiry| self.is_due(expiry)));
             if is_there && slot.is_none_or(|slot| slot == key.slot) {
                 self.attention.note(db, key.bytes, Happening::Changed);
             }
@@ -417,7 +423,7 @@ impl Keyspace {
     /// Bytes that a key takes: its entry, its value, its share of the table. Neither counts nor dates anything.
     pub fn memory_usage(&mut self, db: usize, key: Key<'_>) -> Option<usize> {
         let hash = self.hasher.hash(key.bytes);
-        let place = self.locate(db, key, hash)?;
+        let place = self.look(db, key, hash)?;
         let table = self.databases[db].table(key.slot.index())?;
         let entry = table.entry(place);
         let buffer = match entry.value() {
@@ -436,6 +442,18 @@ impl Keyspace {
     #[inline]
     fn is_due(&self, expiry: i64) -> bool {
         self.now.get() > expiry
+    }
+
+    /// As [`Keyspace::locate`] for readers, who leave an expired key where it is while `keeps_expired`.
+    #[inline]
+    fn look(&mut self, db: usize, key: Key<'_>, hash: u64) -> Option<Place> {
+        if !self.keeps_expired {
+            return self.locate(db, key, hash);
+        }
+        let table = self.databases[db].table(key.slot.index())?;
+        let place = table.find(hash, key.bytes)?;
+        let expired = table.entry(place).expiry().is_some_and(|expiry| self.is_due(expiry));
+        (!expired).then_some(place)
     }
 
     /// Where a key stands that is there and not expired; removes an expired one.

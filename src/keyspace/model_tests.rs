@@ -13,7 +13,7 @@ const START_MS: i64 = 1_750_000_000_000;
 fn keyspace(databases: usize) -> Keyspace {
     let mut keyspace =
         Keyspace::new(KeyspaceOptions { databases, hash_seeds: [1, 2, 3, 4], access: AccessPolicy::Lru });
-    keyspace.set_clock(UnixMillis(START_MS));
+    keyspace.set_clock(UnixMillis(START_MS), false);
     keyspace
 }
 
@@ -234,7 +234,7 @@ fn apply(keyspace: &mut Keyspace, model: &mut Model, db: usize, name: &[u8], ope
         }
         Advance(ms) => {
             model.now += ms;
-            keyspace.set_clock(UnixMillis(model.now));
+            keyspace.set_clock(UnixMillis(model.now), false);
         }
         ExpireCycle(budget) => {
             let now = model.now;
@@ -446,7 +446,7 @@ fn scan_removes_what_has_expired_and_passes_over_nothing_else() {
         entry.set_integer(0);
         entry.set_expiry((number % 4 != 0).then_some(UnixMillis(START_MS)));
     }
-    keyspace.set_clock(UnixMillis(START_MS + 1));
+    keyspace.set_clock(UnixMillis(START_MS + 1), false);
     let (mut cursor, mut seen) = (ScanCursor::START, BTreeSet::new());
     loop {
         cursor = keyspace.scan(0, cursor, 7, &mut |_, key, _| {
@@ -498,7 +498,7 @@ fn active_expiry_removes_what_is_due_and_nothing_else() {
         entry.set_expiry((number % 3 != 0).then_some(UnixMillis(START_MS + number as i64 * 1000)));
     }
     let middle = START_MS + many as i64 * 500;
-    keyspace.set_clock(UnixMillis(middle));
+    keyspace.set_clock(UnixMillis(middle), false);
     let mut removed = 0;
     while keyspace.expire_cycle(100, &mut |_, _, _| removed += 1).more {}
     let due = |number: usize| !number.is_multiple_of(3) && START_MS + number as i64 * 1000 < middle;
@@ -524,7 +524,7 @@ fn a_door_counts_one_change() {
     assert_eq!(keyspace.stats.dirty, 1);
     keyspace.write(0, key);
     assert_eq!(keyspace.stats.dirty, 1);
-    keyspace.set_clock(UnixMillis(START_MS + 6));
+    keyspace.set_clock(UnixMillis(START_MS + 6), false);
     assert!(!keyspace.write(0, key).exists());
     assert_eq!((keyspace.stats.dirty, keyspace.stats.expired_keys), (1, 1));
 }
@@ -555,7 +555,7 @@ fn access_is_dated_by_reads_and_writes_only() {
     let mut keyspace = keyspace(1);
     let key = Key::new(b"k");
     keyspace.write(0, key).set_string(b"v");
-    keyspace.set_clock(UnixMillis(START_MS + 10_000));
+    keyspace.set_clock(UnixMillis(START_MS + 10_000), false);
     keyspace.peek(0, key);
     assert_eq!(keyspace.inspect(0, key).unwrap().idle_seconds, 10);
     keyspace.no_touch = true;

@@ -369,7 +369,7 @@ mod tests {
         for value in [&b"short"[..], &[b'x'; 5000]] {
             keyspace.write(0, key).set_string(value);
             let dirty = keyspace.stats.dirty;
-            keyspace.set_clock(UnixMillis(keyspace.now().get() + 10_000));
+            keyspace.set_clock(UnixMillis(keyspace.now().get() + 10_000), false);
             keyspace.no_touch = true;
             let read = keyspace.write(0, key).update_bytes_if(|bytes| (bytes.clone(), false));
             keyspace.no_touch = false;

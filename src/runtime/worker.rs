@@ -218,8 +218,7 @@ impl Worker {
     fn set_clock(&mut self) {
         let core = &mut self.requests.core;
         let now_ns = core.nanos.now_ns();
-        core.clock = self.turn_clock.at(now_ns);
-        core.keyspace.set_clock(core.clock.unix());
+        core.set_clock(self.turn_clock.at(now_ns));
         core.stats.turn_begins(now_ns);
     }
 

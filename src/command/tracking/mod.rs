@@ -57,6 +57,7 @@ pub fn remember(core: &mut Core, call: &Call<'_>) {
         core.tracking.remember(&mut core.keyspace, db, key, client);
         Ok(())
     });
+    limit(core);
 }
 
 /// A marked key, or any key while somebody listens to prefixes, has changed.

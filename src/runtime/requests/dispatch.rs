@@ -32,6 +32,8 @@ impl Requests {
         match verdict {
             Verdict::Run { command, place, slot } => {
                 let client = &mut self.core.clients[index as usize];
+                // What confirms a subscription is a message, not a reply.
+                let wanted = wanted || command.spec().is_subscription();
                 let caller = client.caller(self.core.id);
                 client.last_command = Some(command.spec());
                 client.asking = false;

@@ -101,7 +101,7 @@ impl Requests {
 
     /// What clients with copies are told depends on what each has set.
     fn tell_of_change(&mut self, to: ClientRef, delivery: &Delivery) {
-        let client = self.core.own_client(to);
+        let client = self.core.own_client(to).filter(|client| client.closing.is_none());
         let told = match (client, delivery) {
             (Some(client), Delivery::Redirected { .. }) => tracking::redirected(client, delivery),
             (None, Delivery::Redirected { from, .. }) => {

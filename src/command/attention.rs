@@ -1,6 +1,7 @@
 //! Takes up what the keyspace has noted: tells transactions, waiting clients and subscribers.
 
 use super::core::Core;
+use super::tracking;
 use crate::config::NotifyFlags;
 use crate::keyspace::{Happening, Note, NotesWanted};
 
@@ -13,6 +14,7 @@ pub fn settle(core: &mut Core) {
             Happening::Changed => {
                 core.watches.key_changed(db, &key);
                 core.blocked.key_changed(db, &key);
+                tracking::key_changed(core, db, &key);
             }
             Happening::Expired => publish(core, NotifyFlags::EXPIRED, "expired", db, &key),
             Happening::Missed => publish(core, NotifyFlags::KEY_MISS, "keymiss", db, &key),

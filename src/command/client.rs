@@ -7,6 +7,7 @@ use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
 use crate::command::error::CommandError;
 use crate::command::spec::CommandSpec;
+use crate::command::tracking::Tracking;
 use crate::command::transactions::Transaction;
 use crate::resp::RespVersion;
 
@@ -50,6 +51,8 @@ pub struct Caller {
     pub readonly: bool,
     /// The peer is on this host: loopback or a Unix socket (enable-debug-command local).
     pub local: bool,
+    /// What the command reads is remembered for client-side caching.
+    pub tracks: bool,
     /// In a transaction a blocking command answers at once that nothing came.
     pub must_not_wait: bool,
 }
@@ -105,6 +108,8 @@ pub struct Client {
     pub reply_mode: ReplyMode,
     /// What was queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Box<Tracking>>,
     /// Cores on which the client watches keys.
     pub watch_cores: Vec<CoreId>,
     /// Channels, patterns and shard channels that it listens to.
@@ -165,6 +170,7 @@ impl Client {
             postponed: false,
             reply_mode: ReplyMode::On,
             transaction: None,
+            tracking: None,
             watch_cores: Vec::new(),
             subscriptions: [0; 3],
             blocked: false,
@@ -195,7 +201,21 @@ impl Client {
             asking: self.asking,
             readonly: self.readonly,
             local: self.is_local(),
+            tracks: self.tracking.as_ref().is_some_and(|tracking| tracking.remembers()),
             must_not_wait: false,
+        }
+    }
+
+    /// CLIENT CACHING is for one command, or one transaction.
+    #[cold]
+    pub fn end_caching(&mut self, spec: &CommandSpec) {
+        let is_client_command = spec.name.starts_with("client|");
+        if let Some(tracking) = &mut self.tracking
+            && self.transaction.is_none()
+            && !is_client_command
+            && spec.name != "multi"
+        {
+            tracking.caching = false;
         }
     }
 
@@ -220,6 +240,9 @@ impl Client {
             (self.monitor, 'O'),
             (self.is_listening(), 'P'),
             (self.transaction.is_some(), 'x'),
+            (self.tracking.is_some(), 't'),
+            (self.tracking.as_ref().is_some_and(|tracking| tracking.broken_redirect), 'R'),
+            (self.tracking.as_ref().is_some_and(|tracking| tracking.bcast), 'B'),
             (self.blocked || self.postponed, 'b'),
             (self.closing == Some(CloseReason::AfterReply), 'c'),
             (self.closing == Some(CloseReason::Killed), 'A'),
@@ -250,6 +273,7 @@ impl Client {
         self.no_touch = false;
         self.monitor = false;
         self.transaction = None;
+        self.tracking = None;
         self.subscriptions = [0; 3];
         self.reply_mode = ReplyMode::On;
     }

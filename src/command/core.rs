@@ -16,6 +16,7 @@ use super::pause::Pause;
 use super::pubsub::{Delivery, Subscriptions};
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
+use super::tracking::TrackingTable;
 use super::watch::Watches;
 use crate::base::clock::{Clock, NanoClock};
 use crate::base::core_id::CoreId;
@@ -71,6 +72,10 @@ pub struct Core {
     pub wait: Option<Wait>,
     pub blocked: Blocked,
     pub watches: Watches,
+    /// Who keeps copies of what.
+    pub tracking: TrackingTable,
+    /// The client whose command runs; 0 in background work.
+    pub running_client: u64,
     /// Who listens to which channels, of all cores.
     pub subscriptions: Subscriptions,
     /// Clients in MONITOR mode, of any core.
@@ -108,6 +113,8 @@ pub enum Effect {
     Answer { to: ClientRef, sequence: u32, reply: Box<ReplyBuffer> },
     /// A client of this core watches nothing any more: these cores forget it.
     Unwatch { client: ClientRef, cores: Vec<CoreId> },
+    /// A client of this core does not listen to these key prefixes after all.
+    Untrack { client: ClientRef, prefixes: Vec<Vec<u8>> },
     /// A client of this core has given up what other cores know of it.
     Left(ClientRef),
     /// Hand a new snapshot to every core before the reply leaves (core 0 only).
@@ -220,6 +227,7 @@ impl Core {
 
     /// Takes up what background work has done to keys.
     pub fn settle(&mut self) {
+        self.running_client = 0;
         if self.keyspace.has_notes() {
             super::attention::settle(self);
         }
@@ -230,6 +238,14 @@ impl Core {
         super::blocking::forget(self, client.id);
         self.watches.end(&mut self.keyspace, client.id);
         self.subscriptions.remove_client(client.id);
+        self.tracking.remove_client(client.id);
+        super::tracking::prefixes_changed(self);
+    }
+
+    /// A client, of whatever core, does not listen to these key prefixes.
+    pub fn untrack(&mut self, client: ClientRef, prefixes: &[Vec<u8>]) {
+        prefixes.iter().for_each(|prefix| self.tracking.remove_prefix(prefix, client.id));
+        super::tracking::prefixes_changed(self);
     }
 
     /// What there is once per node.

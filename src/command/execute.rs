@@ -10,6 +10,7 @@ use super::redact::redacted;
 use super::slowlog::SlowEntry;
 use super::spec::{Flags, Part, Run};
 use super::table::CommandId;
+use super::tracking;
 use crate::base::slot::Slot;
 use crate::resp::{Args, Reply, ReplyBuffer};
 
@@ -49,6 +50,7 @@ pub fn run_part(core: &mut Core, call: &Call<'_>) -> Share {
     let mut scratch = ReplyBuffer::new();
     core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(&mut scratch, call.caller.resp);
+    core.running_client = call.caller.client.id;
     let part = part(&mut Context { core, caller: call.caller, reply, slot: call.slot }, &call.args);
     core.settle();
     let ended_ns = core.nanos.now_ns();
@@ -94,6 +96,7 @@ fn timed(
     let begun_ns = core.stats.last_instant_ns;
     let mark = output.mark();
     core.keyspace.no_touch = call.caller.no_touch;
+    core.running_client = call.caller.client.id;
     let reply = Reply::new(output, call.caller.resp);
     let mut cx = Context { core, caller: call.caller, reply, slot: call.slot };
     let outcome = handler(&mut cx);
@@ -104,6 +107,9 @@ fn timed(
     }
     if core.keyspace.has_notes() {
         attention::settle(core);
+    }
+    if call.caller.tracks {
+        tracking::remember(core, call);
     }
     let ended_ns = core.nanos.now_ns();
     let duration_ns = ended_ns.saturating_sub(begun_ns) + spent_ns;

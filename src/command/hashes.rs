@@ -236,12 +236,12 @@ fn reply_drawn(reply: &mut Reply<'_>, hash: &Hash, count: SampleCount, with_valu
             (0..replied).filter_map(|_| hash.random(random)).for_each(reply_pair);
         }
         SampleCount::Distinct(_) if hash.listpack().is_none() && is_sparse(replied, total) => {
-            let mut seen: HashSet<Vec<u8>, ahash::RandomState> = HashSet::default();
+            let mut seen: HashSet<&[u8], ahash::RandomState> = HashSet::default();
             while seen.len() < replied
-                && let Some((field, value)) = hash.random(random)
+                && let Some((Element::Bytes(field), value)) = hash.random(random)
             {
-                if seen.insert(field.to_vec()) {
-                    reply_pair((field, value));
+                if seen.insert(field) {
+                    reply_pair((Element::Bytes(field), value));
                 }
             }
         }

@@ -40,6 +40,7 @@ mod events;
 mod expire;
 mod facts;
 mod flush;
+mod geo;
 mod hash_numbers;
 mod hashes;
 mod hyperloglog;
@@ -64,6 +65,7 @@ mod sorted_sets;
 mod streams;
 mod strings;
 mod syntax;
+pub mod tracking;
 pub mod transactions;
 mod watch;
 
@@ -74,6 +76,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     clients::COMMANDS,
     blocking::COMMANDS,
+    tracking::COMMANDS,
     introspection::COMMANDS,
     monitor::COMMANDS,
     transactions::COMMANDS,
@@ -96,6 +99,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     sorted_sets::combine::COMMANDS,
     sorted_sets::pop::COMMANDS,
     sorted_sets::sample::COMMANDS,
+    geo::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     lists::COMMANDS,

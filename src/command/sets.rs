@@ -322,12 +322,12 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 fn reply_distinct(reply: &mut Reply<'_>, set: &Set, count: usize, random: &mut Random) {
     reply.array(count);
     if matches!(set.form(), SetForm::Large(_)) && is_sparse(count, set.len()) {
-        let mut seen: HashSet<Vec<u8>, ahash::RandomState> = HashSet::default();
+        let mut seen: HashSet<&[u8], ahash::RandomState> = HashSet::default();
         while seen.len() < count
-            && let Some(member) = set.random(random)
+            && let Some(Element::Bytes(member)) = set.random(random)
         {
-            if seen.insert(member.to_vec()) {
-                reply_element(reply, member);
+            if seen.insert(member) {
+                reply.bulk(member);
             }
         }
     } else {

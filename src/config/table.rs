@@ -108,7 +108,7 @@ directives! {
     client_query_buffer_limit: u64 = 1 << 30; "client-query-buffer-limit", memory(1 << 20, LONG), [DEBUG], Now;
     client_output_buffer_limit: OutputLimits = OutputLimits::DEFAULT; "client-output-buffer-limit", OutputLimitsKind, [MULTI], Now;
     maxmemory_clients: BytesOrPercent = BytesOrPercent::Bytes(0); "maxmemory-clients", MemoryOrPercent, [], Later("client eviction");
-    tracking_table_max_keys: u64 = 1_000_000; "tracking-table-max-keys", integer(0, LONG), [], Later("client-side caching");
+    tracking_table_max_keys: u64 = 1_000_000; "tracking-table-max-keys", integer(0, LONG), [], Now;
 
     // Process.
     daemonize: bool = false; "daemonize", YesNo, [IMMUTABLE], Later("running in the background");

@@ -234,3 +234,76 @@ impl<'a> Iterator for HashIter<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: HashLimits = HashLimits { entries: 3, value_bytes: 5 };
+
+    fn pairs(hash: &Hash) -> Vec<(Vec<u8>, Vec<u8>)> {
+        hash.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect()
+    }
+
+    #[test]
+    fn a_small_hash_keeps_the_order_in_which_fields_came() {
+        let mut hash = Hash::default();
+        for (field, value) in [("b", "1"), ("a", "2"), ("b", "3"), ("10", "x")] {
+            hash.set(field.as_bytes(), value.as_bytes(), LIMITS);
+        }
+        let expected =
+            [("b", "3"), ("a", "2"), ("10", "x")].map(|(f, v)| (f.as_bytes().to_vec(), v.as_bytes().to_vec()));
+        assert_eq!((hash.encoding_name(), pairs(&hash)), ("listpack", expected.to_vec()));
+        assert!(hash.set(b"c", b"", LIMITS));
+        assert_eq!((hash.encoding_name(), hash.len()), ("hashtable", 4));
+    }
+
+    #[test]
+    fn room_is_made_before_too_much_is_set() {
+        let encoding_after = |parts: &[&'static str]| {
+            let mut hash = Hash::default();
+            hash.make_room(parts.iter().map(|part| part.as_bytes()), LIMITS);
+            hash.encoding_name()
+        };
+        assert_eq!(encoding_after(&["a", "1", "b", "2", "c", "12345"]), "listpack");
+        assert_eq!(encoding_after(&["a", "1", "a", "1", "a", "1", "a", "1"]), "hashtable");
+        assert_eq!(encoding_after(&["a", "123456"]), "hashtable");
+        assert_eq!(encoding_after(&["abcdef", ""]), "hashtable");
+    }
+
+    fn any_text() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            (-5i64..5).prop_map(|number| number.to_string().into_bytes()),
+            "[a-c]{0,2}".prop_map(String::into_bytes),
+            "[0-9]{4,7}".prop_map(String::into_bytes),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn does_what_a_map_does_in_either_form(
+            steps in proptest::collection::vec((0u8..3, any_text(), any_text()), 0..60),
+        ) {
+            let (mut hash, mut model) = (Hash::default(), BTreeMap::new());
+            for (kind, field, value) in steps {
+                if kind > 0 {
+                    let new = model.insert(field.clone(), value.clone()).is_none();
+                    prop_assert_eq!(hash.set(&field, &value, LIMITS), new);
+                } else {
+                    prop_assert_eq!(hash.remove(&field), model.remove(&field).is_some());
+                }
+                prop_assert_eq!(hash.get(&field).map(|value| value.to_vec()), model.get(&field).cloned());
+                prop_assert_eq!(hash.contains(&field), model.contains_key(&field));
+                prop_assert_eq!((hash.len(), hash.is_empty()), (model.len(), model.is_empty()));
+                prop_assert_eq!(pairs(&hash).into_iter().collect::<BTreeMap<_, _>>(), model.clone());
+                let drawn = hash.random(&mut Random::new(model.len() as u64));
+                let is_there = drawn.map(|(field, value)| model.get(&field.to_vec()) == Some(&value.to_vec()));
+                prop_assert_eq!(is_there, (!model.is_empty()).then_some(true));
+            }
+        }
+    }
+}

@@ -47,6 +47,24 @@ impl IntSet {
         if ascending { Ok(set) } else { Err(Damaged) }
     }
 
+    /// A set of these integers, in any order: one pass and a sort, where adding them one by one would move them all each time.
+    pub fn from_integers(mut integers: Vec<i64>) -> IntSet {
+        integers.sort_unstable();
+        integers.dedup();
+        let ends = [integers.first(), integers.last()];
+        let width = ends.into_iter().flatten().map(|integer| width_of(*integer)).max().unwrap_or(0);
+        if width == 0 {
+            return IntSet::new();
+        }
+        let mut set = IntSet::new();
+        let mut bytes = header(width, integers.len());
+        for integer in &integers {
+            bytes.extend_from_slice(&integer.to_le_bytes()[..width]);
+        }
+        set.put(bytes, integers.len());
+        set
+    }
+
     /// The bytes of the format; none for a set that never had an integer.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -157,9 +175,7 @@ impl IntSet {
     /// Lays all integers out anew in a larger width.
     fn widen(&mut self, width: usize) {
         let len = self.len();
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + (len + 1) * width);
-        bytes.extend_from_slice(&(width as u32).to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        let mut bytes = header(width, len + 1);
         for integer in self.iter() {
             bytes.extend_from_slice(&integer.to_le_bytes()[..width]);
         }
@@ -171,6 +187,14 @@ impl IntSet {
         bytes[4..8].copy_from_slice(&count.to_le_bytes());
         self.bytes = bytes.into_boxed_slice();
     }
+}
+
+/// The header without the count, with room for so many integers behind it.
+fn header(width: usize, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + count * width);
+    bytes.extend_from_slice(&(width as u32).to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes
 }
 
 fn width_of(integer: i64) -> usize {
@@ -242,6 +266,11 @@ mod tests {
                 prop_assert!(set.iter().eq(model.iter().copied()));
                 prop_assert_eq!((set.min(), set.max()), (model.first().copied(), model.last().copied()));
             }
+            if !set.as_bytes().is_empty() {
+                prop_assert_eq!(IntSet::from_bytes(set.as_bytes().to_vec()), Ok(set));
+            }
+            let at_once = IntSet::from_integers(model.iter().rev().chain(&model).copied().collect());
+            prop_assert!(at_once.iter().eq(model.iter().copied()));
         }
     }
 }

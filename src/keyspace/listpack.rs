@@ -100,6 +100,11 @@ impl<'a> Needle<'a> {
     pub fn is(&self, element: Element<'_>) -> bool {
         self.element == element
     }
+
+    /// As it would stand in a listpack.
+    pub fn element(&self) -> Element<'a> {
+        self.element
+    }
 }
 
 impl<'a> From<Element<'a>> for Needle<'a> {

@@ -21,6 +21,12 @@ pub struct SetLimits {
     pub listpack_value_bytes: u64,
 }
 
+impl SetLimits {
+    fn intset_max(self) -> u64 {
+        self.intset_entries.min(INTSET_MAX_LEN as u64)
+    }
+}
+
 /// A set.
 #[derive(Clone, Debug, Default)]
 pub struct Set {
@@ -163,7 +169,7 @@ impl Set {
             Form::Integers(integers) => match member.integer() {
                 Some(integer) => {
                     let added = integers.add(integer);
-                    if integers.len() as u64 > limits.intset_entries.min(INTSET_MAX_LEN as u64) {
+                    if integers.len() as u64 > limits.intset_max() {
                         self.make_large();
                     }
                     added
@@ -246,15 +252,12 @@ impl Set {
 
     /// Makes an intset of a set whose members are all integers, if it is not too long for one.
     pub fn make_integers(&mut self, limits: SetLimits) {
-        if matches!(self.form, Form::Integers(_)) || self.len() as u64 > limits.intset_entries {
+        if matches!(self.form, Form::Integers(_)) || self.len() as u64 > limits.intset_max() {
             return;
         }
-        let mut integers = IntSet::new();
-        for member in self.iter() {
-            let Some(integer) = member.integer() else { return };
-            integers.add(integer);
+        if let Some(integers) = self.iter().map(|member| member.integer()).collect() {
+            self.form = Form::Integers(IntSet::from_integers(integers));
         }
-        self.form = Form::Integers(integers);
     }
 
     fn make_small(&mut self) {
@@ -324,6 +327,103 @@ impl<'a> Iterator for SetIter<'a> {
             }
             SetIter::Small(elements) => elements.next(),
             SetIter::Large(members) => members.next().map(|(member, _)| Element::Bytes(member)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: SetLimits = SetLimits { intset_entries: 6, listpack_entries: 4, listpack_value_bytes: 5 };
+
+    fn texts(set: &Set) -> Vec<Vec<u8>> {
+        set.iter().map(|member| member.to_vec()).collect()
+    }
+
+    fn of(members: &[&str]) -> Set {
+        let mut set = Set::default();
+        for member in members {
+            assert!(set.add(Element::Bytes(member.as_bytes()), LIMITS));
+        }
+        set
+    }
+
+    #[test]
+    fn the_form_follows_from_what_was_added() {
+        for (members, form) in [
+            (&["1", "2", "3", "4", "5", "6"][..], "intset"),
+            (&["1", "2", "3", "4", "5", "6", "7"], "hashtable"),
+            (&["1", "2", "x"], "listpack"),
+            (&["1", "2", "3", "x"], "listpack"),
+            (&["1", "2", "3", "4", "x"], "hashtable"),
+            (&["x", "y", "z", "1", "2"], "hashtable"),
+            (&["x", "12345"], "listpack"),
+            (&["x", "123456"], "hashtable"),
+            (&["123456", "x"], "hashtable"),
+            (&["-12345"], "intset"),
+            (&["-12345", "x"], "hashtable"),
+            (&["01"], "listpack"),
+        ] {
+            assert_eq!(of(members).encoding_name(), form, "{members:?}");
+        }
+        let form = |first: &str, count| Set::for_first(first.as_bytes(), count, LIMITS).encoding_name();
+        assert_eq!(
+            [form("1", 6), form("1", 7), form("x", 4), form("x", 5)],
+            ["intset", "hashtable", "listpack", "hashtable"]
+        );
+    }
+
+    #[test]
+    fn removing_changes_no_form() {
+        let mut set = of(&["x", "1", "2"]);
+        assert!(set.remove(Element::Bytes(b"x")));
+        assert_eq!((set.encoding_name(), texts(&set)), ("listpack", vec![b"1".to_vec(), b"2".to_vec()]));
+        set.make_integers(LIMITS);
+        assert_eq!(set.encoding_name(), "intset");
+    }
+
+    fn any_member() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            (-5i64..5).prop_map(|number| number.to_string().into_bytes()),
+            any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+            "[a-c]{0,2}".prop_map(String::into_bytes),
+            "0[0-9]|[a-c]{5,7}".prop_map(String::into_bytes),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn does_what_a_set_does_in_every_form(
+            steps in proptest::collection::vec((0u8..3, any_member()), 0..60),
+            mut left in 0usize..30,
+        ) {
+            let (mut set, mut model) = (Set::default(), BTreeSet::new());
+            for (kind, member) in steps {
+                let element = Needle::new(&member).element();
+                if kind > 0 {
+                    prop_assert_eq!(set.add(element, LIMITS), model.insert(member.clone()));
+                } else {
+                    prop_assert_eq!(set.remove(Element::Bytes(&member)), model.remove(&member));
+                }
+                prop_assert_eq!(set.contains(element), model.contains(&member));
+                prop_assert_eq!((set.len(), set.is_empty()), (model.len(), model.is_empty()));
+                let mut members = texts(&set);
+                members.sort();
+                prop_assert!(members.iter().eq(&model));
+                let mut scanned = Vec::new();
+                prop_assert_eq!(set.scan(0, usize::MAX, &mut |member| scanned.push(member.to_vec())), 0);
+                prop_assert_eq!(scanned.len(), model.len());
+            }
+            let mut random = Random::new(left as u64);
+            while let Some(member) = set.random(&mut random).map(|member| member.to_vec()) && left > 0 {
+                prop_assert!(model.remove(&member) && set.remove(Element::Bytes(&member)));
+                left -= 1;
+            }
         }
     }
 }

@@ -106,6 +106,11 @@ pub enum Message {
     Unwatch {
         client_id: u64,
     },
+    /// My client does not listen to these key prefixes.
+    Untrack {
+        client: ClientRef,
+        prefixes: Vec<Vec<u8>>,
+    },
     /// A client of mine has gone: forget what you know of it.
     ClientLeft(ClientRef),
     /// A slow call of a client of yours.

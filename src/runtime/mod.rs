@@ -231,6 +231,8 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         wait: None,
         blocked: Default::default(),
         watches: Default::default(),
+        tracking: Default::default(),
+        running_client: 0,
         subscriptions: Default::default(),
         monitors: Vec::new(),
         pause: Pause::default(),

@@ -231,3 +231,39 @@ fn drawn_fields_are_different_ones() {
         assert_eq!(client.must("HRANDFIELD h -1500").items().len(), 1500);
     });
 }
+
+/// Alone: what redis-server takes is its own affair (85 bytes).
+#[test]
+fn a_field_of_16_bytes_and_a_value_of_16_take_less_than_45() {
+    const FIELDS: usize = 100_000;
+    let server = Server::slotcore(&[]);
+    let mut client = server.connect();
+    for first in (0..FIELDS).step_by(1000) {
+        let pairs: Vec<String> =
+            (first..first + 1000).map(|number| format!("field-{number:010} value-{number:010}")).collect();
+        client.must(&format!("HSET h {}", pairs.join(" ")));
+        let fields_count = first + 1000;
+        let bytes = client.must("MEMORY USAGE h").integer();
+        assert!(fields_count < 2000 || bytes < 45 * fields_count as i64, "{bytes} for {fields_count}");
+    }
+    println!("{} bytes for {FIELDS} fields", client.must("MEMORY USAGE h"));
+}
+
+#[test]
+fn digests_are_those_of_redis_in_either_form() {
+    on_both_with(&["--enable-debug-command", "yes"], |server| {
+        let mut client = server.connect();
+        let pairs: Vec<String> = (0..600).map(|number| format!("f{number} {number}")).collect();
+        client.must(&format!("HSET big {}", pairs.join(" ")));
+        check(
+            &mut client,
+            &[
+                ("HSET h a 1 b two", ":2"),
+                ("DEBUG DIGEST-VALUE h", "[+aaec2dd6dd5d0e6fbdce75b84b029b773e920b00]"),
+                ("EXPIRE h 1000", ":1"),
+                ("DEBUG DIGEST-VALUE h", "[+4c69d3290164e43b7cd89e400e6854ec243c4a83]"),
+                ("DEBUG DIGEST-VALUE big", "[+1905108a639d28e90e7c8476c6dd6dcdf7a15271]"),
+            ],
+        );
+    });
+}

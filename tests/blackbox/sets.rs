@@ -1,6 +1,6 @@
 //! The set commands, as tables.
 
-use crate::support::{Server, check, on_both};
+use crate::support::{Server, check, on_both, on_both_with};
 
 fn table(rows: &[(&str, &str)]) {
     on_both(|server| check(&mut server.connect(), rows));
@@ -302,6 +302,42 @@ fn a_scan_finds_every_member() {
                 ("SADD i 1 2", ":2"),
                 ("SSCAN i 5 COUNT 1", "['0', ['1', '2']]"),
                 ("SSCAN i 0 MATCH 2", "['0', ['2']]"),
+            ],
+        );
+    });
+}
+
+/// Alone: what redis-server takes is its own affair (41 bytes).
+#[test]
+fn a_member_of_16_bytes_takes_less_than_25() {
+    const MEMBERS: usize = 100_000;
+    let server = Server::slotcore(&[]);
+    let mut client = server.connect();
+    for first in (0..MEMBERS).step_by(1000) {
+        let members: Vec<String> = (first..first + 1000).map(|number| format!("member{number:010}")).collect();
+        client.must(&format!("SADD s {}", members.join(" ")));
+        // A set does not need its greatest buffers when it has just grown: look at every size on the way.
+        let members_count = first + 1000;
+        let bytes = client.must("MEMORY USAGE s").integer();
+        assert!(members_count < 2000 || bytes < 25 * members_count as i64, "{bytes} for {members_count}");
+    }
+    println!("{} bytes for {MEMBERS} members", client.must("MEMORY USAGE s"));
+}
+
+#[test]
+fn digests_are_those_of_redis_in_every_form() {
+    on_both_with(&["--enable-debug-command", "yes"], |server| {
+        let mut client = server.connect();
+        let members: Vec<String> = (0..300).map(|number| format!("m{number}")).collect();
+        client.must(&format!("SADD big {}", members.join(" ")));
+        check(
+            &mut client,
+            &[
+                ("SADD i 3 1 -70000", ":3"),
+                ("DEBUG DIGEST-VALUE i", "[+e5623cced2a67a95906919b9f8f8e5375ab7cc1c]"),
+                (r#"SADD l x 1 """#, ":3"),
+                ("DEBUG DIGEST-VALUE l", "[+4c1cdeb29cf4574bcdc3176cf5d5d10d49b2e636]"),
+                ("DEBUG DIGEST-VALUE big", "[+d13aaa731d622ad768ec25a6f062fea0c039fe97]"),
             ],
         );
     });

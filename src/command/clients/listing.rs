@@ -9,6 +9,7 @@ use crate::command::connection::DEFAULT_USER;
 use crate::command::context::Context;
 use crate::command::error::CommandError;
 use crate::command::spec::{CommandResult, Part};
+use crate::command::tracking;
 use crate::resp::{Args, RespVersion};
 
 /// A connection's receive buffer, as Redis counts a new one: what LIST calls free of it for the client that asks.
@@ -131,16 +132,18 @@ pub(super) fn describe(client: &Client, now: UnixMillis, request: Option<&Args<'
     field("idle", (now.seconds() - client.last_interaction.seconds()).to_string().as_bytes());
     field("flags", client.flags_text().as_bytes());
     field("db", client.db.to_string().as_bytes());
-    for (name, value) in [("sub", "0"), ("psub", "0"), ("ssub", "0"), ("multi", "-1")] {
-        field(name, value.as_bytes());
+    for (name, count) in ["sub", "psub", "ssub"].into_iter().zip(client.subscriptions) {
+        field(name, count.to_string().as_bytes());
     }
+    let queued = client.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64);
+    field("multi", queued.to_string().as_bytes());
     for (name, value) in figures.fields() {
         field(name, value.to_string().as_bytes());
     }
     field("events", if figures.is_sending { b"rw" } else { b"r" });
     field("cmd", client.last_command.map_or("NULL", |row| row.name).as_bytes());
     field("user", DEFAULT_USER.as_bytes());
-    field("redir", b"-1");
+    field("redir", tracking::redirection(client).to_string().as_bytes());
     field("resp", if client.resp == RespVersion::V3 { b"3" } else { b"2" });
     field("lib-name", &client.library_name);
     field("lib-ver", &client.library_version);

@@ -105,7 +105,6 @@ pub enum Coming {
     Persistence,
     Replication,
     Bus,
-    Tracking,
     Scripts,
     Eviction,
     Migration,
@@ -139,7 +138,7 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
     Field { section, name, show: Show::Lines(value) }
 }
 
-use Coming::{Acl, Bus, Eviction, Migration, Persistence, Replication, Scripts, Tracking};
+use Coming::{Acl, Bus, Eviction, Migration, Persistence, Replication, Scripts};
 use Section::{
     Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
     Persistence as Saved, Replication as Replicas, Server, Stats,
@@ -188,7 +187,7 @@ pub const FIELDS: &[Field] = &[
     is(Clients, "client_recent_max_input_buffer", |f| f.clients.largest_input_bytes.to_string()),
     is(Clients, "client_recent_max_output_buffer", |f| f.clients.largest_output_bytes.to_string()),
     is(Clients, "blocked_clients", |f| f.clients.blocked_count.to_string()),
-    until(Clients, "tracking_clients", "0", Tracking),
+    is(Clients, "tracking_clients", |f| f.clients.tracking_count.to_string()),
     is(Clients, "clients_in_timeout_table", |f| f.waits.with_deadline.to_string()),
     is(Clients, "total_blocking_keys", |f| f.waits.keys.to_string()),
     is(Clients, "total_blocking_keys_on_nokey", |f| f.waits.keys_or_removed.to_string()),
@@ -316,9 +315,9 @@ pub const FIELDS: &[Field] = &[
     always(Stats, "active_defrag_key_misses", "0", NO_DEFRAG),
     always(Stats, "total_active_defrag_time", "0", NO_DEFRAG),
     always(Stats, "current_active_defrag_time", "0", NO_DEFRAG),
-    until(Stats, "tracking_total_keys", "0", Tracking),
-    until(Stats, "tracking_total_items", "0", Tracking),
-    until(Stats, "tracking_total_prefixes", "0", Tracking),
+    is(Stats, "tracking_total_keys", |f| f.tracked_keys.to_string()),
+    is(Stats, "tracking_total_items", |f| f.tracked_items.to_string()),
+    is(Stats, "tracking_total_prefixes", |f| f.core.tracking.prefixes_count().to_string()),
     until(Stats, "unexpected_error_replies", "0", Replication),
     is(Stats, "total_error_replies", |f| f.stats.error_replies.to_string()),
     until(Stats, "dump_payload_sanitizations", "0", Persistence),

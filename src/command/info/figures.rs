@@ -36,6 +36,8 @@ pub struct Share {
     startup_bytes: i64,
     clients: ClientFigures,
     waits: WaitFigures,
+    tracked_keys: usize,
+    tracked_items: usize,
     databases: Vec<DatabaseFigures>,
     node: Option<NodeShare>,
 }
@@ -53,6 +55,8 @@ pub struct ClientFigures {
     pub count: u64,
     /// Those whose next request waits.
     pub blocked_count: u64,
+    /// Those that are told of changes of what they have read.
+    pub tracking_count: u64,
     pub memory_bytes: u64,
     pub largest_input_bytes: u64,
     pub largest_output_bytes: u64,
@@ -78,6 +82,9 @@ pub struct Figures<'a> {
     pub lazyfree_pending: u64,
     pub clients: ClientFigures,
     pub waits: WaitFigures,
+    /// Keys of which clients keep copies, and pairs of such a key and a client.
+    pub tracked_keys: usize,
+    pub tracked_items: usize,
     /// By the number of the database.
     pub databases: Vec<DatabaseFigures>,
     pub memory: ProcessMemory,
@@ -104,6 +111,8 @@ impl Share {
             startup_bytes: core.startup_bytes,
             clients: ClientFigures::of(core),
             waits: core.blocked.figures(),
+            tracked_keys: core.tracking.keys_count(),
+            tracked_items: core.tracking.items_count(),
             databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
             node,
         }
@@ -124,6 +133,7 @@ impl ClientFigures {
             figures.add(ClientFigures {
                 count: 1,
                 blocked_count: u64::from(client.postponed || client.blocked),
+                tracking_count: u64::from(client.tracking.is_some()),
                 memory_bytes: (CLIENT_BYTES + buffers) as u64,
                 largest_input_bytes: traffic.largest_query_buffer_bytes as u64,
                 largest_output_bytes: traffic.largest_output_bytes as u64,
@@ -135,6 +145,7 @@ impl ClientFigures {
     fn add(&mut self, other: ClientFigures) {
         self.count += other.count;
         self.blocked_count += other.blocked_count;
+        self.tracking_count += other.tracking_count;
         self.memory_bytes += other.memory_bytes;
         self.largest_input_bytes = self.largest_input_bytes.max(other.largest_input_bytes);
         self.largest_output_bytes = self.largest_output_bytes.max(other.largest_output_bytes);
@@ -176,6 +187,8 @@ impl<'a> Figures<'a> {
             lazyfree_pending: 0,
             clients: ClientFigures::default(),
             waits: WaitFigures::default(),
+            tracked_keys: 0,
+            tracked_items: 0,
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
@@ -198,6 +211,8 @@ impl<'a> Figures<'a> {
         self.lazyfree_pending += share.lazyfree_pending;
         self.clients.add(share.clients);
         self.waits.add(share.waits);
+        self.tracked_keys += share.tracked_keys;
+        self.tracked_items += share.tracked_items;
         for (ours, theirs) in self.databases.iter_mut().zip(share.databases) {
             ours.add(theirs);
         }

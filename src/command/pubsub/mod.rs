@@ -5,7 +5,7 @@
 
 mod subscriptions;
 
-pub use subscriptions::{Delivery, Kind, Subscriptions};
+pub use subscriptions::{Delivery, Kind, Subscriptions, encoded_invalidation};
 
 use super::context::Context;
 use super::core::{Core, Effect};

@@ -119,11 +119,40 @@ impl Subscriptions {
 /// What is delivered to many clients, in whichever version of the protocol each speaks.
 #[derive(Clone, Debug)]
 pub enum Delivery {
-    Message { pattern: Option<Bytes>, channel: Bytes, payload: Bytes },
-    ShardMessage { channel: Bytes, payload: Bytes },
+    Message {
+        pattern: Option<Bytes>,
+        channel: Bytes,
+        payload: Bytes,
+    },
+    ShardMessage {
+        channel: Bytes,
+        payload: Bytes,
+    },
+    /// Keys that have changed, each with the client that did it, for clients that keep copies (see `tracking`).
+    Invalidate {
+        keys: Vec<(Bytes, u64)>,
+        bcast: bool,
+    },
+    /// All keys have gone.
+    InvalidateAll,
+    /// Keys that have changed (None: all) for a client to which another, `from`, has what it is told redirected.
+    Redirected {
+        keys: Option<Vec<Bytes>>,
+        version: RespVersion,
+        from: ClientRef,
+    },
+    /// The client that was told in the receiver's place has gone.
+    RedirectBroken {
+        to: u64,
+    },
 }
 
 impl Delivery {
+    /// Whether it is for clients that keep copies of keys: what each is told depends on what it has set.
+    pub fn is_about_copies(&self) -> bool {
+        !matches!(self, Delivery::Message { .. } | Delivery::ShardMessage { .. })
+    }
+
     /// The bytes on the wire.
     pub fn encoded(&self, version: RespVersion) -> Bytes {
         let mut buffer = ReplyBuffer::new();
@@ -134,9 +163,42 @@ impl Delivery {
                 bulks(&mut reply, &[b"pmessage", pattern, channel, payload]);
             }
             Delivery::ShardMessage { channel, payload } => bulks(&mut reply, &[b"smessage", channel, payload]),
+            Delivery::Invalidate { keys, .. } => {
+                let keys: Vec<Bytes> = keys.iter().map(|(key, _)| key.clone()).collect();
+                return encoded_invalidation(Some(&keys), version);
+            }
+            Delivery::InvalidateAll => return encoded_invalidation(None, version),
+            Delivery::Redirected { keys, .. } => return encoded_invalidation(keys.as_deref(), version),
+            Delivery::RedirectBroken { to } => {
+                reply.push(2);
+                reply.bulk(b"tracking-redir-broken");
+                reply.integer(*to as i64);
+            }
         }
         Bytes::from(buffer.to_vec())
     }
+}
+
+/// Tells that keys (None: all) have changed: a push, or in version 2 a message on the channel for that.
+pub fn encoded_invalidation(keys: Option<&[Bytes]>, version: RespVersion) -> Bytes {
+    let mut buffer = ReplyBuffer::new();
+    let mut reply = Reply::new(&mut buffer, version);
+    if version == RespVersion::V3 {
+        reply.push(2);
+        reply.bulk(b"invalidate");
+    } else {
+        reply.push(3);
+        reply.bulk(b"message");
+        reply.bulk(b"__redis__:invalidate");
+    }
+    match keys {
+        Some(keys) => {
+            reply.array(keys.len());
+            keys.iter().for_each(|key| reply.bulk(key));
+        }
+        None => reply.null(),
+    }
+    Bytes::from(buffer.to_vec())
 }
 
 fn bulks(reply: &mut Reply<'_>, parts: &[&[u8]]) {

@@ -118,6 +118,7 @@ impl Requests {
                 Message::Unwatch { client_id } => {
                     transactions::end_watches(&mut self.core, client_id);
                 }
+                Message::Untrack { client, prefixes } => self.core.untrack(client, &prefixes),
                 Message::ClientLeft(client) => self.core.client_left(client),
                 Message::Slow { client, entry } => self.slow(client, *entry),
                 Message::Connection(accepted) => self.adopt(*accepted),

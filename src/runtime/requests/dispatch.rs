@@ -35,6 +35,9 @@ impl Requests {
                 let caller = client.caller(self.core.id);
                 client.last_command = Some(command.spec());
                 client.asking = false;
+                if client.tracking.is_some() {
+                    client.end_caching(command.spec());
+                }
                 let call = Call { command, caller, slot, args: *args };
                 self.dispatch(connection, &call, place, wanted);
                 if !self.core.monitors.is_empty() {
@@ -68,7 +71,7 @@ impl Requests {
         for effect in std::mem::take(&mut self.core.effects) {
             match effect {
                 Effect::Push { to, bytes } if to == own => connection.push(&bytes),
-                Effect::Deliver { mut to, delivery } if to.contains(&own) => {
+                Effect::Deliver { mut to, delivery } if to.contains(&own) && !delivery.is_about_copies() => {
                     connection.push(&delivery.encoded(version));
                     to.retain(|client| *client != own);
                     self.core.effects.push(Effect::Deliver { to, delivery });

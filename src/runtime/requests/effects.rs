@@ -9,6 +9,7 @@ use crate::command::client::ClientRef;
 use crate::command::core::{Effect, ShutdownOptions};
 use crate::command::pubsub::Delivery;
 use crate::command::slowlog::SlowEntry;
+use crate::command::tracking::{self, Told};
 use crate::resp::RespVersion;
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
@@ -33,6 +34,13 @@ impl Requests {
             Effect::Deliver { to, delivery } => self.deliver_to_all(&to, &delivery),
             Effect::Answer { to, sequence, reply } => self.answer(ReplyTarget { client: to, sequence }, reply),
             Effect::Unwatch { client, cores } => self.unwatch(client.id, &cores),
+            Effect::Untrack { client, prefixes } => {
+                self.core.untrack(client, &prefixes);
+                let others: Vec<CoreId> = self.mesh.others().collect();
+                for core in others {
+                    self.mesh.send(core, Message::Untrack { client, prefixes: prefixes.clone() });
+                }
+            }
             Effect::Left(client) => self.client_left(client),
             Effect::MonitorLine { to, line } if to.core == self.core.id => self.monitor_line(to, &line),
             Effect::MonitorLine { to, line } => self.mesh.send(to.core, Message::MonitorLine { to, line }),
@@ -51,7 +59,11 @@ impl Requests {
         if self.core.own_client(to).is_none_or(|client| client.closing.is_some()) {
             return;
         }
-        let Some(connection) = self.connection(to.index) else { return };
+        let Some(connection) = self.connection(to.index) else {
+            // Its input is being run: it gets them once that is done.
+            self.late_pushes.push((to.index, bytes.clone()));
+            return;
+        };
         connection.push(bytes);
         if !connection.is_dirty && !connection.output.is_empty() {
             connection.is_dirty = true;
@@ -74,11 +86,35 @@ impl Requests {
     /// A message for those of the clients that are on this core. It is written once for each version of the protocol.
     pub(super) fn deliver_here(&mut self, to: &[ClientRef], delivery: &Delivery) {
         let (mut old, mut new) = (None, None);
-        for client in to {
+        let me = self.core.id;
+        for client in to.iter().filter(|client| client.core == me) {
+            if delivery.is_about_copies() {
+                self.tell_of_change(*client, delivery);
+                continue;
+            }
             let Some(version) = self.core.own_client(*client).map(|client| client.resp) else { continue };
             let encoded = if version == RespVersion::V2 { &mut old } else { &mut new };
             let bytes = encoded.get_or_insert_with(|| delivery.encoded(version)).clone();
             self.push(*client, &bytes);
+        }
+    }
+
+    /// What clients with copies are told depends on what each has set.
+    fn tell_of_change(&mut self, to: ClientRef, delivery: &Delivery) {
+        let client = self.core.own_client(to);
+        let told = match (client, delivery) {
+            (Some(client), Delivery::Redirected { .. }) => tracking::redirected(client, delivery),
+            (None, Delivery::Redirected { from, .. }) => {
+                Told::Redirected(*from, Delivery::RedirectBroken { to: to.id })
+            }
+            (Some(client), Delivery::RedirectBroken { .. }) => tracking::redirect_broken(client, delivery),
+            (Some(client), _) => tracking::receive(client, to, delivery),
+            (None, _) => Told::Nothing,
+        };
+        match told {
+            Told::Nothing => {}
+            Told::Here(bytes) => self.push(to, &bytes),
+            Told::Redirected(to, delivery) => self.deliver_to_all(&[to], &delivery),
         }
     }
 

@@ -43,6 +43,10 @@ impl Requests {
     }
 
     pub(super) fn put_back(&mut self, index: u32, mut connection: Box<Connection>) {
+        for (to, bytes) in std::mem::take(&mut self.late_pushes) {
+            assert!(to == index, "one connection's input is run at a time");
+            connection.push(&bytes);
+        }
         self.check_input(index, &connection);
         if !connection.output.is_empty() && !connection.is_dirty {
             connection.is_dirty = true;

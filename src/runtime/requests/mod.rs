@@ -14,6 +14,7 @@ mod input;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use exec::WatchedExec;
 use slab::Slab;
 
@@ -22,6 +23,7 @@ use crate::command::blocking;
 use crate::command::client::{Client, CloseReason};
 use crate::command::core::{Core, ShutdownOptions};
 use crate::command::execute::Share;
+use crate::command::tracking;
 use crate::resp::{Lookahead, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget};
 use crate::runtime::connection::Connection;
@@ -75,6 +77,8 @@ pub struct Requests {
     postponed: Vec<u32>,
     /// Clients whose awaited reply has come: what they have sent since can run.
     released: Vec<u32>,
+    /// Messages for the connection whose input is being run.
+    late_pushes: Vec<(u32, Bytes)>,
     /// The pause has changed: those are to ask the gate again.
     pause_changed: bool,
     /// Set when the node is to end.
@@ -104,6 +108,7 @@ impl Requests {
             closing_news: false,
             postponed: Vec::new(),
             released: Vec::new(),
+            late_pushes: Vec::new(),
             pause_changed: false,
             stopped: None,
             expiring: false,
@@ -201,6 +206,10 @@ impl Requests {
 
     /// What is due at the end of a turn's work: clients whose pause has ended.
     pub fn settle(&mut self) {
+        if self.core.tracking.has_news() {
+            tracking::broadcast(&mut self.core);
+            self.carry_out_effects();
+        }
         for (ticket, intact) in std::mem::take(&mut self.own_watches_ended) {
             self.watches_ended(ticket, intact);
         }
@@ -245,6 +254,7 @@ impl Requests {
         let begun_ns = self.core.nanos.now_ns();
         self.expiring = crate::runtime::tick::expire(&mut self.core);
         self.core.settle();
+        tracking::limit(&mut self.core);
         self.carry_out_effects();
         let now = self.core.clock.unix();
         let timeout_ms = i64::from(self.core.config.timeout) * 1000;

@@ -37,7 +37,8 @@ use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 pub type Row = (u64, &'static str, Compare);
 
 /// Families of collections, each in a file of its own.
-const COLLECTIONS: &[&[Row]] = &[super::hashes::ROWS, super::lists::ROWS, super::sets::ROWS, super::zsets::ROWS];
+const COLLECTIONS: &[&[Row]] =
+    &[super::hashes::ROWS, super::lists::ROWS, super::sets::ROWS, super::zsets::ROWS, super::geo::ROWS];
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -433,6 +434,8 @@ impl Generator {
                         token => args.push(self.word(token)),
                     }
                 }
+            } else if token == "<position>" {
+                args.extend(super::geo::position(&mut self.random));
             } else {
                 args.push(self.word(token));
             }
@@ -448,6 +451,8 @@ impl Generator {
             "<hash>" => return self.key_of('h'),
             "<zset>" => return self.key_of('z'),
             "<lexset>" => return self.key_of('y'),
+            "<geo>" => return self.key_of('g'),
+            "<length>" => return super::geo::length(&mut self.random),
             "<score>" => return super::zsets::score(&mut self.random),
             "<score_end>" => return super::zsets::score_end(&mut self.random),
             "<lex_end>" => return super::zsets::lex_end(&mut self.random),

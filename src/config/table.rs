@@ -27,7 +27,6 @@ const ACL: Applies = Later("ACL users");
 const TLS: Applies = Later("TLS");
 const EVICTION: Applies = Later("eviction");
 const SCRIPTS: Applies = Later("scripts");
-const LISTS: Applies = Later("lists");
 const SETS: Applies = Later("sets");
 const HASHES: Applies = Later("hashes");
 const SORTED_SETS: Applies = Later("sorted sets");
@@ -187,8 +186,8 @@ directives! {
 
     // Encodings of values.
     /// Entries of a node, or from -1 to -5 its size: 4, 8, 16, 32, 64 kb.
-    list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size", integer(i32::MIN as i128, INT), [], LISTS;
-    list_compress_depth: u32 = 0; "list-compress-depth", integer(0, INT), [DEBUG], LISTS;
+    list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size", integer(i32::MIN as i128, INT), [], Now;
+    list_compress_depth: u32 = 0; "list-compress-depth", integer(0, INT), [DEBUG], Never("lists are not compressed");
     hash_max_listpack_entries: u64 = 512; "hash-max-listpack-entries" | "hash-max-ziplist-entries", integer(0, LONG), [], HASHES;
     hash_max_listpack_value: u64 = 64; "hash-max-listpack-value" | "hash-max-ziplist-value", memory(0, LONG), [], HASHES;
     set_max_intset_entries: u64 = 512; "set-max-intset-entries", integer(0, LONG), [], SETS;

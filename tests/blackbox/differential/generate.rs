@@ -337,7 +337,10 @@ impl Generator {
             b"BZPOPMAX",
             b"BZMPOP",
             b"BLPOP",
+            b"BRPOP",
+            b"BLMPOP",
             b"BLMOVE",
+            b"BRPOPLPUSH",
         ];
         let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {

@@ -341,3 +341,28 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
     indexes.retain(|index| *index < count);
     Ok(indexes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::ArgsBuf;
+
+    #[test]
+    fn a_count_names_keys_as_far_as_it_is_a_number_and_they_are_there() {
+        for (line, count) in [
+            ("lmpop 2 a b left", Some(2)),
+            ("lmpop 02x a b left", Some(2)),
+            ("lmpop +1.5 a b left", Some(1)),
+            ("lmpop 0 a b left", Some(0)),
+            ("lmpop 3 a b left", Some(3)),
+            ("lmpop 4 a b left", None),
+            ("lmpop -1 a b left", None),
+            ("lmpop x a b left", None),
+            ("lmpop 99999999999999999999 a b left", None),
+            ("lmpop", None),
+        ] {
+            let args: ArgsBuf = line.split(' ').collect();
+            assert_eq!(keys_count(&args.as_args(), 1), count, "{line}");
+        }
+    }
+}

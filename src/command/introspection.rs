@@ -493,19 +493,22 @@ fn field(reply: &mut Reply<'_>, name: &str, text: &str) {
 struct KeyArguments {
     command: &'static str,
     specs_count: usize,
+    /// Patterns name keys, too, of the second specification (SORT).
+    names_patterns: bool,
     next: usize,
 }
 
 impl KeyArguments {
     fn of(spec: &CommandSpec) -> KeyArguments {
-        KeyArguments { command: spec.name, specs_count: key_specs(spec).len(), next: 0 }
+        let names_patterns = matches!(spec.keys, Keys::AtAndFound { .. });
+        KeyArguments { command: spec.name, specs_count: key_specs(spec).len(), names_patterns, next: 0 }
     }
 
     /// The specification of an argument that looks like a key; None where the row has no keys.
     fn take(&mut self) -> Option<usize> {
         let last = self.specs_count.checked_sub(1)?;
-        // Of SORT, patterns are no keys: what follows the first key is the last one.
-        let index = if self.next > 0 && self.command == "sort" { last } else { self.next.min(last) };
+        // What patterns name has a specification of its own: the key behind the first one is the last one's.
+        let index = if self.next > 0 && self.names_patterns { last } else { self.next.min(last) };
         self.next += 1;
         Some(index)
     }
@@ -517,7 +520,11 @@ fn document_arguments(reply: &mut Reply<'_>, arguments: &[Argument], keys: &mut 
 }
 
 fn document_argument(reply: &mut Reply<'_>, argument: &Argument, keys: &mut KeyArguments) {
-    let key_spec = if argument.kind == Kind::Key { keys.take() } else { None };
+    let key_spec = match argument.kind {
+        Kind::Key => keys.take(),
+        Kind::Pattern if keys.names_patterns => Some(1),
+        _ => None,
+    };
     // An argument called like a key in a command without keys, as in CLUSTER KEYSLOT, is a string.
     let kind = match &argument.kind {
         Kind::Key if key_spec.is_none() => "string",

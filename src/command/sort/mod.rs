@@ -16,7 +16,7 @@ use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::number::parse_f64;
 use crate::config::NotifyFlags;
-use crate::keyspace::list::{End, Incoming, List};
+use crate::keyspace::list::{DEFAULT_SETTING, End, Incoming, List};
 use crate::keyspace::listpack::Digits;
 use crate::keyspace::sorted_set::SortedSet;
 use crate::keyspace::{Object, StringValue, Value, ValueKind};
@@ -278,7 +278,8 @@ fn store<'e>(
 ) {
     let (db, mut name, mut digits) = (cx.db(), Vec::new(), Digits::new());
     let setting = cx.core.config.list_max_listpack_size;
-    let mut list = List::large();
+    // In nodes of the default size, whatever the setting: so does Redis, and it shows in the encoding later.
+    let mut list = List::large(DEFAULT_SETTING);
     for element in chosen {
         if get.is_empty() {
             list.push(End::Back, Incoming::copied(element));

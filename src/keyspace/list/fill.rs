@@ -16,9 +16,6 @@ pub(super) enum Fill {
 }
 
 impl Fill {
-    /// That of the setting's default, -2.
-    pub const DEFAULT: Fill = Fill::Bytes(LEVELS_BYTES[1]);
-
     /// The limit that the setting stands for: a level when negative, else elements, at least one.
     pub fn new(setting: i32) -> Fill {
         match usize::try_from(setting) {

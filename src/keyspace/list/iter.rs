@@ -5,8 +5,8 @@ use std::collections::vec_deque;
 use bytes::Bytes;
 
 use super::super::listpack::{self, Listpack};
-use super::Item;
 use super::node::Node;
+use super::{Item, Part};
 
 /// Elements of a part of a list.
 #[derive(Clone)]
@@ -101,19 +101,18 @@ pub(super) enum NodeIter<'a> {
 impl<'a> NodeIter<'a> {
     /// All elements of a node.
     pub fn of(node: &'a Node) -> NodeIter<'a> {
-        match (node.listpack(), node.plain()) {
-            (Some(listpack), _) => NodeIter::Packed(listpack.iter()),
-            (None, Some(bytes)) => NodeIter::Plain(bytes),
-            (None, None) => NodeIter::Empty,
+        match node.part() {
+            Part::Packed(listpack) => NodeIter::Packed(listpack.iter()),
+            Part::Plain(bytes) => NodeIter::Plain(bytes),
         }
     }
 
     /// `count` elements of a node from `start` on.
     pub fn part_of(node: &'a Node, start: usize, count: usize) -> NodeIter<'a> {
-        match node.listpack() {
-            Some(listpack) => NodeIter::of_listpack(listpack, start, count),
-            None if start == 0 && count > 0 => NodeIter::of(node),
-            None => NodeIter::Empty,
+        match node.part() {
+            Part::Packed(listpack) => NodeIter::of_listpack(listpack, start, count),
+            Part::Plain(bytes) if start == 0 && count > 0 => NodeIter::Plain(bytes),
+            Part::Plain(_) => NodeIter::Empty,
         }
     }
 

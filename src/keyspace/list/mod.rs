@@ -25,6 +25,9 @@ use quicklist::Quicklist;
 
 pub use iter::Iter;
 
+/// The default of `list-max-listpack-size`: 8 KiB.
+pub const DEFAULT_SETTING: i32 = -2;
+
 /// A list.
 #[derive(Clone, Debug, Default)]
 pub struct List {
@@ -72,6 +75,15 @@ impl<'a> Incoming<'a> {
     pub fn copied(bytes: &'a [u8]) -> Incoming<'a> {
         Incoming { bytes, shared: None }
     }
+}
+
+/// A part of a list where it lies.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// Elements.
+    Packed(&'a Listpack),
+    /// One large element.
+    Plain(&'a Bytes),
 }
 
 /// An element where it lies.
@@ -172,10 +184,20 @@ impl List {
         self.become_small(Fill::new(setting).half());
     }
 
-    /// An empty list in the large form, for elements of which nobody knows yet how many they are; [`List::built`] follows. Its
-    /// nodes have the default size, whatever the setting is: so has what SORT stores in Redis.
-    pub fn large() -> List {
-        List { form: Form::Large(Box::new(Quicklist::new(Fill::DEFAULT, Listpack::new()))) }
+    /// An empty list in the large form, for elements of which nobody knows yet how many they are; [`List::built`] follows.
+    pub fn large(setting: i32) -> List {
+        List { form: Form::Large(Box::new(Quicklist::new(Fill::new(setting), Listpack::new()))) }
+    }
+
+    /// Adds the elements of a listpack at the end of a list in the large form, as they are: a node that was stored.
+    ///
+    /// # Panics
+    /// When the list is small: our own mistake.
+    pub fn append_part(&mut self, part: Listpack) {
+        match &mut self.form {
+            Form::Large(quicklist) => quicklist.append(part),
+            Form::Small(_) => panic!("parts are appended to a large list"),
+        }
     }
 
     /// Chooses the encoding of a list whose elements are all there.
@@ -193,6 +215,15 @@ impl List {
     }
 
     // ---- reading ------------------------------------------------------------------------------------------------------
+
+    /// The listpacks and large elements that the list consists of, in order, for those that store it.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let (small, large) = match &self.form {
+            Form::Small(listpack) => (Some(Part::Packed(listpack)), None),
+            Form::Large(quicklist) => (None, Some(quicklist.parts())),
+        };
+        small.into_iter().chain(large.into_iter().flatten())
+    }
 
     /// The element at `index`, from the end when negative (-1 is the last).
     pub fn get(&self, index: i64) -> Option<Item<'_>> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::listpack::{At, Listpack, Needle};
 use super::fill::Fill;
-use super::{End, Incoming, Item};
+use super::{End, Incoming, Item, Part};
 
 /// An element of so many bytes that has a node of its own is kept as it came: coming and going, it is not copied.
 pub(super) const PLAIN_MIN_BYTES: usize = 64 << 10;
@@ -119,19 +119,11 @@ impl Node {
 
     // ---- reading ------------------------------------------------------------------------------------------------------
 
-    /// The listpack, if the node is one.
-    pub fn listpack(&self) -> Option<&Listpack> {
+    /// What the node consists of.
+    pub fn part(&self) -> Part<'_> {
         match &self.body {
-            Body::Packed(listpack) => Some(listpack),
-            Body::Plain(_) => None,
-        }
-    }
-
-    /// The single large element, if the node is one.
-    pub fn plain(&self) -> Option<&Bytes> {
-        match &self.body {
-            Body::Packed(_) => None,
-            Body::Plain(bytes) => Some(bytes),
+            Body::Packed(listpack) => Part::Packed(listpack),
+            Body::Plain(bytes) => Part::Plain(bytes),
         }
     }
 
@@ -234,7 +226,7 @@ impl Node {
     /// Appends the elements of a node with which it may merge.
     pub fn append(&mut self, other: &Node) {
         let count = self.count + other.count;
-        if let Some(more) = other.listpack() {
+        if let Part::Packed(more) = other.part() {
             let listpack = self.listpack_mut();
             listpack.append(more);
             listpack.shrink_to_fit();

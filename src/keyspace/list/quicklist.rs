@@ -9,7 +9,7 @@ use super::super::listpack::{Listpack, Needle};
 use super::fill::Fill;
 use super::iter::{Iter, NodeIter};
 use super::node::Node;
-use super::{End, Incoming, Item, Side};
+use super::{End, Incoming, Item, Part, Side};
 
 /// Only above so many nodes are neighbours merged where Redis would leave them apart: it must not show in the encoding of a
 /// list that is about to become small.
@@ -26,15 +26,20 @@ pub(super) struct Quicklist {
 
 impl Quicklist {
     /// The elements of a listpack as they are, whatever the limit.
-    pub fn new(fill: Fill, mut listpack: Listpack) -> Quicklist {
+    pub fn new(fill: Fill, listpack: Listpack) -> Quicklist {
         let mut list = Quicklist { nodes: VecDeque::new(), len: 0, fill: fill.for_nodes() };
+        list.append(listpack);
+        list
+    }
+
+    /// Adds the elements of a listpack at the end, in a node of their own.
+    pub fn append(&mut self, mut listpack: Listpack) {
         if !listpack.is_empty() {
             listpack.shrink_to_fit();
             let node = Node::packed(listpack);
-            list.len = node.len();
-            list.nodes.push_back(node);
+            self.len += node.len();
+            self.nodes.push_back(node);
         }
-        list
     }
 
     /// Elements.
@@ -65,6 +70,11 @@ impl Quicklist {
     }
 
     // ---- reading ------------------------------------------------------------------------------------------------------
+
+    /// The nodes' contents.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.nodes.iter().map(Node::part)
+    }
 
     /// The element at `index`.
     pub fn get(&self, index: usize) -> Option<Item<'_>> {
@@ -331,7 +341,7 @@ impl Quicklist {
         assert_eq!(total, self.len, "the counts add up to the length");
         for node in &self.nodes {
             assert!(node.len() > 0, "no node is empty");
-            if let Some(listpack) = node.listpack() {
+            if let Part::Packed(listpack) = node.part() {
                 assert_eq!(listpack.len(), node.len(), "a node's count is its listpack's");
             }
         }

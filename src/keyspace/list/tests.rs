@@ -111,6 +111,24 @@ fn a_large_element_that_replaces_another_returns_to_a_listpack_when_replaced() {
 }
 
 #[test]
+fn a_list_is_put_together_again_from_its_parts() {
+    let big = "x".repeat(70_000);
+    for (elements, setting) in [(&["a", "b"][..], 4), (&["a", "b", "c", "d", "e", &big, "f"], 4), (&["a", &big], -2)] {
+        let list = of(elements, setting);
+        let mut again = List::large(setting);
+        for part in list.parts() {
+            match part {
+                Part::Packed(listpack) => again.append_part(listpack.clone()),
+                Part::Plain(bytes) => again.push(End::Back, Incoming { bytes, shared: Some(bytes.clone()) }),
+            }
+        }
+        again.built(setting);
+        assert_eq!(texts(&again), texts(&list));
+        assert_eq!((again.encoding_name(), nodes_len(&again)), (list.encoding_name(), nodes_len(&list)));
+    }
+}
+
+#[test]
 fn inserting_into_a_full_node_splits_it() {
     let mut list = of(&["a", "b", "c", "d", "e"], 4);
     assert_eq!(nodes_len(&list), 2);

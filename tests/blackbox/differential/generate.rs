@@ -347,7 +347,10 @@ impl Generator {
             b"BZPOPMAX",
             b"BZMPOP",
             b"BLPOP",
+            b"BRPOP",
+            b"BLMPOP",
             b"BLMOVE",
+            b"BRPOPLPUSH",
         ];
         // 7.0 creates consumers later, and a huge count of XAUTOCLAIM is a matter of the machine's memory.
         const STREAMS: &[&[u8]] = &[b"XREADGROUP", b"XCLAIM", b"XAUTOCLAIM"];

@@ -26,7 +26,11 @@ pub const ROWS: &[Row] = &[
     (1, "LMPOP <int> <list> {LEFT|RIGHT}", Exact),
     (3, "OBJECT ENCODING <list>", Exact),
     (2, "{COPY <list> <list> REPLACE|RENAME <list> <list>|DEL <list>|TYPE <list>}", Exact),
-    // Only with what does not wait: the list is made by the command before.
+    // Who waits, waits shortly.
+    (1, "{BLPOP|BRPOP} <list> <list> <list> 0.001", Exact),
+    (1, "BLMPOP 0.001 3 <list> <list> <list> {LEFT|RIGHT} [COUNT <at>]", Exact),
+    (1, "BLMOVE <list> <list> {LEFT|RIGHT} {LEFT|RIGHT} 0.001", Exact),
+    (1, "BRPOPLPUSH <list> <list> 0.001", Exact),
     (1, "BLPOP <list> {x|-1|nan}", Exact),
     (1, "BLMOVE <list> <list> LEFT <word> 0", Exact),
     (1, "CONFIG SET list-max-listpack-size {-2|-1|0|1|2|3|5|8|128|-5}", Exact),

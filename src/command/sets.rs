@@ -7,7 +7,7 @@ use super::collection_scan::{Found, ScanOptions, parse_cursor};
 use super::context::Context;
 use super::elements::{reply_element, reply_element_or_null};
 use super::error::CommandError;
-use super::sample::{SampleCount, choose, is_sparse};
+use super::sample::{SampleCount, choose, draw, is_sparse};
 use super::set_operations::union_of;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::random::Random;
@@ -307,6 +307,10 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         (None, Some(_)) => cx.reply.array(0),
         (Some(set), Some(SampleCount::Repeated(count))) => {
             cx.reply.array(usize::try_from(count).unwrap_or(usize::MAX));
+            if count > 1 && matches!(set.form(), SetForm::Small(_)) {
+                draw(set.iter(), count, &mut cx.core.random, |member| reply_element(&mut cx.reply, member));
+                return Ok(());
+            }
             for member in (0..count).filter_map(|_| set.random(&mut cx.core.random)) {
                 reply_element(&mut cx.reply, member);
             }
@@ -352,7 +356,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "srem",
         arity: Arity::AtLeast(3),
         flags: Flags::WRITE.and(Flags::FAST),
-        keys: Keys::At(1, Access::REMOVE),
+        keys: Keys::At(1, Access::REMOVE_SOME),
         group: Group::Set,
         since: "1.0.0",
         summary: "Removes members of a set.",

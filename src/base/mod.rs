@@ -5,6 +5,7 @@
 pub mod bits;
 pub mod clock;
 pub mod core_id;
+pub mod geo;
 pub mod glob;
 mod grisu;
 pub mod hex;

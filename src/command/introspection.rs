@@ -2,6 +2,7 @@
 //!
 //! Everything follows from the rows, and from `facts` beside them; nothing here is about a single command.
 
+use super::arguments::is_word;
 use super::context::Context;
 use super::error::CommandError;
 use super::facts;
@@ -314,7 +315,10 @@ fn find_keys(args: &Args<'_>) -> Result<Vec<(usize, Access)>, CommandError> {
     if !counts_fit(spec, &request) {
         return Err(invalid);
     }
-    let indexes = key_indexes(spec, &request).map_err(|_| invalid.clone())?;
+    let indexes = match indexes_behind(spec, &request) {
+        Some(indexes) => indexes,
+        None => key_indexes(spec, &request).map_err(|_| invalid.clone())?,
+    };
     if indexes.is_empty() && !spec.flags.has(Flags::NO_MANDATORY_KEYS) {
         return Err(invalid);
     }
@@ -337,6 +341,16 @@ fn counts_fit(spec: &CommandSpec, request: &Args<'_>) -> bool {
         Keys::Counted { count_at, .. } => keys_count(request, count_at).is_some(),
         _ => true,
     }
+}
+
+/// The keys behind a word as the key specification has them, which knows of no options: the word may also be a group's
+/// name. `None` where it finds nothing.
+fn indexes_behind(spec: &CommandSpec, request: &Args<'_>) -> Option<Vec<usize>> {
+    let Keys::Behind { word, from, .. } = spec.keys else { return None };
+    let at = request.iter().skip(from).position(|argument| is_word(argument, word))?;
+    let first = from + at + 1;
+    let keys_count = (request.len() - first) / 2;
+    (keys_count > 0).then(|| (first..first + keys_count).collect())
 }
 
 fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {

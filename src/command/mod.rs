@@ -40,6 +40,7 @@ mod events;
 mod expire;
 mod facts;
 mod flush;
+mod geo;
 mod hash_numbers;
 mod hashes;
 mod hyperloglog;
@@ -98,6 +99,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     sorted_sets::combine::COMMANDS,
     sorted_sets::pop::COMMANDS,
     sorted_sets::sample::COMMANDS,
+    geo::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     lists::COMMANDS,

@@ -27,11 +27,6 @@ const ACL: Applies = Later("ACL users");
 const TLS: Applies = Later("TLS");
 const EVICTION: Applies = Later("eviction");
 const SCRIPTS: Applies = Later("scripts");
-const LISTS: Applies = Later("lists");
-const SETS: Applies = Later("sets");
-const HASHES: Applies = Later("hashes");
-const SORTED_SETS: Applies = Later("sorted sets");
-const STREAMS: Applies = Later("streams");
 const CRASH: Applies = Later("crash reports");
 const TITLE: Applies = Later("the process title");
 const DEFRAG: Applies = Never("the allocator has no defragmentation");
@@ -187,18 +182,18 @@ directives! {
 
     // Encodings of values.
     /// Entries of a node, or from -1 to -5 its size: 4, 8, 16, 32, 64 kb.
-    list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size", integer(i32::MIN as i128, INT), [], LISTS;
-    list_compress_depth: u32 = 0; "list-compress-depth", integer(0, INT), [DEBUG], LISTS;
-    hash_max_listpack_entries: u64 = 512; "hash-max-listpack-entries" | "hash-max-ziplist-entries", integer(0, LONG), [], HASHES;
-    hash_max_listpack_value: u64 = 64; "hash-max-listpack-value" | "hash-max-ziplist-value", memory(0, LONG), [], HASHES;
-    set_max_intset_entries: u64 = 512; "set-max-intset-entries", integer(0, LONG), [], SETS;
-    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries", integer(0, LONG), [], SETS;
-    set_max_listpack_value: u64 = 64; "set-max-listpack-value", integer(0, LONG), [], SETS;
-    zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries", integer(0, LONG), [], SORTED_SETS;
-    zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG), [], SORTED_SETS;
+    list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size", integer(i32::MIN as i128, INT), [], Now;
+    list_compress_depth: u32 = 0; "list-compress-depth", integer(0, INT), [DEBUG], Never("nodes of lists are not compressed");
+    hash_max_listpack_entries: u64 = 512; "hash-max-listpack-entries" | "hash-max-ziplist-entries", integer(0, LONG), [], Now;
+    hash_max_listpack_value: u64 = 64; "hash-max-listpack-value" | "hash-max-ziplist-value", memory(0, LONG), [], Now;
+    set_max_intset_entries: u64 = 512; "set-max-intset-entries", integer(0, LONG), [], Now;
+    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries", integer(0, LONG), [], Now;
+    set_max_listpack_value: u64 = 64; "set-max-listpack-value", integer(0, LONG), [], Now;
+    zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries", integer(0, LONG), [], Now;
+    zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG), [], Now;
     hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes", memory(0, LONG), [], Now;
-    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes", memory(0, LONG), [], STREAMS;
-    stream_node_max_entries: u64 = 100; "stream-node-max-entries", integer(0, LONG), [], STREAMS;
+    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes", memory(0, LONG), [], Now;
+    stream_node_max_entries: u64 = 100; "stream-node-max-entries", integer(0, LONG), [], Now;
 
     // What is measured and told.
     /// Microseconds; 0 logs everything, -1 nothing.

@@ -69,36 +69,62 @@ fn add(cx: &mut Context<'_>, args: &Args<'_>, rules: AddRules) -> CommandResult 
     for index in (first + 2..args.len()).step_by(2) {
         score(&args[index])?;
     }
-    let (key, db, limits) = (cx.key(&args[1]), cx.db(), limits(cx));
-    let mut entry = cx.core.keyspace.write(db, key);
-    let set = if rules.xx { entry.collection_mut()? } else { Some(entry.collection_or_new::<SortedSet>()?) };
-    let (mut new, mut updated, mut last) = (0, 0, Added::Skipped);
-    if let Some(set) = set {
-        set.expect((args.len() - first) / 2, args[first + 1].len(), limits);
-        for index in (first..args.len()).step_by(2) {
-            let score = if index == first { first_score } else { score(&args[index])? };
-            let Ok(added) = set.add(score, &args[index + 1], rules, limits) else {
-                entry.commit(0);
-                return Err(CommandError::text_static("ERR resulting score is not a number (NaN)"));
-            };
-            match added {
-                Added::New(_) => new += 1,
-                Added::Updated(_) => updated += 1,
-                Added::Same(_) | Added::Skipped => {}
-            }
-            last = added;
-        }
-        entry.commit(new + updated);
-    }
+    let scored = (first..args.len()).step_by(2).map(|index| {
+        let score = if index == first { first_score } else { score(&args[index]).unwrap_or_default() };
+        (score, &args[index + 1])
+    });
+    let Done { new, updated, last } = apply(cx, &args[1], rules, scored)?;
     match last {
         _ if !rules.incr => cx.reply.integer(if changed { new + updated } else { new } as i64),
         Added::New(score) | Added::Updated(score) | Added::Same(score) => cx.reply.double(score),
         Added::Skipped => cx.reply.null(),
     }
-    if new + updated > 0 {
-        cx.notify(NotifyFlags::ZSET, if rules.incr { "zincr" } else { "zadd" }, &args[1]);
-    }
     Ok(())
+}
+
+/// What was done.
+pub struct Done {
+    pub new: u64,
+    pub updated: u64,
+    /// With the last member.
+    last: Added,
+}
+
+/// Adds members with their scores, at least one, as the rules allow, and publishes that. Replies nothing.
+///
+/// # Errors
+/// `WrongType`, or that a score would be no number; nothing has changed.
+pub fn apply<'a>(
+    cx: &mut Context<'_>,
+    name: &[u8],
+    rules: AddRules,
+    scored: impl ExactSizeIterator<Item = (f64, &'a [u8])> + Clone,
+) -> Result<Done, CommandError> {
+    let (key, db, limits) = (cx.key(name), cx.db(), limits(cx));
+    let mut done = Done { new: 0, updated: 0, last: Added::Skipped };
+    let mut entry = cx.core.keyspace.write(db, key);
+    let set = if rules.xx { entry.collection_mut()? } else { Some(entry.collection_or_new::<SortedSet>()?) };
+    let Some(set) = set else { return Ok(done) };
+    let first_bytes = scored.clone().next().map_or(0, |(_, member)| member.len());
+    set.expect(scored.len(), first_bytes, limits);
+    for (score, member) in scored {
+        let Ok(added) = set.add(score, member, rules, limits) else {
+            entry.commit(0);
+            return Err(CommandError::text_static("ERR resulting score is not a number (NaN)"));
+        };
+        match added {
+            Added::New(_) => done.new += 1,
+            Added::Updated(_) => done.updated += 1,
+            Added::Same(_) | Added::Skipped => {}
+        }
+        done.last = added;
+    }
+    let changes = done.new + done.updated;
+    entry.commit(changes);
+    if changes > 0 {
+        cx.notify(NotifyFlags::ZSET, if rules.incr { "zincr" } else { "zadd" }, name);
+    }
+    Ok(done)
 }
 
 pub const COMMANDS: &[CommandSpec] = &[

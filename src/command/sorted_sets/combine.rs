@@ -179,7 +179,7 @@ fn combine(cx: &mut Context<'_>, args: &Args<'_>, form: Form) -> CommandResult {
     let sorted = entries.iter().map(|(member, score)| (member.as_element(), *score));
     if result == ResultKind::Stored {
         let set = SortedSet::from_sorted(sorted, limits);
-        store(cx, &args[1], set, name);
+        store(cx, &args[1], set, name, 1);
     } else {
         reply_entries(&mut cx.reply, sorted, entries.len(), options.with_scores);
     }

@@ -72,13 +72,15 @@ impl Scores {
 }
 
 /// Puts a result in place of what is at a key, whatever that is, or removes the key when the result is empty. Replies how many
-/// members there are.
-pub fn store(cx: &mut Context<'_>, destination: &[u8], result: SortedSet, event: &str) {
+/// members there are. Setting counts as `changes` changes of the data, removing as one.
+pub fn store(cx: &mut Context<'_>, destination: &[u8], result: SortedSet, event: &str, changes: u64) {
     let (key, db, count) = (cx.key(destination), cx.db(), result.len());
     let mut entry = cx.core.keyspace.write(db, key);
     if count > 0 {
         entry.set_collection(result);
         entry.set_expiry(None);
+        // Setting it has counted as one.
+        entry.commit(changes.saturating_sub(1));
         cx.notify(NotifyFlags::ZSET, event, destination);
     } else if entry.remove() {
         cx.notify(NotifyFlags::GENERIC, "del", destination);

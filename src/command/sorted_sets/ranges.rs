@@ -8,7 +8,8 @@ use crate::command::arguments::{integer, is_word};
 use crate::command::context::Context;
 use crate::command::error::CommandError;
 use crate::command::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
-use crate::keyspace::sorted_set::{LexRange, ScoreRange, SortedSet};
+use crate::keyspace::listpack::Digits;
+use crate::keyspace::sorted_set::{AddRules, LexRange, ScoreRange, SortedSet};
 use crate::resp::Args;
 
 /// By what a range is given.
@@ -169,9 +170,19 @@ fn zrangestore(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let form = Form { key_at: 2, is_store: true, ..ZRANGE };
     let query = Query::parse(args, form)?;
     let (key, db, limits) = (cx.key(&args[2]), cx.db(), limits(cx));
-    let set = cx.core.keyspace.read_as::<SortedSet>(db, key)?;
-    let result = set.map(|set| SortedSet::from_sorted(set.walk(query.ranks(set), false), limits));
-    store(cx, &args[1], result.unwrap_or_default(), "zrangestore");
+    let mut result = SortedSet::default();
+    if let Some(set) = cx.core.keyspace.read_as::<SortedSet>(db, key)? {
+        let ranks = query.ranks(set);
+        if matches!(query.ends, Ends::Ranks(..)) {
+            result.expect(ranks.len(), 0, limits);
+        }
+        // One after the other, as Redis does: what comes before the result has become large loses the sign of a zero.
+        let mut digits = Digits::new();
+        for (member, score) in set.walk(ranks, query.reverse) {
+            result.add(score, member.as_bytes(&mut digits), AddRules::default(), limits).expect("scores are numbers");
+        }
+    }
+    store(cx, &args[1], result, "zrangestore", 1);
     Ok(())
 }
 

@@ -331,8 +331,10 @@ fn find_keys(args: &Args<'_>, found: &mut Vec<usize>) -> Result<(), CommandError
             _ if is_word(option, "GROUP") => at += 3,
             _ if is_word(option, "NOACK") => at += 1,
             _ if is_word(option, "STREAMS") => {
-                let keys_count = args.len().saturating_sub(at + 1) / 2;
-                found.extend(at + 1..at + 1 + keys_count);
+                let words_count = args.len() - at - 1;
+                if words_count.is_multiple_of(2) {
+                    found.extend(at + 1..at + 1 + words_count / 2);
+                }
                 break;
             }
             _ => break,

@@ -14,6 +14,7 @@ use super::log::Log;
 /// The groups of a stream by name. Most streams have none: that takes no memory.
 #[derive(Clone, Debug, Default)]
 pub struct Groups {
+    #[expect(clippy::box_collection, reason = "three words more in every object, for groups that few streams have")]
     by_name: Option<Box<BTreeMap<Box<[u8]>, Group>>>,
 }
 

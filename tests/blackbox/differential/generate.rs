@@ -19,6 +19,8 @@ pub enum Compare {
     SameType,
     /// HELLO: version and connection id differ.
     Hello,
+    /// Streams: times of pending entries and consumers differ.
+    StreamTimes,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +39,14 @@ use Compare::{AnyOrder, Close, Exact, Hello, SameType};
 pub type Row = (u64, &'static str, Compare);
 
 /// Families of collections, each in a file of its own.
-const COLLECTIONS: &[&[Row]] = &[super::hashes::ROWS, super::lists::ROWS, super::sets::ROWS, super::zsets::ROWS];
+const COLLECTIONS: &[&[Row]] = &[
+    super::hashes::ROWS,
+    super::lists::ROWS,
+    super::sets::ROWS,
+    super::zsets::ROWS,
+    super::geo::ROWS,
+    super::streams::ROWS,
+];
 
 const STRINGS: &[Row] = &[
     (8, "GET <key>", Exact),
@@ -283,11 +292,13 @@ pub struct Generator {
     /// Whether this phase uses times relative to now.
     pub relative: bool,
     tag: u64,
+    /// Where the ids of streams have got to.
+    stream_ms: u64,
 }
 
 impl Generator {
     pub fn new(seed: u64, cluster: bool) -> Self {
-        Self { random: Random::new(seed), cluster, others: Vec::new(), relative: false, tag: 0 }
+        Self { random: Random::new(seed), cluster, others: Vec::new(), relative: false, tag: 0, stream_ms: 0 }
     }
 
     pub fn random(&mut self) -> &mut Random {
@@ -338,7 +349,9 @@ impl Generator {
             b"BLPOP",
             b"BLMOVE",
         ];
-        let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
+        // 7.0 creates consumers later, and a huge count of XAUTOCLAIM is a matter of the machine's memory.
+        const STREAMS: &[&[u8]] = &[b"XREADGROUP", b"XCLAIM", b"XAUTOCLAIM"];
+        let whole = [WHOLE, RANDOM, STREAMS].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
             self.damage(&mut args);
         }
@@ -348,7 +361,8 @@ impl Generator {
         let leaves_expired = args.len() > 2
             && args[0].eq_ignore_ascii_case(b"set")
             && args.iter().any(|arg| arg.to_ascii_uppercase().ends_with(b"AT"));
-        let mut requests = vec![Request { args, compare }];
+        let mut requests = super::streams::before(&args);
+        requests.push(Request { args, compare });
         if leaves_expired {
             let key = requests[0].args[1].clone();
             requests.push(Request { args: vec![b"EXISTS".to_vec(), key], compare: Exact });
@@ -433,6 +447,10 @@ impl Generator {
                         token => args.push(self.word(token)),
                     }
                 }
+            } else if token == "<position>" {
+                args.extend(super::geo::position(&mut self.random));
+            } else if let Some(words) = super::streams::words(token, &mut self.random, &mut self.stream_ms) {
+                args.extend(words);
             } else {
                 args.push(self.word(token));
             }
@@ -448,11 +466,15 @@ impl Generator {
             "<hash>" => return self.key_of('h'),
             "<zset>" => return self.key_of('z'),
             "<lexset>" => return self.key_of('y'),
+            "<geo>" => return self.key_of('g'),
+            "<length>" => return super::geo::length(&mut self.random),
             "<score>" => return super::zsets::score(&mut self.random),
             "<score_end>" => return super::zsets::score_end(&mut self.random),
             "<lex_end>" => return super::zsets::lex_end(&mut self.random),
             "<set>" => return self.key_of('s'),
             "<field>" | "<member>" => return super::sets::member(&mut self.random),
+            "<stream>" if self.random.chance(3) => return self.key(),
+            "<stream>" => return self.key_of('x'),
             "<val>" => return self.value(),
             "<list>" if self.random.chance(3) => return self.key(),
             "<list>" => return self.key_of('l'),

@@ -237,7 +237,7 @@ fn spop_several(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     if left == 0 {
         reply_all(&mut cx.reply, set, limits);
         *set = Set::default();
-    } else if popped < left.saturating_mul(KEEP_FACTOR) {
+    } else if popped < left.saturating_mul(KEEP_FACTOR) || stays_large(set, left, limits) {
         cx.reply.set(popped);
         pop_few(set, popped, random, &mut cx.reply);
     } else {
@@ -259,6 +259,11 @@ fn reply_all(reply: &mut Reply<'_>, set: &Set, limits: SetLimits) {
         SetForm::Large(_) => reply_members(reply, set),
         _ => reply_members(reply, &union_of(&[set], limits)),
     }
+}
+
+/// Whether what is left of a set is too much for its small forms: such a set is not made anew, so that scans of it go on.
+fn stays_large(set: &Set, left: usize, limits: SetLimits) -> bool {
+    matches!(set.form(), SetForm::Large(_)) && left as u64 > limits.listpack_entries
 }
 
 /// When at least this many times as many members go as stay, it is those that stay that are drawn.

@@ -18,6 +18,8 @@ use crate::keyspace::entry::size_class;
 
 /// Key and value of at most so many bytes together stand in the buffer.
 pub const INLINE_MAX_BYTES: usize = 128;
+/// The number of entries has 16 bits.
+pub const MAX_ENTRIES: usize = u16::MAX as usize;
 /// In place of a key length.
 const LARGE: u8 = u8::MAX;
 const _: () = assert!(INLINE_MAX_BYTES < LARGE as usize);
@@ -172,6 +174,8 @@ impl Bucket {
                 figures.subtract(&large.0.remove(nth));
                 if large.0.is_empty() {
                     self.large = None;
+                } else if large.0.capacity() / 4 > large.0.len() {
+                    large.0.shrink_to_fit();
                 }
             }
         } else {
@@ -283,8 +287,8 @@ impl Bucket {
         let needed = count * arrays + data_bytes;
         let capacity = room_for(needed);
         let more = (capacity - needed) / (data_bytes / count + arrays);
-        let slots = (count + more).min(usize::from(u16::MAX));
-        assert!(slots >= count, "a good hash spreads entries over buckets");
+        let slots = (count + more).min(MAX_ENTRIES);
+        assert!(slots >= count, "the map splits a bucket before it is full");
         let mut bytes = vec![0; capacity].into_boxed_slice();
         for array in 0..self.arrays() {
             let from = array * usize::from(self.slots);

@@ -371,8 +371,10 @@ impl Bucket {
     /// Where the data of an entry begins that is not large.
     #[inline]
     fn offset_of(&self, index: usize) -> usize {
-        let keys = self.key_lengths()[..index].iter().map(|length| inline_length(*length) as u32).sum::<u32>();
-        let values = self.value_lengths().iter().take(index).map(|length| u32::from(*length)).sum::<u32>();
+        let (keys, values) = (self.key_lengths(), self.value_lengths());
+        let values = &values[..index.min(values.len())];
+        let keys = keys[..index].iter().map(|length| inline_length(*length) as u32).sum::<u32>();
+        let values = values.iter().map(|length| u32::from(*length)).sum::<u32>();
         self.data_start() + (keys + values) as usize
     }
 
@@ -415,10 +417,14 @@ fn split_large(entry: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(u64::from_le_bytes(*header) as usize)
 }
 
-/// The allocator's class for so many bytes, at least an eighth more where its classes stand closer.
+/// The allocator's class for so many bytes: [`size_class`], going on with four classes for each doubling.
 fn room_for(bytes: usize) -> usize {
     const CLASSED_MAX_BYTES: usize = 4096;
-    size_class(if bytes > CLASSED_MAX_BYTES { bytes + bytes / 8 } else { bytes })
+    if bytes <= CLASSED_MAX_BYTES {
+        size_class(bytes)
+    } else {
+        bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2))
+    }
 }
 
 /// Entries of a bucket.

@@ -420,11 +420,7 @@ fn split_large(entry: &[u8]) -> (&[u8], &[u8]) {
 /// The allocator's class for so many bytes: [`size_class`], going on with four classes for each doubling.
 fn room_for(bytes: usize) -> usize {
     const CLASSED_MAX_BYTES: usize = 4096;
-    if bytes <= CLASSED_MAX_BYTES {
-        size_class(bytes)
-    } else {
-        bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2))
-    }
+    if bytes <= CLASSED_MAX_BYTES { size_class(bytes) } else { bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)) }
 }
 
 /// Entries of a bucket.

@@ -117,7 +117,13 @@ fn benches(criterion: &mut Criterion) {
 }
 
 fn print_memory() {
-    for (what, value) in [("member of 16 bytes", &b""[..]), ("field of 16 bytes and value of 16", VALUE)] {
+    let kinds = [
+        ("member of 16 bytes", &b""[..]),
+        ("field of 16 bytes and value of 16", VALUE),
+        ("field of 16 bytes and value of 100", &[b'v'; 100]),
+        ("field of 16 bytes and value of 200", &[b'v'; 200]),
+    ];
+    for (what, value) in kinds {
         for count in [200, 1_000, 10_000, 100_000, 700_000, 1_000_000] {
             let before = ALLOCATED.with(Cell::get);
             let map = packed(count, value);

@@ -7,7 +7,7 @@ use super::collection_scan::{Found, ScanOptions, parse_cursor};
 use super::context::Context;
 use super::elements::{reply_element, reply_element_or_null};
 use super::error::CommandError;
-use super::sample::{SampleCount, choose, is_sparse};
+use super::sample::{SampleCount, choose, draw, is_sparse};
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::random::Random;
 use crate::config::{Config, NotifyFlags};
@@ -232,6 +232,9 @@ fn reply_drawn(reply: &mut Reply<'_>, hash: &Hash, count: SampleCount, with_valu
         }
     };
     match count {
+        SampleCount::Repeated(count) if hash.listpack().is_some() && count > 1 => {
+            draw(hash.iter(), count, random, reply_pair);
+        }
         SampleCount::Repeated(_) => {
             (0..replied).filter_map(|_| hash.random(random)).for_each(reply_pair);
         }
@@ -386,7 +389,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "hdel",
         arity: Arity::AtLeast(3),
         flags: Flags::WRITE.and(Flags::FAST),
-        keys: Keys::At(1, Access::REMOVE),
+        keys: Keys::At(1, Access::REMOVE_SOME),
         group: Group::Hash,
         since: "2.0.0",
         summary: "Removes fields of a hash.",

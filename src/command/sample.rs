@@ -60,6 +60,16 @@ pub fn choose<T>(
     }
 }
 
+/// Draws `count` times from the items that an iterator gives, which are few or cost a walk to reach one by one.
+pub fn draw<T: Copy>(items: impl Iterator<Item = T>, count: u64, random: &mut Random, mut drawn: impl FnMut(T)) {
+    let items: Vec<T> = items.collect();
+    for _ in 0..count {
+        if let Some(item) = items.get(random.below(items.len() as u64) as usize) {
+            drawn(*item);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +86,14 @@ mod tests {
             chosen.into_iter().for_each(|item| times[item] += 1);
         }
         assert!(times.iter().all(|times| (2800..3200).contains(times)), "{times:?}");
+    }
+
+    #[test]
+    fn draws_repeat_and_reach_all() {
+        let mut times = [0u32; 4];
+        draw(0..4usize, 4000, &mut Random::new(2), |item| times[item] += 1);
+        assert!(times.iter().all(|times| (850..1150).contains(times)), "{times:?}");
+        draw(0..0usize, 5, &mut Random::new(2), |_| unreachable!());
     }
 
     #[test]

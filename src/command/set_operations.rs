@@ -116,7 +116,21 @@ fn sdiff(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let limits = limits(&cx.core.config);
     let keys = keys_from(cx, args, 1);
     let sets = sources(&mut cx.core.keyspace, cx.caller.db as usize, &keys)?;
-    reply_members(&mut cx.reply, &difference_of(&sets, limits));
+    let plan = Difference::plan(&sets);
+    if let Difference::Ask { first, others } = &plan
+        && matches!(first.form(), SetForm::Large(_))
+    {
+        // What is big goes out without a copy in between.
+        let deferred = cx.reply.begin_set();
+        let mut count = 0;
+        for member in only_in(first, others) {
+            reply_element(&mut cx.reply, member);
+            count += 1;
+        }
+        cx.reply.finish(deferred, count);
+    } else {
+        reply_members(&mut cx.reply, &plan.result(limits));
+    }
     Ok(())
 }
 
@@ -125,7 +139,7 @@ fn sdiffstore(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let limits = limits(&cx.core.config);
     let keys = keys_from(cx, args, 2);
     let sets = sources(&mut cx.core.keyspace, cx.caller.db as usize, &keys)?;
-    let result = difference_of(&sets, limits);
+    let result = Difference::plan(&sets).result(limits);
     store(cx, args, result, "sdiffstore");
     Ok(())
 }
@@ -172,37 +186,67 @@ pub(super) fn union_of(sets: &[&Set], limits: SetLimits) -> Set {
     union
 }
 
+/// How a difference is made. Redis takes what is less work, and so do we: the form of the result follows from it.
+enum Difference<'s> {
+    Empty,
+    /// Every other set is asked for each member of the first.
+    Ask {
+        first: &'s Set,
+        others: Vec<&'s Set>,
+    },
+    /// The members of the others are removed from a copy of the first.
+    Remove {
+        first: &'s Set,
+        others: Vec<&'s Set>,
+    },
+}
+
+impl<'s> Difference<'s> {
+    fn plan(sets: &[Option<&'s Set>]) -> Difference<'s> {
+        let Some((Some(first), others)) = sets.split_first() else { return Difference::Empty };
+        let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
+        if others.iter().any(|set| std::ptr::eq(*set, *first)) {
+            return Difference::Empty;
+        }
+        // Asking often stops early: half the price.
+        let asking = first.len().saturating_mul(1 + others.len()) / 2;
+        let removing = others.iter().map(|set| set.len()).fold(first.len(), usize::saturating_add);
+        if asking <= removing {
+            others.sort_by_key(|set| std::cmp::Reverse(set.len()));
+            Difference::Ask { first, others }
+        } else {
+            Difference::Remove { first, others }
+        }
+    }
+
+    fn result(&self, limits: SetLimits) -> Set {
+        let mut result = Set::default();
+        match self {
+            Difference::Empty => {}
+            Difference::Ask { first, others } => {
+                for member in only_in(first, others) {
+                    result.add(member, limits);
+                }
+            }
+            Difference::Remove { first, others } => {
+                for member in first.iter() {
+                    result.add(member, limits);
+                }
+                for member in others.iter().flat_map(|set| set.iter()) {
+                    if result.is_empty() {
+                        break;
+                    }
+                    result.remove(member);
+                }
+            }
+        }
+        result
+    }
+}
+
 /// The members of the first set that are in none of the others.
-fn difference_of(sets: &[Option<&Set>], limits: SetLimits) -> Set {
-    let mut difference = Set::default();
-    let Some((Some(first), others)) = sets.split_first() else { return difference };
-    let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
-    if others.iter().any(|set| std::ptr::eq(*set, *first)) {
-        return difference;
-    }
-    // Asking every other set for each member, at half the price because it often stops early, or removing all members
-    // of the others: Redis takes what is less work, and so makes a result of the same form.
-    let work_asking = first.len().saturating_mul(1 + others.len()) / 2;
-    let work_removing = others.iter().map(|set| set.len()).fold(first.len(), usize::saturating_add);
-    if work_asking <= work_removing {
-        others.sort_by_key(|set| std::cmp::Reverse(set.len()));
-        for member in first.iter().filter(|member| !others.iter().any(|set| set.contains(*member))) {
-            difference.add(member, limits);
-        }
-    } else {
-        for member in first.iter() {
-            difference.add(member, limits);
-        }
-        for set in others {
-            if difference.is_empty() {
-                break;
-            }
-            for member in set.iter() {
-                difference.remove(member);
-            }
-        }
-    }
-    difference
+fn only_in<'s>(first: &'s Set, others: &'s [&'s Set]) -> impl Iterator<Item = Element<'s>> {
+    first.iter().filter(move |member| !others.iter().any(|set| set.contains(*member)))
 }
 
 /// Puts a result in place of whatever is at the first argument; an empty one removes it. Replies how many members it has.
@@ -250,7 +294,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "sinterstore",
         arity: Arity::AtLeast(3),
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        keys: Keys::Range { first: 1, last: -1, step: 1, access: Access::CHANGE },
+        keys: Keys::Into(1, Access::CHANGE),
         group: Group::Set,
         since: "1.0.0",
         summary: "Stores the members that all of several sets have.",
@@ -274,7 +318,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "sunionstore",
         arity: Arity::AtLeast(3),
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        keys: Keys::Range { first: 1, last: -1, step: 1, access: Access::WRITE },
+        keys: Keys::Into(1, Access::WRITE),
         group: Group::Set,
         since: "1.0.0",
         summary: "Stores the members that any of several sets has.",
@@ -298,7 +342,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "sdiffstore",
         arity: Arity::AtLeast(3),
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        keys: Keys::Range { first: 1, last: -1, step: 1, access: Access::WRITE },
+        keys: Keys::Into(1, Access::WRITE),
         group: Group::Set,
         since: "1.0.0",
         summary: "Stores the members that only the first of several sets has.",

@@ -7,7 +7,7 @@ use super::collection_scan::{Found, ScanOptions, parse_cursor};
 use super::context::Context;
 use super::elements::{reply_element, reply_element_or_null};
 use super::error::CommandError;
-use super::sample::{SampleCount, choose, is_sparse};
+use super::sample::{SampleCount, choose, draw, is_sparse};
 use super::set_operations::union_of;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::random::Random;
@@ -237,7 +237,7 @@ fn spop_several(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     if left == 0 {
         reply_all(&mut cx.reply, set, limits);
         *set = Set::default();
-    } else if popped < left.saturating_mul(KEEP_FACTOR) {
+    } else if popped < left.saturating_mul(KEEP_FACTOR) || stays_large(set, left, limits) {
         cx.reply.set(popped);
         pop_few(set, popped, random, &mut cx.reply);
     } else {
@@ -259,6 +259,11 @@ fn reply_all(reply: &mut Reply<'_>, set: &Set, limits: SetLimits) {
         SetForm::Large(_) => reply_members(reply, set),
         _ => reply_members(reply, &union_of(&[set], limits)),
     }
+}
+
+/// Whether what is left of a set is too much for its small forms: such a set is not made anew, so that scans of it go on.
+fn stays_large(set: &Set, left: usize, limits: SetLimits) -> bool {
+    matches!(set.form(), SetForm::Large(_)) && left as u64 > limits.listpack_entries
 }
 
 /// When at least this many times as many members go as stay, it is those that stay that are drawn.
@@ -307,6 +312,10 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         (None, Some(_)) => cx.reply.array(0),
         (Some(set), Some(SampleCount::Repeated(count))) => {
             cx.reply.array(usize::try_from(count).unwrap_or(usize::MAX));
+            if count > 1 && matches!(set.form(), SetForm::Small(_)) {
+                draw(set.iter(), count, &mut cx.core.random, |member| reply_element(&mut cx.reply, member));
+                return Ok(());
+            }
             for member in (0..count).filter_map(|_| set.random(&mut cx.core.random)) {
                 reply_element(&mut cx.reply, member);
             }
@@ -352,7 +361,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "srem",
         arity: Arity::AtLeast(3),
         flags: Flags::WRITE.and(Flags::FAST),
-        keys: Keys::At(1, Access::REMOVE),
+        keys: Keys::At(1, Access::REMOVE_SOME),
         group: Group::Set,
         since: "1.0.0",
         summary: "Removes members of a set.",

@@ -61,7 +61,7 @@ impl Kind {
             "unix-time-seconds" | "unix-time-milliseconds" => Kind::UnixTime,
             "longitude" | "latitude" | "radius" | "width" | "height" | "score" | "weight" => Kind::Double,
             "bit" | "client-id" | "config-epoch" | "count" | "cursor" | "db" | "decrement" | "destination-db"
-            | "end" | "end-slot" | "frequency" | "increment" | "index" | "index1" | "index2" | "len"
+            | "end" | "end-slot" | "frequency" | "increment" | "index" | "index1" | "index2" | "len" | "limit"
             | "milliseconds" | "min" | "min-match-len" | "num-matches" | "numkeys" | "offset" | "port" | "protover"
             | "rank" | "samples" | "seconds" | "slot" | "start" | "start-slot" | "stop" | "timeout" | "ttl"
             | "version" => Kind::Integer,

@@ -1,5 +1,6 @@
 //! The hash commands, as tables.
 
+use crate::support::events::{ALL_EVENTS, check_published};
 use crate::support::{Server, check, on_both, on_both_with};
 
 fn table(rows: &[(&str, &str)]) {
@@ -263,6 +264,34 @@ fn digests_are_those_of_redis_in_either_form() {
                 ("EXPIRE h 1000", ":1"),
                 ("DEBUG DIGEST-VALUE h", "[+4c69d3290164e43b7cd89e400e6854ec243c4a83]"),
                 ("DEBUG DIGEST-VALUE big", "[+1905108a639d28e90e7c8476c6dd6dcdf7a15271]"),
+            ],
+        );
+    });
+}
+
+#[test]
+fn changes_are_published_and_counted() {
+    on_both_with(ALL_EVENTS, |server| {
+        check_published(
+            server,
+            &[
+                ("HSET h a 1 b 2", "new:h hset:h", 2),
+                ("HSET h a 1", "hset:h", 1),
+                ("HMSET h a 1 c 3", "hset:h", 2),
+                ("HSET h a", "", 0),
+                ("HSETNX h a 1", "", 0),
+                ("HSETNX h d 1", "hset:h", 1),
+                ("HSETNX fresh a 1", "new:fresh hset:fresh", 1),
+                ("HINCRBY h a 1", "hincrby:h", 1),
+                ("HINCRBY h a x", "", 0),
+                ("HINCRBY other a 1", "new:other hincrby:other", 1),
+                ("HINCRBYFLOAT h a 1.5", "hincrbyfloat:h", 1),
+                ("HDEL h none", "", 0),
+                ("HDEL h a none b", "hdel:h", 2),
+                ("HDEL h c d none", "hdel:h del:h", 2),
+                ("HDEL h c", "", 0),
+                ("HGETALL fresh", "", 0),
+                ("HRANDFIELD fresh", "", 0),
             ],
         );
     });

@@ -1,5 +1,6 @@
 //! The set commands, as tables.
 
+use crate::support::events::{ALL_EVENTS, check_published};
 use crate::support::{Server, check, on_both, on_both_with};
 
 fn table(rows: &[(&str, &str)]) {
@@ -340,5 +341,71 @@ fn digests_are_those_of_redis_in_every_form() {
                 ("DEBUG DIGEST-VALUE big", "[+d13aaa731d622ad768ec25a6f062fea0c039fe97]"),
             ],
         );
+    });
+}
+
+#[test]
+fn changes_are_published_and_counted() {
+    on_both_with(ALL_EVENTS, |server| {
+        check_published(
+            server,
+            &[
+                ("SADD a 1 2 1", "new:a sadd:a", 2),
+                ("SADD a 1", "", 0),
+                ("SADD a x y z 3 4 5", "sadd:a", 6),
+                ("SREM a none", "", 0),
+                ("SREM a x none", "srem:a", 1),
+                ("SMOVE a b 1", "srem:a new:b sadd:b", 2),
+                ("SMOVE a b 1", "", 0),
+                ("SADD b 2", "sadd:b", 1),
+                ("SMOVE a b 2", "srem:a", 1),
+                ("SMOVE b b 2", "", 0),
+                ("SINTERSTORE c a b", "", 0),
+                ("SUNIONSTORE c a b", "new:c sunionstore:c", 1),
+                ("SINTERSTORE c c a", "sinterstore:c", 1),
+                ("SDIFFSTORE d c b", "new:d sdiffstore:d", 1),
+                ("SDIFFSTORE d c c", "del:d", 1),
+                ("SDIFFSTORE d c c", "", 0),
+                ("SPOP b 0", "", 0),
+                ("SPOP b", "spop:b", 1),
+                ("SPOP b", "spop:b del:b", 1),
+                ("SPOP b", "", 0),
+                ("SPOP c 2", "spop:c", 2),
+                ("SPOP c 10", "spop:c del:c", 3),
+                ("SADD e x", "new:e sadd:e", 1),
+                ("SMOVE e f x", "srem:e del:e new:f sadd:f", 2),
+                ("SREM f x", "srem:f del:f", 1),
+            ],
+        );
+    });
+}
+
+#[test]
+fn watching_clients_are_told_of_every_set_that_changed() {
+    on_both(|server| {
+        let (watcher, other) = (&mut server.connect(), &mut server.connect());
+        for (key, line, told) in [
+            ("{t}a", "SMOVE {t}a {t}b 1", true),
+            ("{t}b", "SMOVE {t}a {t}b 1", true),
+            ("{t}b", "SMOVE {t}a {t}b 2", false),
+            ("{t}a", "SMOVE {t}a {t}b none", false),
+            ("{t}a", "SADD {t}a 1", false),
+            ("{t}a", "SPOP {t}a 0", false),
+            ("{t}a", "SPOP {t}a 1", true),
+            ("{t}a", "SUNIONSTORE {t}b {t}a", false),
+            ("{t}b", "SUNIONSTORE {t}b {t}a", true),
+            ("{t}b", "SDIFFSTORE {t}b {t}a {t}a", true),
+            ("{t}c", "SDIFFSTORE {t}c {t}a {t}a", false),
+        ] {
+            other.must("DEL {t}a {t}b");
+            other.must("SADD {t}a 1 2 3");
+            other.must("SADD {t}b 2 x");
+            watcher.must(&format!("WATCH {key}"));
+            other.line(line);
+            watcher.must("MULTI");
+            watcher.must("PING");
+            let reply = watcher.line("EXEC").to_string();
+            assert_eq!(reply, if told { "nil*" } else { "[+PONG]" }, "{key} {line}");
+        }
     });
 }

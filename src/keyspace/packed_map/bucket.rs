@@ -18,6 +18,8 @@ use crate::keyspace::entry::size_class;
 
 /// Key and value of at most so many bytes together stand in the buffer.
 pub const INLINE_MAX_BYTES: usize = 128;
+/// The number of entries has 16 bits.
+pub const MAX_ENTRIES: usize = u16::MAX as usize;
 /// In place of a key length.
 const LARGE: u8 = u8::MAX;
 const _: () = assert!(INLINE_MAX_BYTES < LARGE as usize);
@@ -172,6 +174,8 @@ impl Bucket {
                 figures.subtract(&large.0.remove(nth));
                 if large.0.is_empty() {
                     self.large = None;
+                } else if large.0.capacity() / 4 > large.0.len() {
+                    large.0.shrink_to_fit();
                 }
             }
         } else {
@@ -283,8 +287,8 @@ impl Bucket {
         let needed = count * arrays + data_bytes;
         let capacity = room_for(needed);
         let more = (capacity - needed) / (data_bytes / count + arrays);
-        let slots = (count + more).min(usize::from(u16::MAX));
-        assert!(slots >= count, "a good hash spreads entries over buckets");
+        let slots = (count + more).min(MAX_ENTRIES);
+        assert!(slots >= count, "the map splits a bucket before it is full");
         let mut bytes = vec![0; capacity].into_boxed_slice();
         for array in 0..self.arrays() {
             let from = array * usize::from(self.slots);
@@ -367,8 +371,10 @@ impl Bucket {
     /// Where the data of an entry begins that is not large.
     #[inline]
     fn offset_of(&self, index: usize) -> usize {
-        let keys = self.key_lengths()[..index].iter().map(|length| inline_length(*length) as u32).sum::<u32>();
-        let values = self.value_lengths().iter().take(index).map(|length| u32::from(*length)).sum::<u32>();
+        let (keys, values) = (self.key_lengths(), self.value_lengths());
+        let values = &values[..index.min(values.len())];
+        let keys = keys[..index].iter().map(|length| inline_length(*length) as u32).sum::<u32>();
+        let values = values.iter().map(|length| u32::from(*length)).sum::<u32>();
         self.data_start() + (keys + values) as usize
     }
 
@@ -411,10 +417,10 @@ fn split_large(entry: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(u64::from_le_bytes(*header) as usize)
 }
 
-/// The allocator's class for so many bytes, at least an eighth more where its classes stand closer.
+/// The allocator's class for so many bytes: [`size_class`], going on with four classes for each doubling.
 fn room_for(bytes: usize) -> usize {
     const CLASSED_MAX_BYTES: usize = 4096;
-    size_class(if bytes > CLASSED_MAX_BYTES { bytes + bytes / 8 } else { bytes })
+    if bytes <= CLASSED_MAX_BYTES { size_class(bytes) } else { bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)) }
 }
 
 /// Entries of a bucket.

@@ -24,6 +24,10 @@ use bucket::{Bucket, LargeFigures};
 const LOAD_MAX: usize = if cfg!(test) { 4 } else { 32 };
 /// Entries per bucket on average below which the map shrinks.
 const LOAD_MIN: usize = LOAD_MAX / 4;
+/// More in one bucket make the map grow whatever its load.
+const BUCKET_MAX_ENTRIES: usize = if cfg!(test) { 64 } else { bucket::MAX_ENTRIES };
+/// Draws that may meet no entry before they are counted instead. A map of usual shape gets here once in 10^8 times.
+const RANDOM_DRAWS_MAX: usize = 256;
 /// Buckets that stand together.
 const SEGMENT_BUCKETS: usize = if cfg!(test) { 8 } else { 256 };
 /// Bits of the hash in a scan cursor: more than a map has bits of buckets, and few enough for a double.
@@ -82,19 +86,33 @@ impl PackedMap {
         let bucket = self.bucket_mut(self.bucket_of(hash));
         let found = bucket.find(tag_of(hash), key);
         match found {
-            Some(place) => bucket.replace(place, tag_of(hash), key, value, &mut large),
-            None => bucket.push(tag_of(hash), key, value, &mut large),
-        }
-        let count = bucket.len();
-        self.large = large;
-        if found.is_none() {
-            self.fullest = self.fullest.max(count);
-            self.len += 1;
-            if self.len > self.buckets_count * LOAD_MAX {
-                self.grow();
+            Some(place) => {
+                bucket.replace(place, tag_of(hash), key, value, &mut large);
+                self.large = large;
             }
+            None => self.push(hash, key, value),
         }
         found.is_none()
+    }
+
+    /// Adds an entry whose key is not there.
+    fn push(&mut self, hash: u64, key: &[u8], value: &[u8]) {
+        let mut index = self.bucket_of(hash);
+        // Only who chooses keys by what scans have told of their hashes gets a bucket this full.
+        while self.bucket(index).len() >= BUCKET_MAX_ENTRIES {
+            self.grow();
+            index = self.bucket_of(hash);
+        }
+        let mut large = self.large;
+        let bucket = self.bucket_mut(index);
+        bucket.push(tag_of(hash), key, value, &mut large);
+        let count = bucket.len();
+        self.large = large;
+        self.fullest = self.fullest.max(count);
+        self.len += 1;
+        if self.len > self.buckets_count * LOAD_MAX {
+            self.grow();
+        }
     }
 
     /// Removes `key`; whether it was there.
@@ -124,13 +142,21 @@ impl PackedMap {
         if self.len == 0 {
             return None;
         }
-        // A place in a bucket as full as the fullest is drawn until there is an entry in it.
-        loop {
+        // A place in a bucket as full as the fullest is drawn until there is an entry in it: every few draws, as a rule.
+        for _ in 0..RANDOM_DRAWS_MAX {
             let bucket = self.bucket(random.below(self.buckets_count as u64) as usize);
             if let Some(entry) = bucket.nth(random.below(self.fullest as u64) as usize) {
                 return Some(entry);
             }
         }
+        let mut nth = random.below(self.len as u64) as usize;
+        for bucket in self.segments.iter().flatten() {
+            match nth.checked_sub(bucket.len()) {
+                None => return bucket.nth(nth),
+                Some(left) => nth = left,
+            }
+        }
+        None
     }
 
     /// Visits entries from `cursor` (0 at the beginning) on until about `count` were visited; returns where to go on, 0 at the
@@ -219,8 +245,13 @@ impl PackedMap {
         self.push_bucket(upper);
     }
 
-    /// One bucket less: the last one goes back to where it came from.
+    /// One bucket less: the last one goes back to where it came from, unless both together were too full.
     fn shrink(&mut self) {
+        let last = self.buckets_count - 1;
+        let lower = last - (1 << last.ilog2());
+        if self.bucket(last).len() + self.bucket(lower).len() > BUCKET_MAX_ENTRIES / 2 {
+            return;
+        }
         let Some(last) = self.segments.last_mut().and_then(Vec::pop) else { return };
         if self.segments.last().is_some_and(Vec::is_empty) {
             self.segments.pop();
@@ -229,7 +260,7 @@ impl PackedMap {
             }
         }
         self.buckets_count -= 1;
-        let lower = self.bucket_mut(self.buckets_count - (1 << self.buckets_count.ilog2()));
+        let lower = self.bucket_mut(lower);
         lower.merge(last);
         let count = lower.len();
         self.fullest = self.fullest.max(count);

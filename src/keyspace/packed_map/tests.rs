@@ -24,7 +24,8 @@ impl PackedMap {
         }
         assert_eq!((len, large), (self.len, self.large));
         assert!(self.len <= self.buckets_count * LOAD_MAX);
-        assert!(self.buckets_count <= 1 || self.len + 1 >= self.buckets_count * LOAD_MIN);
+        let clumped = self.fullest > BUCKET_MAX_ENTRIES / 2;
+        assert!(clumped || self.buckets_count <= 1 || self.len + 1 >= self.buckets_count * LOAD_MIN);
     }
 }
 
@@ -227,6 +228,26 @@ fn a_bucket_takes_more_than_it_was_made_for() {
     }
     bucket.check();
     assert_eq!((bucket.len(), bucket.large_figures()), (1000, figures));
+}
+
+#[test]
+fn keys_chosen_by_their_hashes_make_the_map_grow_early() {
+    let mut map = PackedMap::new();
+    let chosen = (0u32..).map(u32::to_le_bytes).filter(|key| map.hash(key).trailing_zeros() >= 6);
+    let chosen: Vec<[u8; 4]> = chosen.take(300).collect();
+    for key in &chosen {
+        map.insert(key, key);
+        map.check();
+        assert!(map.fullest <= BUCKET_MAX_ENTRIES);
+    }
+    assert!(map.buckets_count > chosen.len());
+    assert!(chosen.iter().all(|key| map.get(key) == Some(key)));
+    let mut random = Random::new(1);
+    for key in &chosen {
+        assert!(map.random(&mut random).is_some_and(|(key, _)| map.contains(key)));
+        assert!(map.remove(key));
+        map.check();
+    }
 }
 
 #[test]

@@ -466,7 +466,7 @@ impl Generator {
             "<key>" => return self.key(),
             "<hash>" | "<set>" if self.random.chance(3) => return self.key(),
             "<zset>" if self.random.chance(3) => return self.key(),
-            "<hash>" => return self.key_of('h'),
+            "<hash>" => return self.key_of('f'),
             "<zset>" => return self.key_of('z'),
             "<lexset>" => return self.key_of('y'),
             "<geo>" => return self.key_of('g'),

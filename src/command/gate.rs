@@ -2,7 +2,7 @@
 //!
 //! The connection's core calls `check` once per request; nothing reaches a handler that has not passed here.
 
-use super::arguments::text;
+use super::arguments::{is_word, text};
 use super::client::Client;
 use super::core::Core;
 use super::error::CommandError;
@@ -237,6 +237,15 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
             let first = count_at + 1;
             (first..first + keys.filter(|keys| *keys <= count.saturating_sub(first)).unwrap_or(0)).collect()
         }
+        Keys::IntoCounted { into, count_at } => {
+            let keys = args.get(count_at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok());
+            let first = count_at + 1;
+            match keys.filter(|keys| *keys > 0 && *keys <= count.saturating_sub(first)) {
+                Some(keys) => std::iter::once(into).chain(first..first + keys).collect(),
+                None => Vec::new(),
+            }
+        }
+        Keys::AndStore { from } => std::iter::once(1).chain(stored_key(args, from)).collect(),
         Keys::Found { finder, .. } => {
             let mut found = Vec::new();
             finder(args, &mut found)?;
@@ -245,4 +254,17 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
     };
     indexes.retain(|index| *index < count);
     Ok(indexes)
+}
+
+/// The last key behind STORE or STOREDIST.
+fn stored_key(args: &Args<'_>, from: usize) -> Option<usize> {
+    let (mut index, mut found) = (from, None);
+    while let Some(option) = args.get(index) {
+        if index + 1 < args.len() && (is_word(option, "STORE") || is_word(option, "STOREDIST")) {
+            index += 1;
+            found = Some(index);
+        }
+        index += 1;
+    }
+    found
 }

@@ -222,23 +222,6 @@ fn georadiusbymember_ro(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult 
     search(cx, args, Variant::Radius { by_member: true, may_store: false })
 }
 
-/// The key, and the last one that STORE or STOREDIST names.
-fn find_keys(args: &Args<'_>, found: &mut Vec<usize>) -> Result<(), CommandError> {
-    found.push(1);
-    let mut index = 5;
-    let mut destination = None;
-    while let Some(option) = args.get(index) {
-        if (is_word(option, "STORE") || is_word(option, "STOREDIST")) && index + 1 < args.len() {
-            index += 1;
-            destination = Some(index);
-        }
-        index += 1;
-    }
-    found.extend(destination);
-    Ok(())
-}
-
-const RADIUS_KEYS: Keys = Keys::Found { finder: find_keys, access: Access::READ };
 const SEARCH: &str = "O(N+log(M)), N being the number of members in the squares around the shape and M those within it";
 
 pub const COMMANDS: &[CommandSpec] = &[
@@ -318,7 +301,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "georadius",
         arity: Arity::AtLeast(6),
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        keys: RADIUS_KEYS,
+        keys: Keys::AndStore { from: 6 },
         group: Group::Geo,
         since: "3.2.0",
         summary: "Returns or stores the members within a circle around a position.",
@@ -342,7 +325,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "georadiusbymember",
         arity: Arity::AtLeast(5),
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        keys: RADIUS_KEYS,
+        keys: Keys::AndStore { from: 5 },
         group: Group::Geo,
         since: "3.2.0",
         summary: "Returns or stores the members within a circle around one of them.",

@@ -186,6 +186,15 @@ fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
             vec![KeySpec { access, begin: Some(first), find: Find::Range { last, step } }]
         }
         Keys::Counted { count_at, access } => vec![KeySpec { access, begin: Some(count_at), find: Find::Counted }],
+        Keys::IntoCounted { into, count_at } => {
+            let sources = KeySpec { access: Access::READ, begin: Some(count_at), find: Find::Counted };
+            vec![at(into, Access::WRITE), sources]
+        }
+        // The options that name the second key are searched for by their words.
+        Keys::AndStore { .. } => {
+            let stored = || KeySpec { access: Access::WRITE, begin: None, find: Find::Unknown };
+            vec![at(1, Access::READ), stored(), stored()]
+        }
         Keys::Found { access, .. } => vec![KeySpec { access, begin: None, find: Find::Unknown }],
     }
 }
@@ -296,7 +305,7 @@ fn lookup(request: &Args<'_>) -> Option<CommandId> {
 
 /// Are there as many keys as a `numkeys` says?
 fn counts_fit(spec: &CommandSpec, request: &Args<'_>) -> bool {
-    let Keys::Counted { count_at, .. } = spec.keys else { return true };
+    let (Keys::Counted { count_at, .. } | Keys::IntoCounted { count_at, .. }) = spec.keys else { return true };
     let keys_count = request.get(count_at).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
     keys_count.is_some_and(|keys_count| keys_count < request.len() - count_at)
 }
@@ -314,6 +323,9 @@ fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
         | Keys::Found { access, .. } => access,
         Keys::Pair(first, access, _) if index == first => access,
         Keys::Pair(_, _, access) => access,
+        Keys::IntoCounted { into, .. } if index == into => Access::WRITE,
+        Keys::AndStore { .. } if index > 1 => Access::WRITE,
+        Keys::IntoCounted { .. } | Keys::AndStore { .. } => Access::READ,
         Keys::None | Keys::SlotNumber(_) => unreachable!("a row without keys has none to ask about"),
     }
 }

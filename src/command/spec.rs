@@ -136,6 +136,15 @@ pub enum Keys {
     },
     /// A number at this index is the slot itself (CLUSTER COUNTKEYSINSLOT).
     SlotNumber(usize),
+    /// A key at `into` that receives what is made of the keys that `count_at` counts (ZUNIONSTORE).
+    IntoCounted {
+        into: usize,
+        count_at: usize,
+    },
+    /// A key at 1 that is read, and the last one that STORE or STOREDIST names from the argument `from` on (GEORADIUS).
+    AndStore {
+        from: usize,
+    },
     /// Anything else.
     Found {
         finder: KeyFinder,

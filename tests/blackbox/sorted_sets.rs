@@ -439,6 +439,23 @@ fn other_types_are_refused() {
     });
 }
 
+#[test]
+fn keys_are_found_among_the_arguments() {
+    table(&[
+        ("COMMAND GETKEYS ZUNIONSTORE d 2 a b WEIGHTS 1 2", "['d', 'a', 'b']"),
+        ("COMMAND GETKEYS ZUNIONSTORE d 5 a b", "-ERR Invalid arguments specified for command"),
+        ("COMMAND GETKEYS ZDIFF 2 a b WITHSCORES", "['a', 'b']"),
+        ("COMMAND GETKEYS ZRANGESTORE d a 0 1", "['d', 'a']"),
+        ("COMMAND GETKEYS BZPOPMIN a b 0", "['a', 'b']"),
+        ("COMMAND GETKEYS BZMPOP 0 2 a b MIN", "['a', 'b']"),
+        ("COMMAND GETKEYS GEORADIUS a 1 2 3 km STORE d", "['a', 'd']"),
+        ("COMMAND GETKEYS GEORADIUS a 1 2 3 km", "['a']"),
+        ("COMMAND GETKEYS GEORADIUSBYMEMBER a m 3 km WITHDIST STOREDIST d", "['a', 'd']"),
+        ("COMMAND GETKEYS GEOSEARCHSTORE d a FROMMEMBER m BYRADIUS 1 m", "['d', 'a']"),
+        ("COMMAND GETKEYSANDFLAGS ZUNIONSTORE d 1 a", "[['d', [+OW, +update]], ['a', [+RO, +access]]]"),
+    ]);
+}
+
 /// Redis 7.0 does not know it.
 #[test]
 fn ranks_come_with_scores() {

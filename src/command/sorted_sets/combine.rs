@@ -264,18 +264,7 @@ fn zintercard(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     combine(cx, args, form)
 }
 
-/// The destination, then as many keys as the number behind it says; no key at all when the number is none.
-fn find_keys(args: &Args<'_>, found: &mut Vec<usize>) -> Result<(), CommandError> {
-    let count = args.get(2).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-    let count = count.filter(|count| *count > 0 && *count <= args.len().saturating_sub(3));
-    if let Some(count) = count {
-        found.push(1);
-        found.extend(3..3 + count);
-    }
-    Ok(())
-}
-
-const STORE_KEYS: Keys = Keys::Found { finder: find_keys, access: Access::WRITE };
+const STORE_KEYS: Keys = Keys::IntoCounted { into: 1, count_at: 2 };
 const UNION: &str = "O(N)+O(M*log(M)), N being the members of all inputs and M those of the result";
 const INTERSECTION: &str = "O(N*K)+O(M*log(M)), N being the size of the smallest of K inputs and M that of the result";
 const DIFFERENCE: &str = "O(L)+O(M*log(M)), L being the members of all inputs and M those of the result";

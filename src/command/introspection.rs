@@ -159,9 +159,18 @@ fn words(reply: &mut Reply<'_>, words: &[&str]) {
 /// One key specification: where the search begins, and how it goes on from there.
 struct KeySpec {
     access: Access,
-    /// Index of the first argument looked at; None when it cannot be told beforehand.
-    begin: Option<usize>,
+    begin: Begin,
     find: Find,
+}
+
+/// Where the search begins.
+enum Begin {
+    /// At this argument.
+    At(usize),
+    /// Behind a word, which stands at this argument or later.
+    Behind(&'static str, usize),
+    /// That cannot be told beforehand.
+    Unknown,
 }
 
 enum Find {
@@ -176,36 +185,40 @@ enum Find {
 }
 
 fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
-    let at = |at, access| KeySpec { access, begin: Some(at), find: Find::Range { last: 0, step: 1 } };
+    let at = |at, access| KeySpec { access, begin: Begin::At(at), find: Find::Range { last: 0, step: 1 } };
     match spec.keys {
         Keys::None | Keys::SlotNumber(_) => Vec::new(),
         Keys::At(index, access) => vec![at(index, access)],
         Keys::Pair(index, first, second) => vec![at(index, first), at(index + 1, second)],
         Keys::Range { first, last, step, access } => {
             let last = if last < 0 { last } else { last - first as isize };
-            vec![KeySpec { access, begin: Some(first), find: Find::Range { last, step } }]
+            vec![KeySpec { access, begin: Begin::At(first), find: Find::Range { last, step } }]
         }
-        Keys::Counted { count_at, access } => vec![KeySpec { access, begin: Some(count_at), find: Find::Counted }],
+        Keys::Counted { count_at, access } => {
+            vec![KeySpec { access, begin: Begin::At(count_at), find: Find::Counted }]
+        }
         Keys::IntoCounted { into, count_at } => {
-            let sources = KeySpec { access: Access::READ, begin: Some(count_at), find: Find::Counted };
+            let sources = KeySpec { access: Access::READ, begin: Begin::At(count_at), find: Find::Counted };
             vec![at(into, Access::WRITE), sources]
         }
-        // The options that name the second key are searched for by their words.
-        Keys::AndStore { .. } => {
-            let stored = || KeySpec { access: Access::WRITE, begin: None, find: Find::Unknown };
-            vec![at(1, Access::READ), stored(), stored()]
+        Keys::AndStore { from } => {
+            let behind = |word| {
+                let find = Find::Range { last: 0, step: 1 };
+                KeySpec { access: Access::WRITE, begin: Begin::Behind(word, from), find }
+            };
+            vec![at(1, Access::READ), behind("STORE"), behind("STOREDIST")]
         }
-        Keys::Found { access, .. } => vec![KeySpec { access, begin: None, find: Find::Unknown }],
+        Keys::Found { access, .. } => vec![KeySpec { access, begin: Begin::Unknown, find: Find::Unknown }],
     }
 }
 
 /// First key, last key and step, for clients older than key specifications: one range, or ranges in a row with
 /// step 1; zeros when there is none.
 fn legacy_keys(specs: &[KeySpec]) -> (i64, i64, i64) {
-    let mut ranges = specs.iter().filter_map(|keys| match (keys.begin, &keys.find) {
-        (Some(begin), Find::Range { last, step }) => {
-            let last = if *last < 0 { *last } else { *last + begin as isize };
-            Some((begin as i64, last as i64, *step as i64))
+    let mut ranges = specs.iter().filter_map(|keys| match (&keys.begin, &keys.find) {
+        (Begin::At(begin), Find::Range { last, step }) => {
+            let last = if *last < 0 { *last } else { *last + *begin as isize };
+            Some((*begin as i64, last as i64, *step as i64))
         }
         _ => None,
     });
@@ -218,7 +231,7 @@ fn legacy_keys(specs: &[KeySpec]) -> (i64, i64, i64) {
 
 /// The row's flags, and `movablekeys` when the keys are not all in ranges.
 fn shown_flags(spec: &CommandSpec, specs: &[KeySpec]) -> Flags {
-    let is_movable = specs.iter().any(|keys| !matches!(keys.find, Find::Range { .. }));
+    let is_movable = specs.iter().any(|keys| !matches!((&keys.begin, &keys.find), (Begin::At(_), Find::Range { .. })));
     if is_movable { spec.flags.and(Flags::MOVABLEKEYS) } else { spec.flags }
 }
 
@@ -228,8 +241,15 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
     words(reply, keys.access.0);
     reply.bulk(b"begin_search");
     match keys.begin {
-        Some(index) => search(reply, "index", &[("index", index as i64)]),
-        None => search(reply, "unknown", &[]),
+        Begin::At(index) => search(reply, "index", &[("index", index as i64)]),
+        Begin::Behind(word, from) => {
+            begin_search(reply, "keyword", 2);
+            reply.bulk(b"keyword");
+            reply.bulk(word.as_bytes());
+            reply.bulk(b"startfrom");
+            reply.integer(from as i64);
+        }
+        Begin::Unknown => search(reply, "unknown", &[]),
     }
     reply.bulk(b"find_keys");
     match keys.find {
@@ -242,15 +262,20 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
 }
 
 fn search(reply: &mut Reply<'_>, kind: &str, numbers: &[(&str, i64)]) {
-    reply.map(2);
-    reply.bulk(b"type");
-    reply.bulk(kind.as_bytes());
-    reply.bulk(b"spec");
-    reply.map(numbers.len());
+    begin_search(reply, kind, numbers.len());
     for (name, number) in numbers {
         reply.bulk(name.as_bytes());
         reply.integer(*number);
     }
+}
+
+/// The kind of a search; its `length` details follow.
+fn begin_search(reply: &mut Reply<'_>, kind: &str, length: usize) {
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(kind.as_bytes());
+    reply.bulk(b"spec");
+    reply.map(length);
 }
 
 fn get_keys(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {

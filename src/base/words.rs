@@ -29,6 +29,11 @@ pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
         .then(|| places.into_iter().map(|place| joined.get(place).unwrap_or_default().to_vec()).collect())
 }
 
+/// Whether a word needs no quotes: it may stand in a line as it is, on its own, without blanks, quotes or control bytes.
+pub fn is_bare(word: &[u8]) -> bool {
+    !word.is_empty() && !word.iter().any(|byte| matches!(byte, 0..=b' ' | b'"' | b'\'' | 0x7f))
+}
+
 /// Unquotes the word that begins at `at`; where it ends, or `None` when a quote is unbalanced.
 fn split_word(line: &[u8], mut at: usize, words: &mut Vec<u8>) -> Option<usize> {
     loop {
@@ -117,6 +122,20 @@ fn is_space(byte: u8) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_bare_word_is_read_back_as_it_is_written() {
+        for byte in 0..=u8::MAX {
+            let word = [b'a', byte, b'b'];
+            if is_bare(&word) {
+                assert_eq!(split_words(&word), Some(vec![word.to_vec()]), "{byte}");
+            }
+        }
+        for bad in [&b""[..], b"a b", b"\"", b"it's", b"a\n", b"\0", b"\x7f", b"\x0b"] {
+            assert!(!is_bare(bad), "{bad:?}");
+        }
+        assert!(is_bare(b"[::1]:7000@17000,,a\\b,\xff"));
+    }
 
     #[test]
     fn words_are_split_as_stock_splits_them() {

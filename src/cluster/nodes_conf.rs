@@ -15,7 +15,7 @@ use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
 use crate::base::slot::{SLOTS_COUNT, Slot};
-use crate::base::words::split_words;
+use crate::base::words::{is_bare, split_words};
 
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +145,12 @@ impl Reader {
         Ok(self.drafts.len() - 1)
     }
 
-    /// `ip:port[@bus-port][,hostname[,name=value ...]]`.
+    /// `ip:port[@bus-port][,hostname[,name=value ...]]`. Its texts are written without quotes, so none that needs them is
+    /// taken: the file would be refused on the next start.
     fn address(&mut self, index: usize, word: &[u8]) -> Result<(), String> {
+        if !is_bare(word) {
+            return Err(format!("an address with a blank, a quote or a control byte: '{}'", shown(word)));
+        }
         let word = std::str::from_utf8(word).map_err(|_| "an address that is no text".to_owned())?;
         let draft = &mut self.drafts[index];
         let mut parts = word.split(',');
@@ -414,6 +418,18 @@ mod tests {
             (format!("{A} :1@1 boss - 0 0 0 connected\n"), damage(1, "unknown flags 'boss'")),
             (format!("{A} :1@1 slave {A} 0 0 0 connected\n"), damage(1, "a node replicates itself")),
             (format!("{line} \"\n"), damage(1, "a quote is not closed")),
+            (
+                format!("{A} \":1@1,host a\" myself - 0 0 0 connected\n"),
+                damage(1, "an address with a blank, a quote or a control byte: ':1@1,host a'"),
+            ),
+            (
+                format!("{A} \":1@1,,nodename=\\x01\" myself - 0 0 0 connected\n"),
+                damage(1, r"an address with a blank, a quote or a control byte: ':1@1,,nodename=\x01'"),
+            ),
+            (
+                format!("{A} \":1@1,,zone=it's\" myself - 0 0 0 connected\n"),
+                damage(1, r"an address with a blank, a quote or a control byte: ':1@1,,zone=it\'s'"),
+            ),
         ] {
             assert_eq!(read(&text).err(), expected, "{text}");
         }

@@ -3,13 +3,29 @@
 //! A handler is written as if it did not block: it takes what it finds and replies. Only where it finds nothing it ends
 //! with [`wait`], writing nothing. When one of the keys gets a value of the right kind, the same handler is run again with
 //! the same arguments, for the clients that wait longest first; it either replies now or ends with [`wait`] again.
+//!
+//! The way of a request that waits: the runtime calls [`run`] instead of `execute::run` for rows with `Flags::BLOCKING`; a
+//! [`Wait`] that the handler left becomes a waiter in [`Blocked`] on the core that owns the keys, which marks them in the
+//! keyspace. A change of a marked key comes back through `attention::settle`, which calls [`Blocked::key_changed`]; after the command
+//! (the whole of a transaction) the runtime calls [`serve`]. The reply leaves as `Effect::Answer` to wherever the client is.
 
+use std::collections::{BTreeSet, VecDeque};
+
+use hashbrown::HashMap;
+use slab::Slab;
+
+use super::arguments::{integer, is_word};
+use super::client::Caller;
 use super::context::Context;
+use super::core::{Core, Effect};
 use super::error::CommandError;
-use super::spec::CommandResult;
+use super::execute::{self, Call};
+use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
+use super::table::CommandId;
 use crate::base::number::{parse_f64, parse_i64};
-use crate::keyspace::ValueKind;
-use crate::resp::ArgsBuf;
+use crate::base::slot::Slot;
+use crate::keyspace::{Key, Keyspace, ValueKind};
+use crate::resp::{Args, ArgsBuf, Reply, ReplyBuffer};
 
 /// What a command that found nothing waits for.
 pub struct Wait {
@@ -20,7 +36,7 @@ pub struct Wait {
     /// The handler is run again also when a key goes away or changes its kind (XREADGROUP).
     pub or_removed: bool,
     pub timeout: Timeout,
-    /// The reply when the time is over, or when the client must not wait.
+    /// The reply when the client must not wait. When the time is over it is a null array for all.
     pub nothing: Nothing,
     /// What to run in place of the request (XREAD has found out what `$` means).
     pub request: Option<ArgsBuf>,
@@ -73,9 +89,266 @@ impl Timeout {
 
 /// Ends a handler that found nothing: its client waits, or is told so at once where it must not wait (in MULTI).
 pub fn wait(cx: &mut Context<'_>, wait: Wait) -> CommandResult {
-    match wait.nothing {
-        Nothing::Null => cx.reply.null(),
-        Nothing::NullArray => cx.reply.null_array(),
+    if cx.caller.must_not_wait {
+        wait.nothing.write(&mut cx.reply);
+    } else {
+        cx.core.wait = Some(wait);
     }
     Ok(())
 }
+
+impl Nothing {
+    fn write(self, reply: &mut Reply<'_>) {
+        match self {
+            Nothing::Null => reply.null(),
+            Nothing::NullArray => reply.null_array(),
+        }
+    }
+}
+
+/// A request that waits on this core, whose client may be on another.
+struct Waiter {
+    command: CommandId,
+    caller: Caller,
+    slot: Option<Slot>,
+    args: ArgsBuf,
+    /// The place of the request among its client's.
+    sequence: u32,
+    wait: Wait,
+    /// Monotonic milliseconds.
+    deadline_ms: Option<u64>,
+}
+
+/// The requests that wait on one core.
+#[derive(Default)]
+pub struct Blocked {
+    waiters: Slab<Waiter>,
+    /// Who waits for a key, in the order of arrival.
+    by_key: HashMap<(usize, Box<[u8]>), Vec<usize>>,
+    by_client: HashMap<u64, usize>,
+    deadlines: BTreeSet<(u64, usize)>,
+    /// Keys that have changed since the waiters were last looked at.
+    ready: VecDeque<(usize, Box<[u8]>)>,
+}
+
+/// Who waits, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitFigures {
+    /// Clients that wait for a limited time.
+    pub with_deadline: usize,
+    /// Keys that are waited for.
+    pub keys: usize,
+    /// Of those, keys whose removal ends a wait, too.
+    pub keys_or_removed: usize,
+}
+
+impl WaitFigures {
+    /// Another core's numbers.
+    pub fn add(&mut self, other: WaitFigures) {
+        self.with_deadline += other.with_deadline;
+        self.keys += other.keys;
+        self.keys_or_removed += other.keys_or_removed;
+    }
+}
+
+impl Blocked {
+    pub fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    /// Whether keys that somebody waits for have changed.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The next moment, in monotonic milliseconds, when somebody has waited long enough.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        self.deadlines.first().map(|(deadline_ms, _)| *deadline_ms)
+    }
+
+    /// A marked key has changed.
+    pub fn key_changed(&mut self, db: usize, key: &[u8]) {
+        if self.waiters.is_empty() || self.ready.iter().any(|(other, bytes)| *other == db && **bytes == *key) {
+            return;
+        }
+        let place = (db, Box::from(key));
+        if self.by_key.contains_key(&place) {
+            self.ready.push_back(place);
+        }
+    }
+
+    /// What INFO tells.
+    pub fn figures(&self) -> WaitFigures {
+        let waits_for_removal = |index: &usize| self.waiters[*index].wait.or_removed;
+        WaitFigures {
+            with_deadline: self.deadlines.len(),
+            keys: self.by_key.len(),
+            keys_or_removed: self.by_key.values().filter(|waiting| waiting.iter().any(waits_for_removal)).count(),
+        }
+    }
+
+    fn add(&mut self, keyspace: &mut Keyspace, waiter: Waiter) {
+        let (db, client) = (usize::from(waiter.caller.db), waiter.caller.client.id);
+        let index = self.waiters.vacant_key();
+        for key in &waiter.wait.keys {
+            let waiting = self.by_key.entry((db, key.as_slice().into())).or_default();
+            if waiting.last() != Some(&index) {
+                waiting.push(index);
+                keyspace.mark(db, key);
+            }
+        }
+        if let Some(deadline_ms) = waiter.deadline_ms {
+            self.deadlines.insert((deadline_ms, index));
+        }
+        self.by_client.insert(client, index);
+        self.waiters.insert(waiter);
+    }
+
+    fn remove(&mut self, keyspace: &mut Keyspace, index: usize) -> Waiter {
+        let waiter = self.waiters.remove(index);
+        let db = usize::from(waiter.caller.db);
+        for key in &waiter.wait.keys {
+            let place = (db, Box::from(key.as_slice()));
+            let Some(waiting) = self.by_key.get_mut(&place) else { continue };
+            let before = waiting.len();
+            waiting.retain(|other| *other != index);
+            if waiting.len() < before {
+                keyspace.unmark(db, key);
+            }
+            if waiting.is_empty() {
+                self.by_key.remove(&place);
+            }
+        }
+        if let Some(deadline_ms) = waiter.deadline_ms {
+            self.deadlines.remove(&(deadline_ms, index));
+        }
+        self.by_client.remove(&waiter.caller.client.id);
+        waiter
+    }
+}
+
+/// Runs a command that may block. False when it waits now, without a reply.
+pub fn run(core: &mut Core, call: &Call<'_>, sequence: u32, output: &mut ReplyBuffer) -> bool {
+    execute::run(core, call, output);
+    let Some(mut wait) = core.wait.take() else { return true };
+    let args = wait.request.take().unwrap_or_else(|| ArgsBuf::from(&call.args));
+    let now_ms = core.clock.monotonic_us() / 1000;
+    let deadline_ms = wait.timeout.0.map(|timeout_ms| now_ms.saturating_add(timeout_ms));
+    let (command, caller, slot) = (call.command, call.caller, call.slot);
+    core.blocked.add(&mut core.keyspace, Waiter { command, caller, slot, args, sequence, wait, deadline_ms });
+    false
+}
+
+/// Serves those who wait for keys that have changed, the longest waiting first, until nobody can be served.
+pub fn serve(core: &mut Core) {
+    while let Some((db, key)) = core.blocked.ready.pop_front() {
+        let waiting = core.blocked.by_key.get(&(db, key.clone())).cloned().unwrap_or_default();
+        for index in waiting {
+            let Some(waiter) = core.blocked.waiters.get(index) else { continue };
+            let kind = core.keyspace.peek(db, Key::new(&key)).map(|value| value.kind());
+            if kind == Some(waiter.wait.kind) || waiter.wait.or_removed && kind != Some(waiter.wait.kind) {
+                serve_one(core, index);
+            }
+        }
+    }
+}
+
+/// Runs the waiter's request again.
+fn serve_one(core: &mut Core, index: usize) {
+    let waiter = &mut core.blocked.waiters[index];
+    let args = std::mem::take(&mut waiter.args);
+    let (command, caller, slot) = (waiter.command, waiter.caller, waiter.slot);
+    let mut reply = Box::new(ReplyBuffer::new());
+    core.stats.last_instant_ns = core.nanos.now_ns();
+    execute::run(core, &Call { command, caller, slot, args: args.as_args() }, &mut reply);
+    if core.wait.take().is_some() {
+        core.blocked.waiters[index].args = args;
+        return;
+    }
+    answer(core, index, reply);
+}
+
+/// Ends a wait with a reply.
+fn answer(core: &mut Core, index: usize, reply: Box<ReplyBuffer>) {
+    let waiter = core.blocked.remove(&mut core.keyspace, index);
+    core.effects.push(Effect::Answer { to: waiter.caller.client, sequence: waiter.sequence, reply });
+}
+
+/// Ends the waits whose time is over.
+pub fn time_out(core: &mut Core) {
+    let now_ms = core.clock.monotonic_us() / 1000;
+    while let Some((deadline_ms, index)) = core.blocked.deadlines.first().copied()
+        && deadline_ms <= now_ms
+    {
+        nothing_came(core, index);
+    }
+}
+
+fn nothing_came(core: &mut Core, index: usize) {
+    let waiter = &core.blocked.waiters[index];
+    let mut reply = Box::new(ReplyBuffer::new());
+    Reply::new(&mut reply, waiter.caller.resp).null_array();
+    let command = waiter.command;
+    core.stats.called(command, 0, false, false);
+    answer(core, index, reply);
+}
+
+/// CLIENT UNBLOCK: ends the wait of a client as if its time were over, or with an error. False when it does not wait here.
+pub fn unblock(core: &mut Core, client_id: u64, with_error: bool) -> bool {
+    let Some(index) = core.blocked.by_client.get(&client_id).copied() else { return false };
+    if with_error {
+        let mut reply = Box::new(ReplyBuffer::new());
+        let error = CommandError::text_static("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        let command = core.blocked.waiters[index].command;
+        core.stats.called(command, 0, true, false);
+        execute::refuse(core, None, &error, &mut reply);
+        answer(core, index, reply);
+    } else {
+        nothing_came(core, index);
+    }
+    true
+}
+
+/// The client has gone: nobody waits for the answer.
+pub fn forget(core: &mut Core, client_id: u64) {
+    if let Some(index) = core.blocked.by_client.get(&client_id).copied() {
+        core.blocked.remove(&mut core.keyspace, index);
+    }
+}
+
+/// CLIENT UNBLOCK client-id [TIMEOUT | ERROR], on every core: a client waits on one of them.
+fn unblock_part(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
+    let with_error = match (args.get(3), args.len()) {
+        (None, _) => false,
+        (Some(reason), 4) if is_word(reason, "TIMEOUT") => false,
+        (Some(reason), 4) if is_word(reason, "ERROR") => true,
+        _ => return Err(CommandError::text_static("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+    };
+    let client_id = integer(&args[2])?;
+    let unblocked = u64::try_from(client_id).is_ok_and(|client_id| unblock(cx.core, client_id, with_error));
+    Ok(Part::new(unblocked))
+}
+
+fn unblock_merge(cx: &mut Context<'_>, _: &Args<'_>, parts: Vec<Part>) -> CommandResult {
+    let unblocked = parts.into_iter().map(Part::take::<bool>).any(|unblocked| unblocked);
+    cx.reply.integer(i64::from(unblocked));
+    Ok(())
+}
+
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
+    name: "client|unblock",
+    arity: Arity::AtLeast(3),
+    flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE),
+    keys: Keys::None,
+    group: Group::Connection,
+    since: "5.0.0",
+    summary: "Ends the wait of a client in a blocking command.",
+    complexity: "O(log N) in the number of waiting clients",
+    syntax: "client-id [TIMEOUT | ERROR]",
+    run: Run::OnEveryCore { part: unblock_part, merge: unblock_merge },
+}];

@@ -7,6 +7,8 @@ use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
 use crate::command::error::CommandError;
 use crate::command::spec::CommandSpec;
+use crate::command::tracking::Tracking;
+use crate::command::transactions::Transaction;
 use crate::resp::RespVersion;
 
 /// Where a connection ends: an address or a Unix socket's path.
@@ -49,6 +51,10 @@ pub struct Caller {
     pub readonly: bool,
     /// The peer is on this host: loopback or a Unix socket (enable-debug-command local).
     pub local: bool,
+    /// What the command reads is remembered for client-side caching.
+    pub tracks: bool,
+    /// In a transaction a blocking command answers at once that nothing came.
+    pub must_not_wait: bool,
 }
 
 /// CLIENT REPLY.
@@ -78,6 +84,7 @@ pub enum CloseReason {
 }
 
 /// A connected client of this core.
+#[derive(Clone)]
 pub struct Client {
     pub id: u64,
     pub index: u32,
@@ -99,6 +106,18 @@ pub struct Client {
     /// CLIENT PAUSE holds its next request.
     pub postponed: bool,
     pub reply_mode: ReplyMode,
+    /// What was queued since MULTI.
+    pub transaction: Option<Box<Transaction>>,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Box<Tracking>>,
+    /// Cores on which the client watches keys.
+    pub watch_cores: Vec<CoreId>,
+    /// Channels, patterns and shard channels that it listens to.
+    pub subscriptions: [usize; 3],
+    /// A blocking command of it has not been answered.
+    pub blocked: bool,
+    /// Other cores may know of this client, and are told when it leaves.
+    pub has_footprint: bool,
     /// Set by handlers and limits; the runtime closes the connection at the end of the turn.
     pub closing: Option<CloseReason>,
     pub created: UnixMillis,
@@ -150,6 +169,12 @@ impl Client {
             monitor: false,
             postponed: false,
             reply_mode: ReplyMode::On,
+            transaction: None,
+            tracking: None,
+            watch_cores: Vec::new(),
+            subscriptions: [0; 3],
+            blocked: false,
+            has_footprint: false,
             closing: None,
             created: now,
             last_interaction: now,
@@ -176,7 +201,36 @@ impl Client {
             asking: self.asking,
             readonly: self.readonly,
             local: self.is_local(),
+            tracks: self.tracking.as_ref().is_some_and(|tracking| tracking.remembers()),
+            must_not_wait: false,
         }
+    }
+
+    /// CLIENT CACHING is for one command, or one transaction.
+    #[cold]
+    pub fn end_caching(&mut self, spec: &CommandSpec) {
+        let is_client_command = spec.name.starts_with("client|");
+        if let Some(tracking) = &mut self.tracking
+            && self.transaction.is_none()
+            && !is_client_command
+            && spec.name != "multi"
+        {
+            tracking.caching = false;
+        }
+    }
+
+    /// Whether it listens to anything: in version 2 of the protocol it may then do little else.
+    #[inline]
+    pub fn is_listening(&self) -> bool {
+        self.subscriptions != [0; 3]
+    }
+
+    /// Takes over what commands of a transaction have set on a copy of this client.
+    pub fn take_over(&mut self, copy: Client) {
+        let Client { name, library_name, library_version, db, resp, authenticated, readonly, .. } = copy;
+        (self.name, self.library_name, self.library_version) = (name, library_name, library_version);
+        (self.db, self.resp, self.authenticated, self.readonly) = (db, resp, authenticated, readonly);
+        (self.no_evict, self.no_touch, self.reply_mode) = (copy.no_evict, copy.no_touch, copy.reply_mode);
     }
 
     /// The flags column of CLIENT LIST.
@@ -184,7 +238,12 @@ impl Client {
         let mut text = String::new();
         for (set, letter) in [
             (self.monitor, 'O'),
-            (self.postponed, 'b'),
+            (self.is_listening(), 'P'),
+            (self.transaction.is_some(), 'x'),
+            (self.tracking.is_some(), 't'),
+            (self.tracking.as_ref().is_some_and(|tracking| tracking.broken_redirect), 'R'),
+            (self.tracking.as_ref().is_some_and(|tracking| tracking.bcast), 'B'),
+            (self.blocked || self.postponed, 'b'),
             (self.closing == Some(CloseReason::AfterReply), 'c'),
             (self.closing == Some(CloseReason::Killed), 'A'),
             (matches!(self.peer, Endpoint::Unix(_)), 'U'),
@@ -213,14 +272,17 @@ impl Client {
         self.no_evict = false;
         self.no_touch = false;
         self.monitor = false;
+        self.transaction = None;
+        self.tracking = None;
+        self.subscriptions = [0; 3];
         self.reply_mode = ReplyMode::On;
     }
 }
 
-/// Checks a connection or library name: printable, no spaces.
-pub fn check_name(name: &[u8], what: &str) -> Result<(), CommandError> {
+/// Checks a connection or library name: printable, no spaces. `what` it is stands in the error.
+pub fn check_name(name: &[u8], what: &[u8]) -> Result<(), CommandError> {
     if name.iter().all(|b| (b'!'..=b'~').contains(b)) {
         return Ok(());
     }
-    Err(CommandError::formatted(format!("ERR {what} cannot contain spaces, newlines or special characters.")))
+    Err(CommandError::quoting("ERR ", what, " cannot contain spaces, newlines or special characters."))
 }

@@ -350,10 +350,8 @@ fn reset(cx: &mut Context<'_>, args: &Args<'_>, parts: Vec<super::spec::Part>) -
 
 /// More arguments than any form of the sub-command has.
 fn unknown_or_wrong(args: &Args<'_>) -> CommandError {
-    let given = String::from_utf8_lossy(&args[1]).into_owned();
-    CommandError::formatted(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{given:.128}'. Try CLUSTER HELP."
-    ))
+    let given = &args[1][..args[1].len().min(128)];
+    CommandError::quoting("ERR unknown subcommand or wrong number of arguments for '", given, "'. Try CLUSTER HELP.")
 }
 
 /// ASKING.

@@ -95,7 +95,14 @@ pub const COMMANDS: &[CommandSpec] = &[
 
 /// PING [message].
 fn ping(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    let listens = cx.caller.resp == RespVersion::V2 && cx.client().is_listening();
     match args.len() {
+        1 | 2 if listens => {
+            // It looks like a message, as everything that such a client reads.
+            cx.reply.array(2);
+            cx.reply.bulk(b"pong");
+            cx.reply.bulk(args.get(1).unwrap_or_default());
+        }
         1 => cx.reply.simple("PONG"),
         2 => cx.reply.bulk(&args[1]),
         _ => return Err(CommandError::WrongArity("ping".into())),
@@ -211,12 +218,11 @@ fn greeting<'a>(args: &Args<'a>) -> Result<Greeting<'a>, CommandError> {
             greeting.credentials = Some((user, password));
             at += 3;
         } else if let (true, Some(name)) = (option.eq_ignore_ascii_case(b"setname"), args.get(at + 1)) {
-            check_name(name, "Client names")?;
+            check_name(name, b"Client names")?;
             greeting.name = Some(name);
             at += 2;
         } else {
-            let option = String::from_utf8_lossy(option);
-            return Err(CommandError::formatted(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(CommandError::quoting("ERR Syntax error in HELLO option '", option, "'"));
         }
     }
     Ok(greeting)
@@ -257,6 +263,10 @@ fn quit(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 fn reset(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     let open = cx.core.config.requirepass.is_empty();
     let monitored = cx.client().monitor;
+    if std::mem::take(&mut cx.client().has_footprint) {
+        let client = cx.caller.client;
+        cx.core.effects.push(Effect::Left(client));
+    }
     cx.client().reset(open);
     if monitored {
         let client = cx.caller.client;

@@ -8,12 +8,16 @@ use std::rc::Rc;
 use bytes::Bytes;
 use slab::Slab;
 
+use super::blocking::{Blocked, Wait};
 use super::client::{Client, ClientRef, CloseReason};
 use super::latency::LatencyEvents;
 use super::node::Node;
 use super::pause::Pause;
+use super::pubsub::{Delivery, Subscriptions};
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
+use super::tracking::TrackingTable;
+use super::watch::Watches;
 use crate::base::clock::{Clock, NanoClock};
 use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
@@ -22,7 +26,7 @@ use crate::base::slot::Slot;
 use crate::cluster::view::{ClusterView, SlotOwners};
 use crate::config::Config;
 use crate::keyspace::{Key, Keyspace};
-use crate::resp::{Args, LOOKAHEAD_MAX};
+use crate::resp::{Args, LOOKAHEAD_MAX, ReplyBuffer};
 
 /// Facts that hold from start to end of the process, the same on every core.
 #[derive(Clone, Debug)]
@@ -62,6 +66,18 @@ pub struct Core {
     pub stats: CoreStats,
     pub slowlog: SlowLog,
     pub latency: LatencyEvents,
+    /// The client of a transaction that has come from another core, while it runs.
+    pub guest: Option<Box<Client>>,
+    /// What the handler that has just run waits for (see `blocking`).
+    pub wait: Option<Wait>,
+    pub blocked: Blocked,
+    pub watches: Watches,
+    /// Who keeps copies of what.
+    pub tracking: TrackingTable,
+    /// The client whose command runs; 0 in background work.
+    pub running_client: u64,
+    /// Who listens to which channels, of all cores.
+    pub subscriptions: Subscriptions,
     /// Clients in MONITOR mode, of any core.
     pub monitors: Vec<ClientRef>,
     pub pause: Pause,
@@ -91,6 +107,16 @@ pub enum Effect {
     MonitorLeft(ClientRef),
     /// Close a client of this core.
     Close { index: u32, reason: CloseReason },
+    /// A message for clients of any core.
+    Deliver { to: Vec<ClientRef>, delivery: Delivery },
+    /// The late reply to a request that had to wait.
+    Answer { to: ClientRef, sequence: u32, reply: Box<ReplyBuffer> },
+    /// A client of this core watches nothing any more: these cores forget it.
+    Unwatch { client: ClientRef, cores: Vec<CoreId> },
+    /// A client of this core does not listen to these key prefixes after all.
+    Untrack { client: ClientRef, prefixes: Vec<Vec<u8>> },
+    /// A client of this core has given up what other cores know of it.
+    Left(ClientRef),
     /// Hand a new snapshot to every core before the reply leaves (core 0 only).
     Publish(Publication),
     /// A slow call's entry, to be completed where its client is connected.
@@ -138,6 +164,9 @@ impl Core {
             self.keyspace.set_access_policy(super::server::access_policy(&self.config));
         }
         self.slow_threshold_ns = slow_threshold_ns(&self.config);
+        if any(&["notify-keyspace-events"]) {
+            super::attention::settings_changed(self);
+        }
         if any(&["slowlog-max-len"]) {
             self.slowlog.set_length_max(self.config.slowlog_max_len as usize);
         }
@@ -160,6 +189,11 @@ impl Core {
 
     /// This node's clients may also be on other cores: is this one of ours, and still the same?
     pub fn own_client(&mut self, client: ClientRef) -> Option<&mut Client> {
+        if let Some(guest) = &mut self.guest
+            && guest.id == client.id
+        {
+            return Some(guest);
+        }
         if client.core != self.id {
             return None;
         }
@@ -177,9 +211,41 @@ impl Core {
     /// Publishes a keyspace event, if its class is switched on.
     #[inline]
     pub fn notify(&mut self, class: u16, event: &str, db: u16, key: &[u8]) {
+        if self.keyspace.has_notes() {
+            super::attention::settle(self);
+        }
+        self.publish_event(class, event, db, key);
+    }
+
+    /// As `notify`, when what happened before has been published.
+    #[inline]
+    pub(super) fn publish_event(&mut self, class: u16, event: &str, db: u16, key: &[u8]) {
         if self.config.notify_keyspace_events.has(class) {
             super::events::publish(self, event, db, key);
         }
+    }
+
+    /// Takes up what background work has done to keys.
+    pub fn settle(&mut self) {
+        self.running_client = 0;
+        if self.keyspace.has_notes() {
+            super::attention::settle(self);
+        }
+    }
+
+    /// A client, of whatever core, has gone: forgets what this core knew of it.
+    pub fn client_left(&mut self, client: ClientRef) {
+        super::blocking::forget(self, client.id);
+        self.watches.end(&mut self.keyspace, client.id);
+        self.subscriptions.remove_client(client.id);
+        self.tracking.remove_client(client.id);
+        super::tracking::prefixes_changed(self);
+    }
+
+    /// A client, of whatever core, does not listen to these key prefixes.
+    pub fn untrack(&mut self, client: ClientRef, prefixes: &[Vec<u8>]) {
+        prefixes.iter().for_each(|prefix| self.tracking.remove_prefix(prefix, client.id));
+        super::tracking::prefixes_changed(self);
     }
 
     /// What there is once per node.

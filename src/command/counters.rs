@@ -6,6 +6,7 @@ use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use super::strings::string;
 use crate::base::long_double::LongDouble;
+use crate::config::NotifyFlags;
 use crate::keyspace::Digits;
 use crate::resp::Args;
 
@@ -43,6 +44,7 @@ fn add(cx: &mut Context<'_>, args: &Args<'_>, delta: i64) -> CommandResult {
     let after = before.checked_add(delta).ok_or(CommandError::IncrementOverflow)?;
     entry.set_integer(after);
     cx.reply.integer(after);
+    cx.notify(NotifyFlags::STRING, "incrby", &args[1]);
     Ok(())
 }
 
@@ -63,6 +65,7 @@ fn incrbyfloat(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     after.format_human(&mut text);
     entry.set_plain(&text);
     cx.reply.bulk(&text);
+    cx.notify(NotifyFlags::STRING, "incrbyfloat", &args[1]);
     Ok(())
 }
 

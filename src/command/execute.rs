@@ -1,6 +1,7 @@
 //! Runs a handler that the gate let pass, on whichever core it belongs to, and keeps the books: calls, time, errors,
 //! the slow log, the latency monitor.
 
+use super::attention;
 use super::client::Caller;
 use super::context::Context;
 use super::core::{Core, Effect};
@@ -9,6 +10,7 @@ use super::redact::redacted;
 use super::slowlog::SlowEntry;
 use super::spec::{Flags, Part, Run};
 use super::table::CommandId;
+use super::tracking;
 use crate::base::slot::Slot;
 use crate::resp::{Args, Reply, ReplyBuffer};
 
@@ -48,7 +50,9 @@ pub fn run_part(core: &mut Core, call: &Call<'_>) -> Share {
     let mut scratch = ReplyBuffer::new();
     core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(&mut scratch, call.caller.resp);
+    core.running_client = call.caller.client.id;
     let part = part(&mut Context { core, caller: call.caller, reply, slot: call.slot }, &call.args);
+    core.settle();
     let ended_ns = core.nanos.now_ns();
     let duration_ns = ended_ns.saturating_sub(core.stats.last_instant_ns);
     core.stats.last_instant_ns = ended_ns;
@@ -92,6 +96,7 @@ fn timed(
     let begun_ns = core.stats.last_instant_ns;
     let mark = output.mark();
     core.keyspace.no_touch = call.caller.no_touch;
+    core.running_client = call.caller.client.id;
     let reply = Reply::new(output, call.caller.resp);
     let mut cx = Context { core, caller: call.caller, reply, slot: call.slot };
     let outcome = handler(&mut cx);
@@ -100,9 +105,18 @@ fn timed(
         output.truncate_to(mark);
         write_error(core, &error, output);
     }
+    if core.keyspace.has_notes() {
+        attention::settle(core);
+    }
+    if call.caller.tracks {
+        tracking::remember(core, call);
+    }
     let ended_ns = core.nanos.now_ns();
     let duration_ns = ended_ns.saturating_sub(begun_ns) + spent_ns;
     core.stats.last_instant_ns = ended_ns;
+    if core.wait.is_some() {
+        return; // counted when it is answered
+    }
     core.stats.called(call.command, duration_ns, failed, core.config.latency_tracking);
     if duration_ns >= core.slow_threshold_ns {
         note_slow(core, call, duration_ns);

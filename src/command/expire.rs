@@ -5,6 +5,7 @@ use super::context::Context;
 use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::clock::UnixMillis;
+use crate::config::NotifyFlags;
 use crate::resp::Args;
 
 /// Milliseconds of the unit in which a command counts.
@@ -94,11 +95,14 @@ fn set_expiry(
     let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
     let allowed = entry.exists() && conditions.allow(entry.expiry(), deadline);
     if allowed {
-        if deadline <= now {
+        let event = if deadline <= now {
             entry.remove();
+            "del"
         } else {
             entry.set_expiry(Some(deadline));
-        }
+            "expire"
+        };
+        cx.notify(NotifyFlags::GENERIC, event, &args[1]);
     }
     cx.reply.integer(i64::from(allowed));
     Ok(())
@@ -109,6 +113,9 @@ fn persist(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let key = cx.key(&args[1]);
     let persisted = cx.core.keyspace.write(cx.caller.db as usize, key).set_expiry(None);
     cx.reply.integer(i64::from(persisted));
+    if persisted {
+        cx.notify(NotifyFlags::GENERIC, "persist", &args[1]);
+    }
     Ok(())
 }
 

@@ -43,6 +43,12 @@ const TIPS: &[Tips] = &[
             "pttl",
             "time",
             "ttl",
+            "xadd",
+            "xautoclaim",
+            "xclaim",
+            "xinfo|consumers",
+            "xpending",
+            "xtrim",
         ],
     ),
     (&[RANDOM_ORDER], &["command", "command|docs", "command|info", "command|list"]),
@@ -66,21 +72,30 @@ const TIPS: &[Tips] = &[
 
 /// What has gone out of use: the command, since when, and what to use instead.
 const DEPRECATED: &[(&str, &str, &str)] = &[
+    ("brpoplpush", "6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
     ("cluster|slaves", "5.0.0", "`CLUSTER REPLICAS`"),
     ("cluster|slots", "7.0.0", "`CLUSTER SHARDS`"),
     ("getset", "6.2.0", "`SET` with `GET`"),
     ("psetex", "2.6.12", "`SET` with `PX`"),
     ("quit", "7.2.0", "closing the connection"),
+    ("rpoplpush", "6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
     ("setex", "2.6.12", "`SET` with `EX`"),
     ("setnx", "2.6.12", "`SET` with `NX`"),
     ("substr", "2.0.0", "`GETRANGE`"),
 ];
 
 /// Commands for the system itself and for tests.
-const SYSTEM: &[&str] = &["debug", "restore-asking"];
+const SYSTEM: &[&str] = &["debug", "pfdebug", "pfselftest", "restore-asking"];
 
 /// Arguments whose type their name does not tell: the command and the argument.
-const DOUBLES: &[(&str, &str)] = &[("incrbyfloat", "increment")];
+const DOUBLES: &[(&str, &str)] = &[
+    ("blmove", "timeout"),
+    ("blmpop", "timeout"),
+    ("blpop", "timeout"),
+    ("brpop", "timeout"),
+    ("brpoplpush", "timeout"),
+    ("incrbyfloat", "increment"),
+];
 
 /// Is this argument of the command a double, though others of its name are not?
 pub fn is_double(command: &str, argument: &str) -> bool {

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::core::Effect;
 use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
+use super::tracking;
 use crate::keyspace::Disposal;
 use crate::resp::Args;
 
@@ -27,6 +28,7 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
         _ => return Err(CommandError::Syntax),
     };
     let disposal = if in_background { Disposal::Background } else { Disposal::Now };
+    tracking::flushed(cx.core);
     let removed = cx.core.keyspace.flush(db, disposal);
     if removed > 0 && !in_background {
         cx.core.effects.push(Effect::PurgeMemory);

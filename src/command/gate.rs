@@ -6,14 +6,15 @@ use super::arguments::{is_word, text};
 use super::client::Client;
 use super::core::Core;
 use super::error::CommandError;
-use super::spec::{CommandSpec, Flags, Keys, Run};
+use super::spec::{CommandSpec, Flags, Group, Keys, Run};
 use super::table::{CommandId, table};
+use super::transactions::Queued;
 use crate::base::core_id::CoreId;
-use crate::base::number::parse_i64;
+use crate::base::number::{parse_i64, parse_u64_lenient};
 use crate::base::slot::{Slot, key_slot};
 use crate::cluster::view::Serving;
 
-use crate::resp::Args;
+use crate::resp::{Args, ArgsBuf, RespVersion};
 
 /// What becomes of a request.
 pub enum Verdict {
@@ -26,6 +27,8 @@ pub enum Verdict {
         error: CommandError,
         command: Option<CommandId>,
     },
+    /// It waits in its client's transaction.
+    Queued,
     /// CLIENT PAUSE: ask again when the pause has changed.
     Paused,
 }
@@ -37,6 +40,8 @@ pub enum Place {
     Connection,
     Core(CoreId),
     Every,
+    /// EXEC of a transaction that may run: see `transactions::plan`.
+    Transaction,
 }
 
 /// Longest part of an unknown command's name and arguments that is quoted back.
@@ -44,6 +49,52 @@ const QUOTED_BYTES_MAX: usize = 128;
 
 /// Passes judgement on a request of the client at `index`.
 pub fn check(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
+    let verdict = judge(core, index, args);
+    let client = &mut core.clients[index as usize];
+    match &verdict {
+        Verdict::Refused { .. } => {
+            if let Some(transaction) = &mut client.transaction {
+                transaction.failed = true;
+            }
+            verdict
+        }
+        Verdict::Run { command, place, slot } if client.transaction.is_some() => match queues(command.spec()) {
+            true => {
+                let queued = Queued { command: *command, slot: *slot, args: ArgsBuf::from(args) };
+                client.transaction.as_mut().expect("looked at above").queue.push(queued);
+                Verdict::Queued
+            }
+            false if command.spec().name == "exec" && !client.transaction.as_ref().is_some_and(|t| t.failed) => {
+                Verdict::Run { command: *command, place: Place::Transaction, slot: *slot }
+            }
+            false if is_watch(command.spec()) => Verdict::Refused {
+                error: CommandError::text_static("ERR WATCH inside MULTI is not allowed"),
+                command: Some(*command),
+            },
+            false => Verdict::Run { command: *command, place: *place, slot: *slot },
+        },
+        Verdict::Run { command, place: Place::Core(core), .. } if is_watch(command.spec()) => {
+            if !client.watch_cores.contains(core) {
+                client.watch_cores.push(*core);
+                client.has_footprint = true;
+            }
+            verdict
+        }
+        _ => verdict,
+    }
+}
+
+/// Whether a transaction queues it: all but what ends, or ends the connection of, a transaction.
+fn queues(spec: &CommandSpec) -> bool {
+    !matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+#[inline]
+fn is_watch(spec: &CommandSpec) -> bool {
+    spec.group == Group::Transactions && spec.name == "watch"
+}
+
+fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     let command = match find(args) {
         Ok(command) => command,
         Err(refusal) => return refusal,
@@ -57,6 +108,9 @@ pub fn check(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
         Ok(found) => found,
         Err(error) => return Verdict::Refused { error, command: Some(command) },
     };
+    if let Some(error) = listening_refusal(client, spec, args) {
+        return Verdict::Refused { error, command: Some(command) };
+    }
     let writes = Flags(Flags::WRITE.0 | Flags::MAY_REPLICATE.0);
     if core.pause.holds(spec.flags.0 & writes.0 != 0, core.clock.unix()) && !client.monitor {
         return Verdict::Paused;
@@ -124,25 +178,49 @@ fn refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandEr
              restart the server.",
         ));
     }
+    if client.transaction.is_some() && spec.flags.has(Flags::NO_MULTI) {
+        return Some(CommandError::text_static("ERR Command not allowed inside a transaction"));
+    }
     if !client.authenticated && !core.config.requirepass.is_empty() && !spec.flags.has(Flags::NO_AUTH) {
         return Some(CommandError::NoAuth);
     }
     None
 }
 
+/// A client that listens, in version 2 of the protocol, could not tell replies from messages.
+#[inline]
+fn listening_refusal(client: &Client, spec: &CommandSpec, args: &Args<'_>) -> Option<CommandError> {
+    let listens = client.is_listening() && client.resp == RespVersion::V2;
+    let allowed = spec.group == Group::PubSub && spec.flags.has(Flags::NOSCRIPT)
+        || matches!(spec.name, "ping" | "quit" | "reset");
+    if !listens || allowed {
+        return None;
+    }
+    Some(CommandError::quoting(
+        "ERR Can't execute '",
+        &args.get(0).unwrap_or_default().to_ascii_lowercase(),
+        "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+    ))
+}
+
 fn debug_allowed(core: &Core, client: &Client) -> bool {
     core.config.enable_debug_command.allows(client.is_local())
 }
 
+/// Where a command runs whose keys do not decide it.
+#[inline]
+pub fn place_without_keys(run: Run) -> Place {
+    match run {
+        Run::OnConnection(_) | Run::Container | Run::ContainerOr(_) => Place::Connection,
+        Run::OnFirstCore(_) | Run::OnFirstCoreAfterAll { .. } | Run::OnOwner(_) => Place::Core(CoreId::FIRST),
+        Run::OnEveryCore { .. } => Place::Every,
+    }
+}
+
 /// The core that runs the command, and the slot of its keys where the gate had to compute it.
 #[inline]
-fn place(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<(Place, Option<Slot>), CommandError> {
-    let place = match spec.run {
-        Run::OnConnection(_) | Run::Container | Run::ContainerOr(_) => Place::Connection,
-        Run::OnFirstCore(_) | Run::OnFirstCoreAfterAll { .. } => Place::Core(CoreId::FIRST),
-        Run::OnEveryCore { .. } => Place::Every,
-        Run::OnOwner(_) => Place::Core(CoreId::FIRST),
-    };
+pub(super) fn place(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<(Place, Option<Slot>), CommandError> {
+    let place = place_without_keys(spec.run);
     if let Keys::SlotNumber(at) = spec.keys {
         // What is no slot goes to the handler all the same: it has the error for it.
         let slot = args.get(at).and_then(parse_i64).and_then(Slot::checked);
@@ -164,7 +242,8 @@ fn place(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<(Place, Opt
 /// Does this node answer for a slot that somebody owns? What is wrong with the cluster comes before who serves the slot.
 #[inline]
 fn serve(core: &Core, spec: &CommandSpec, slot: Slot) -> Result<(), CommandError> {
-    if !core.cluster.ok {
+    let shard_channel_allowed = spec.group == Group::PubSub && core.config.cluster_allow_pubsubshard_when_down;
+    if !core.cluster.ok && !shard_channel_allowed {
         if !core.config.cluster_allow_reads_when_down {
             return Err(CommandError::ClusterDown);
         }
@@ -220,6 +299,16 @@ pub fn for_each_key(
     Ok(())
 }
 
+/// How many keys the count at an index names: digits count up to where they end, as for C's `atoi`. `None` for none, and for
+/// more than there are arguments: the handler has the error for it.
+pub fn keys_count(args: &Args<'_>, count_at: usize) -> Option<usize> {
+    let text = args.get(count_at)?.trim_ascii_start();
+    let text = text.strip_prefix(b"+").unwrap_or(text);
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit()).map_or(text, |end| &text[..end]);
+    let count = parse_u64_lenient(digits).and_then(|count| usize::try_from(count).ok())?;
+    (0..args.len().saturating_sub(count_at)).contains(&count).then_some(count)
+}
+
 /// The argument indexes of the command's keys. Indexes past the end do not occur.
 pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, CommandError> {
     let count = args.len();
@@ -231,22 +320,18 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
             let last = if last < 0 { count as isize + last } else { last };
             (first..=last.max(0) as usize).step_by(step).collect()
         }
+        Keys::Into(at, _) => (at..count).collect(),
         Keys::Counted { count_at, .. } => {
-            // A count that the arguments cannot hold names no keys: the handler has the error for it.
-            let keys = args.get(count_at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok());
             let first = count_at + 1;
-            (first..first + keys.filter(|keys| *keys <= count.saturating_sub(first)).unwrap_or(0)).collect()
+            (first..first + keys_count(args, count_at).unwrap_or(0)).collect()
         }
         Keys::IntoCounted { into, count_at } => {
-            let keys = args.get(count_at).and_then(parse_i64).and_then(|n| usize::try_from(n).ok());
-            let first = count_at + 1;
-            match keys.filter(|keys| *keys > 0 && *keys <= count.saturating_sub(first)) {
-                Some(keys) => std::iter::once(into).chain(first..first + keys).collect(),
-                None => Vec::new(),
-            }
+            let (first, keys_count) = (count_at + 1, keys_count(args, count_at).unwrap_or(0));
+            let into = (keys_count > 0).then_some(into);
+            into.into_iter().chain(first..first + keys_count).collect()
         }
         Keys::AndStore { from } => std::iter::once(1).chain(stored_key(args, from)).collect(),
-        Keys::Found { finder, .. } => {
+        Keys::AtAndFound { finder, .. } | Keys::Behind { finder, .. } | Keys::Found { finder, .. } => {
             let mut found = Vec::new();
             finder(args, &mut found)?;
             found

@@ -2,15 +2,15 @@
 //!
 //! Everything follows from the rows, and from `facts` beside them; nothing here is about a single command.
 
+use super::arguments::is_word;
 use super::context::Context;
 use super::error::CommandError;
 use super::facts;
-use super::gate::key_indexes;
+use super::gate::{key_indexes, keys_count};
 use super::spec::{Access, Arity, CATEGORIES, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use super::syntax::{self, Argument, Kind};
 use super::table::{CommandId, table};
 use crate::base::glob;
-use crate::base::number::parse_i64;
 use crate::resp::{Args, ArgsBuf, Reply};
 
 const COMMAND: CommandSpec = CommandSpec {
@@ -179,6 +179,8 @@ enum Find {
         last: isize,
         step: usize,
     },
+    /// The first half of what follows.
+    FirstHalf,
     /// The count stands where the search begins, the keys behind it.
     Counted,
     Unknown,
@@ -194,8 +196,19 @@ fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
             let last = if last < 0 { last } else { last - first as isize };
             vec![KeySpec { access, begin: Begin::At(first), find: Find::Range { last, step } }]
         }
+        Keys::Into(index, access) => {
+            let sources = Find::Range { last: -1, step: 1 };
+            vec![at(index, access), KeySpec { access: Access::READ, begin: Begin::At(index + 1), find: sources }]
+        }
         Keys::Counted { count_at, access } => {
             vec![KeySpec { access, begin: Begin::At(count_at), find: Find::Counted }]
+        }
+        Keys::Behind { word, from, access, .. } => {
+            vec![KeySpec { access, begin: Begin::Behind(word, from), find: Find::FirstHalf }]
+        }
+        Keys::AtAndFound { at: index, access, more, .. } => {
+            let unknown = |access: &Access| KeySpec { access: *access, begin: Begin::Unknown, find: Find::Unknown };
+            std::iter::once(at(index, access)).chain(more.iter().map(unknown)).collect()
         }
         Keys::IntoCounted { into, count_at } => {
             let sources = KeySpec { access: Access::READ, begin: Begin::At(count_at), find: Find::Counted };
@@ -256,6 +269,7 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
         Find::Range { last, step } => {
             search(reply, "range", &[("lastkey", last as i64), ("keystep", step as i64), ("limit", 0)]);
         }
+        Find::FirstHalf => search(reply, "range", &[("lastkey", -1), ("keystep", 1), ("limit", 2)]),
         Find::Counted => search(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
         Find::Unknown => search(reply, "unknown", &[]),
     }
@@ -312,7 +326,10 @@ fn find_keys(args: &Args<'_>) -> Result<Vec<(usize, Access)>, CommandError> {
     if !counts_fit(spec, &request) {
         return Err(invalid);
     }
-    let indexes = key_indexes(spec, &request).map_err(|_| invalid.clone())?;
+    let indexes = match indexes_behind(spec, &request) {
+        Some(indexes) => indexes,
+        None => key_indexes(spec, &request).map_err(|_| invalid.clone())?,
+    };
     if indexes.is_empty() && !spec.flags.has(Flags::NO_MANDATORY_KEYS) {
         return Err(invalid);
     }
@@ -328,11 +345,23 @@ fn lookup(request: &Args<'_>) -> Option<CommandId> {
     }
 }
 
-/// Are there as many keys as a `numkeys` says?
+/// Are there as many keys as a `numkeys` says? What receives must have something to receive, though PFMERGE runs without.
 fn counts_fit(spec: &CommandSpec, request: &Args<'_>) -> bool {
-    let (Keys::Counted { count_at, .. } | Keys::IntoCounted { count_at, .. }) = spec.keys else { return true };
-    let keys_count = request.get(count_at).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-    keys_count.is_some_and(|keys_count| keys_count < request.len() - count_at)
+    match spec.keys {
+        Keys::Into(at, _) => request.len() > at + 1,
+        Keys::Counted { count_at, .. } | Keys::IntoCounted { count_at, .. } => keys_count(request, count_at).is_some(),
+        _ => true,
+    }
+}
+
+/// The keys behind a word as the key specification has them, which knows of no options: the word may also be a group's
+/// name. `None` where it finds nothing.
+fn indexes_behind(spec: &CommandSpec, request: &Args<'_>) -> Option<Vec<usize>> {
+    let Keys::Behind { word, from, .. } = spec.keys else { return None };
+    let at = request.iter().skip(from).position(|argument| is_word(argument, word))?;
+    let first = from + at + 1;
+    let keys_count = (request.len() - first) / 2;
+    (keys_count > 0).then(|| (first..first + keys_count).collect())
 }
 
 fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
@@ -342,11 +371,23 @@ fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
             let gets = request.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"get"));
             if gets { Access::CHANGE_AND_RETURN } else { Access::WRITE }
         }
+        // As long as all its operations read, BITFIELD does.
+        Keys::At(_, Access::UPDATE_VARIABLE) if spec.name == "bitfield" => {
+            if super::bitfield::only_reads(request) {
+                Access::READ
+            } else {
+                Access::CHANGE_AND_RETURN
+            }
+        }
         Keys::At(_, access)
         | Keys::Range { access, .. }
         | Keys::Counted { access, .. }
+        | Keys::Behind { access, .. }
         | Keys::Found { access, .. } => access,
-        Keys::Pair(first, access, _) if index == first => access,
+        Keys::Pair(first, access, _) | Keys::Into(first, access) if index == first => access,
+        Keys::Into(..) => Access::READ,
+        Keys::AtAndFound { at, access, .. } if index == at => access,
+        Keys::AtAndFound { access, more, .. } => more.last().copied().unwrap_or(access),
         Keys::Pair(_, _, access) => access,
         Keys::IntoCounted { into, .. } if index == into => Access::WRITE,
         Keys::AndStore { .. } if index > 1 => Access::WRITE,
@@ -476,7 +517,9 @@ impl KeyArguments {
 
     /// The specification of an argument that looks like a key; None where the row has no keys.
     fn take(&mut self) -> Option<usize> {
-        let index = self.next.min(self.specs_count.checked_sub(1)?);
+        let last = self.specs_count.checked_sub(1)?;
+        // Of SORT, patterns are no keys: what follows the first key is the last one.
+        let index = if self.next > 0 && self.command == "sort" { last } else { self.next.min(last) };
         self.next += 1;
         Some(index)
     }

@@ -5,6 +5,7 @@ use super::arguments::{int, is_word};
 use super::context::Context;
 use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
+use crate::config::NotifyFlags;
 use crate::keyspace::Disposal;
 use crate::resp::Args;
 
@@ -23,7 +24,10 @@ fn remove(cx: &mut Context<'_>, args: &Args<'_>, disposal: Disposal) -> CommandR
     let mut removed = 0;
     for name in args.iter().skip(1) {
         let key = cx.key(name);
-        removed += i64::from(cx.core.keyspace.remove(cx.caller.db as usize, key, disposal));
+        if cx.core.keyspace.remove(cx.caller.db as usize, key, disposal) {
+            removed += 1;
+            cx.notify(NotifyFlags::GENERIC, "del", name);
+        }
     }
     cx.reply.integer(removed);
     Ok(())
@@ -88,6 +92,8 @@ fn rename_unless(cx: &mut Context<'_>, args: &Args<'_>, taken: bool) -> Result<b
     }
     let entry = keyspace.take(db, from).ok_or(CommandError::NoSuchKey)?;
     keyspace.put(db, to, entry);
+    cx.notify(NotifyFlags::GENERIC, "rename_from", from.bytes);
+    cx.notify(NotifyFlags::GENERIC, "rename_to", to.bytes);
     Ok(true)
 }
 
@@ -120,6 +126,7 @@ fn copy(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     cx.reply.integer(i64::from(copied.is_some()));
     if let Some(entry) = copied {
         cx.core.keyspace.put(target_db, to, entry);
+        cx.core.notify(NotifyFlags::GENERIC, "copy_to", target_db as u16, to.bytes);
     }
     Ok(())
 }
@@ -141,6 +148,8 @@ fn move_to(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     cx.reply.integer(i64::from(taken.is_some()));
     if let Some(entry) = taken {
         cx.core.keyspace.put(target_db, key, entry);
+        cx.notify(NotifyFlags::GENERIC, "move_from", key.bytes);
+        cx.core.notify(NotifyFlags::GENERIC, "move_to", target_db as u16, key.bytes);
     }
     Ok(())
 }

@@ -4,7 +4,8 @@
 //! there `execute::run` calls the row's handler with a `Context`. A new command is one row beside its handler in the file of its
 //! family; a new family is one line in `FAMILIES`.
 
-mod blocking;
+mod attention;
+pub mod blocking;
 pub mod client;
 mod clients;
 pub mod context;
@@ -18,6 +19,7 @@ pub mod machine;
 pub mod monitor;
 pub mod node;
 pub mod pause;
+pub mod pubsub;
 mod redact;
 pub mod slowlog;
 pub mod spec;
@@ -25,6 +27,8 @@ pub mod stats;
 pub mod table;
 
 mod arguments;
+mod bitfield;
+mod bitmaps;
 mod cluster;
 mod collection_scan;
 mod config;
@@ -39,10 +43,12 @@ mod flush;
 mod geo;
 mod hash_numbers;
 mod hashes;
+mod hyperloglog;
 mod introspection;
 mod keys;
 mod latency_commands;
 mod lcs;
+mod lists;
 mod memory;
 mod object;
 mod ranges;
@@ -54,9 +60,14 @@ mod set_options;
 mod sets;
 mod shutdown;
 mod slowlog_commands;
+mod sort;
 mod sorted_sets;
+mod streams;
 mod strings;
 mod syntax;
+pub mod tracking;
+pub mod transactions;
+mod watch;
 
 use spec::CommandSpec;
 
@@ -64,12 +75,19 @@ use spec::CommandSpec;
 const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     clients::COMMANDS,
+    blocking::COMMANDS,
+    tracking::COMMANDS,
     introspection::COMMANDS,
     monitor::COMMANDS,
+    transactions::COMMANDS,
+    pubsub::COMMANDS,
     strings::COMMANDS,
     ranges::COMMANDS,
     counters::COMMANDS,
     lcs::COMMANDS,
+    bitmaps::COMMANDS,
+    bitfield::COMMANDS,
+    hyperloglog::COMMANDS,
     hashes::COMMANDS,
     hash_numbers::COMMANDS,
     sets::COMMANDS,
@@ -84,6 +102,11 @@ const FAMILIES: &[&[CommandSpec]] = &[
     geo::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
+    lists::COMMANDS,
+    lists::pops::COMMANDS,
+    lists::moves::COMMANDS,
+    lists::positions::COMMANDS,
+    sort::COMMANDS,
     scan::COMMANDS,
     flush::COMMANDS,
     object::COMMANDS,
@@ -96,4 +119,11 @@ const FAMILIES: &[&[CommandSpec]] = &[
     latency_commands::COMMANDS,
     shutdown::COMMANDS,
     debug::COMMANDS,
+    streams::append::COMMANDS,
+    streams::ranges::COMMANDS,
+    streams::read::COMMANDS,
+    streams::groups::COMMANDS,
+    streams::pending::COMMANDS,
+    streams::claim::COMMANDS,
+    streams::info::COMMANDS,
 ];

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use super::strings::{store, string};
+use crate::config::NotifyFlags;
 use crate::keyspace::{Digits, StringValue};
 use crate::resp::Args;
 
@@ -24,6 +25,7 @@ fn append(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         }
     };
     cx.reply.integer(length as i64);
+    cx.notify(NotifyFlags::STRING, "append", &args[1]);
     Ok(())
 }
 
@@ -82,6 +84,9 @@ fn setrange(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         entry.overwrite(offset, &args[3])
     };
     cx.reply.integer(length as i64);
+    if !args[3].is_empty() {
+        cx.notify(NotifyFlags::STRING, "setrange", &args[1]);
+    }
     Ok(())
 }
 

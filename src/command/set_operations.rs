@@ -138,11 +138,7 @@ fn keys_from<'a>(cx: &Context<'_>, args: &Args<'a>, first: usize) -> Vec<Key<'a>
 ///
 /// # Errors
 /// `WrongType`: one of the values is no set.
-fn sources<'k>(
-    keyspace: &'k mut Keyspace,
-    db: usize,
-    keys: &[Key<'_>],
-) -> Result<Vec<Option<&'k Set>>, CommandError> {
+fn sources<'k>(keyspace: &'k mut Keyspace, db: usize, keys: &[Key<'_>]) -> Result<Vec<Option<&'k Set>>, CommandError> {
     for key in keys {
         keyspace.read_as::<Set>(db, *key)?;
     }

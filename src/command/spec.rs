@@ -129,6 +129,8 @@ pub enum Keys {
     },
     /// Two keys in a row with different access, as RENAME and COPY have.
     Pair(usize, Access, Access),
+    /// A key at this index that receives what is made of the keys behind it, all arguments to the last (BITOP, PFMERGE).
+    Into(usize, Access),
     /// `numkeys` at this index, then that many keys.
     Counted {
         count_at: usize,
@@ -144,6 +146,21 @@ pub enum Keys {
     /// A key at 1 that is read, and the last one that STORE or STOREDIST names from the argument `from` on (GEORADIUS).
     AndStore {
         from: usize,
+    },
+    /// A key at this index, and others that cannot be told beforehand: of each kind what is done with them (SORT). The finder
+    /// finds all.
+    AtAndFound {
+        at: usize,
+        access: Access,
+        finder: KeyFinder,
+        more: &'static [Access],
+    },
+    /// The first half of the arguments behind a word, which is looked for from the argument `from` on (XREAD's STREAMS).
+    Behind {
+        word: &'static str,
+        from: usize,
+        finder: KeyFinder,
+        access: Access,
     },
     /// Anything else.
     Found {
@@ -163,7 +180,11 @@ impl Access {
     pub const CHANGE: Access = Access(&["RW", "update"]);
     pub const CHANGE_AND_RETURN: Access = Access(&["RW", "access", "update"]);
     pub const INSERT: Access = Access(&["RW", "insert"]);
+    /// Read by name, but its representation may change (PFCOUNT, PFDEBUG).
+    pub const READ_AND_CHANGE: Access = Access(&["RW", "access"]);
+    pub const MERGE: Access = Access(&["RW", "access", "insert"]);
     pub const REMOVE: Access = Access(&["RM", "delete"]);
+    pub const REMOVE_SOME: Access = Access(&["RW", "delete"]);
     pub const TAKE: Access = Access(&["RW", "access", "delete"]);
     pub const REPLACE: Access = Access(&["OW", "insert"]);
     pub const UPDATE_VARIABLE: Access = Access(&["RW", "access", "update", "variable_flags"]);
@@ -210,6 +231,8 @@ impl Flags {
     pub const CONNECTION: Flags = Flags(1 << 25);
     /// @admin and @dangerous without the flag (ROLE, LASTSAVE).
     pub const ADMIN_CATEGORY: Flags = Flags(1 << 26);
+    /// @set, @sortedset and @list in place of the group's category (SORT).
+    pub const SORTS: Flags = Flags(1 << 27);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
@@ -356,7 +379,9 @@ impl CommandSpec {
         if self.flags.has(Flags::READONLY) && self.group != Group::Scripting {
             categories.push("@read");
         }
-        if !matches!(self.run, Run::Container) {
+        if self.flags.has(Flags::SORTS) {
+            categories.extend(["@set", "@sortedset", "@list"]);
+        } else if !matches!(self.run, Run::Container) {
             categories.extend(self.group.category());
         }
         if self.flags.has(Flags::KEYSPACE) {

@@ -6,6 +6,7 @@ use super::error::CommandError;
 use super::set_options::{Clause, Options};
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::clock::UnixMillis;
+use crate::config::NotifyFlags;
 use crate::keyspace::{Entry, KeyspaceStats, StringValue, Value};
 use crate::resp::{Args, Reply};
 
@@ -31,6 +32,7 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     store(&mut entry, args, 2);
     entry.set_expiry(None);
     cx.reply.ok();
+    cx.notify(NotifyFlags::STRING, "set", &args[1]);
     Ok(())
 }
 
@@ -57,6 +59,12 @@ fn set_with_options(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     } else {
         cx.reply.null();
     }
+    if goes_on {
+        cx.notify(NotifyFlags::STRING, "set", &args[1]);
+    }
+    if goes_on && deadline.is_some() {
+        cx.notify(NotifyFlags::GENERIC, "expire", &args[1]);
+    }
     Ok(())
 }
 
@@ -67,6 +75,7 @@ fn setnx(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let absent = !entry.exists();
     if absent {
         store(&mut entry, args, 2);
+        cx.notify(NotifyFlags::STRING, "set", &args[1]);
     }
     cx.reply.integer(i64::from(absent));
     Ok(())
@@ -90,6 +99,8 @@ fn set_until(cx: &mut Context<'_>, args: &Args<'_>, deadline: UnixMillis) -> Com
     store(&mut entry, args, 3);
     entry.set_expiry(Some(deadline));
     cx.reply.ok();
+    cx.notify(NotifyFlags::STRING, "set", &args[1]);
+    cx.notify(NotifyFlags::GENERIC, "expire", &args[1]);
     Ok(())
 }
 
@@ -102,23 +113,27 @@ fn getex(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
     let found = entry.exists();
     reply_old(&mut cx.reply, &entry)?;
+    let mut event = None;
     if found {
         match options.expiry {
-            None if options.persist => {
-                entry.set_expiry(None);
-            }
+            None if options.persist => event = entry.set_expiry(None).then_some("persist"),
             None => {}
             Some((clause, argument)) => {
                 let deadline = clause.deadline(argument, now, "getex")?;
                 if clause.is_absolute() && deadline <= now {
                     entry.remove();
+                    event = Some("del");
                 } else {
                     entry.set_expiry(Some(deadline));
+                    event = Some("expire");
                 }
             }
         }
     }
     count_lookup(&mut cx.core.keyspace.stats, found);
+    if let Some(event) = event {
+        cx.notify(NotifyFlags::GENERIC, event, &args[1]);
+    }
     Ok(())
 }
 
@@ -129,6 +144,9 @@ fn getdel(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     reply_old(&mut cx.reply, &entry)?;
     let found = entry.remove();
     count_lookup(&mut cx.core.keyspace.stats, found);
+    if found {
+        cx.notify(NotifyFlags::GENERIC, "del", &args[1]);
+    }
     Ok(())
 }
 
@@ -141,6 +159,7 @@ fn getset(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     store(&mut entry, args, 2);
     entry.set_expiry(None);
     count_lookup(&mut cx.core.keyspace.stats, found);
+    cx.notify(NotifyFlags::STRING, "set", &args[1]);
     Ok(())
 }
 
@@ -190,6 +209,7 @@ fn store_pairs(cx: &mut Context<'_>, args: &Args<'_>) {
         let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
         store(&mut entry, args, index + 1);
         entry.set_expiry(None);
+        cx.notify(NotifyFlags::STRING, "set", &args[index]);
     }
 }
 
@@ -237,7 +257,7 @@ fn reply_old(reply: &mut Reply<'_>, entry: &Entry<'_>) -> CommandResult {
 }
 
 /// Commands that read through the write door count as readers all the same.
-fn count_lookup(stats: &mut KeyspaceStats, found: bool) {
+pub(super) fn count_lookup(stats: &mut KeyspaceStats, found: bool) {
     stats.hits += u64::from(found);
     stats.misses += u64::from(!found);
 }

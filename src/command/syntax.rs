@@ -56,14 +56,15 @@ impl Kind {
     /// The types of arguments by their names; every other name is a string's.
     fn of(name: &str) -> Kind {
         match name {
-            "key" | "key1" | "key2" | "newkey" | "source" | "destination" => Kind::Key,
-            "pattern" => Kind::Pattern,
+            "key" | "key1" | "key2" | "newkey" | "source" | "destination" | "destkey" | "sourcekey" => Kind::Key,
+            "pattern" | "by-pattern" | "get-pattern" => Kind::Pattern,
             "unix-time-seconds" | "unix-time-milliseconds" => Kind::UnixTime,
             "longitude" | "latitude" | "radius" | "width" | "height" | "score" | "weight" => Kind::Double,
             "bit" | "client-id" | "config-epoch" | "count" | "cursor" | "db" | "decrement" | "destination-db"
             | "end" | "end-slot" | "frequency" | "increment" | "index" | "index1" | "index2" | "len"
-            | "milliseconds" | "min" | "min-match-len" | "numkeys" | "offset" | "port" | "protover" | "samples"
-            | "seconds" | "slot" | "start" | "start-slot" | "stop" | "timeout" | "ttl" | "version" => Kind::Integer,
+            | "milliseconds" | "min" | "min-match-len" | "num-matches" | "numkeys" | "offset" | "port" | "protover"
+            | "rank" | "samples" | "seconds" | "slot" | "start" | "start-slot" | "stop" | "timeout" | "ttl"
+            | "version" => Kind::Integer,
             _ => Kind::String,
         }
     }

@@ -27,12 +27,6 @@ const ACL: Applies = Later("ACL users");
 const TLS: Applies = Later("TLS");
 const EVICTION: Applies = Later("eviction");
 const SCRIPTS: Applies = Later("scripts");
-const PUBSUB: Applies = Later("publish and subscribe");
-const LISTS: Applies = Later("lists");
-const SETS: Applies = Later("sets");
-const HASHES: Applies = Later("hashes");
-const SORTED_SETS: Applies = Later("sorted sets");
-const STREAMS: Applies = Later("streams");
 const CRASH: Applies = Later("crash reports");
 const TITLE: Applies = Later("the process title");
 const DEFRAG: Applies = Never("the allocator has no defragmentation");
@@ -109,7 +103,7 @@ directives! {
     client_query_buffer_limit: u64 = 1 << 30; "client-query-buffer-limit", memory(1 << 20, LONG), [DEBUG], Now;
     client_output_buffer_limit: OutputLimits = OutputLimits::DEFAULT; "client-output-buffer-limit", OutputLimitsKind, [MULTI], Now;
     maxmemory_clients: BytesOrPercent = BytesOrPercent::Bytes(0); "maxmemory-clients", MemoryOrPercent, [], Later("client eviction");
-    tracking_table_max_keys: u64 = 1_000_000; "tracking-table-max-keys", integer(0, LONG), [], Later("client-side caching");
+    tracking_table_max_keys: u64 = 1_000_000; "tracking-table-max-keys", integer(0, LONG), [], Now;
 
     // Process.
     daemonize: bool = false; "daemonize", YesNo, [IMMUTABLE], Later("running in the background");
@@ -188,18 +182,18 @@ directives! {
 
     // Encodings of values.
     /// Entries of a node, or from -1 to -5 its size: 4, 8, 16, 32, 64 kb.
-    list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size", integer(i32::MIN as i128, INT), [], LISTS;
-    list_compress_depth: u32 = 0; "list-compress-depth", integer(0, INT), [DEBUG], LISTS;
-    hash_max_listpack_entries: u64 = 512; "hash-max-listpack-entries" | "hash-max-ziplist-entries", integer(0, LONG), [], HASHES;
-    hash_max_listpack_value: u64 = 64; "hash-max-listpack-value" | "hash-max-ziplist-value", memory(0, LONG), [], HASHES;
-    set_max_intset_entries: u64 = 512; "set-max-intset-entries", integer(0, LONG), [], SETS;
-    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries", integer(0, LONG), [], SETS;
-    set_max_listpack_value: u64 = 64; "set-max-listpack-value", integer(0, LONG), [], SETS;
-    zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries", integer(0, LONG), [], SORTED_SETS;
-    zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG), [], SORTED_SETS;
-    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes", memory(0, LONG), [], Later("HyperLogLog");
-    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes", memory(0, LONG), [], STREAMS;
-    stream_node_max_entries: u64 = 100; "stream-node-max-entries", integer(0, LONG), [], STREAMS;
+    list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size", integer(i32::MIN as i128, INT), [], Now;
+    list_compress_depth: u32 = 0; "list-compress-depth", integer(0, INT), [DEBUG], Never("nodes of lists are not compressed");
+    hash_max_listpack_entries: u64 = 512; "hash-max-listpack-entries" | "hash-max-ziplist-entries", integer(0, LONG), [], Now;
+    hash_max_listpack_value: u64 = 64; "hash-max-listpack-value" | "hash-max-ziplist-value", memory(0, LONG), [], Now;
+    set_max_intset_entries: u64 = 512; "set-max-intset-entries", integer(0, LONG), [], Now;
+    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries", integer(0, LONG), [], Now;
+    set_max_listpack_value: u64 = 64; "set-max-listpack-value", integer(0, LONG), [], Now;
+    zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries", integer(0, LONG), [], Now;
+    zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG), [], Now;
+    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes", memory(0, LONG), [], Now;
+    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes", memory(0, LONG), [], Now;
+    stream_node_max_entries: u64 = 100; "stream-node-max-entries", integer(0, LONG), [], Now;
 
     // What is measured and told.
     /// Microseconds; 0 logs everything, -1 nothing.
@@ -209,7 +203,7 @@ directives! {
     latency_monitor_threshold: u64 = 0; "latency-monitor-threshold", integer(0, LONG), [], Now;
     latency_tracking: bool = true; "latency-tracking", YesNo, [], Now;
     latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9]; "latency-tracking-info-percentiles", PercentilesKind, [MULTI], Now;
-    notify_keyspace_events: NotifyFlags = NotifyFlags(0); "notify-keyspace-events", NotifyKind, [], PUBSUB;
+    notify_keyspace_events: NotifyFlags = NotifyFlags(0); "notify-keyspace-events", NotifyKind, [], Now;
     /// Milliseconds.
     busy_reply_threshold: u64 = 5000; "busy-reply-threshold" | "lua-time-limit", integer(0, LONG), [], SCRIPTS;
 
@@ -291,7 +285,7 @@ directives! {
     cluster_replica_no_failover: bool = false; "cluster-replica-no-failover" | "cluster-slave-no-failover", YesNo, [], BUS;
     cluster_require_full_coverage: bool = true; "cluster-require-full-coverage", YesNo, [], Now;
     cluster_allow_reads_when_down: bool = false; "cluster-allow-reads-when-down", YesNo, [], Now;
-    cluster_allow_pubsubshard_when_down: bool = true; "cluster-allow-pubsubshard-when-down", YesNo, [], PUBSUB;
+    cluster_allow_pubsubshard_when_down: bool = true; "cluster-allow-pubsubshard-when-down", YesNo, [], Now;
     cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit", memory(0, u64::MAX as i128), [], BUS;
     cluster_announce_ip: String = String::new(); "cluster-announce-ip", text_or_unset(), [], Now;
     cluster_announce_port: u16 = 0; "cluster-announce-port", integer(0, 65535), [], Now;

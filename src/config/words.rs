@@ -8,6 +8,7 @@ use super::line::quoted;
 use super::number::{bytes_of, strtoll, with_unit};
 use super::value::{Kind, Line, Origin, Rewrite, single, text};
 use crate::base::number::parse_f64;
+use crate::base::words::is_bare;
 use std::path::{Path, PathBuf};
 
 /// One `save` rule: save after `seconds` if at least `changes` writes happened.
@@ -73,6 +74,10 @@ impl Kind for BindKind {
         }
         if matches!(words, [word] if word.is_empty()) {
             return Ok(Vec::new());
+        }
+        // Addresses are written without quotes, as stock does, and none that needs them can be bound.
+        if !words.iter().all(|word| is_bare(word)) {
+            return Err("Invalid bind address specified.".to_owned());
         }
         words.iter().map(|word| text(word).map(str::to_owned)).collect()
     }
@@ -339,6 +344,20 @@ mod tests {
             let error = SaveKind.parse(&words(line), &Vec::new(), Origin::Command).unwrap_err();
             assert_eq!(error, "Invalid save parameters", "{line}");
         }
+    }
+
+    #[test]
+    fn bind_takes_words_that_need_no_quotes() {
+        let parse = |words: &[&str]| {
+            let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+            BindKind.parse(&words, &Vec::new(), Origin::Command)
+        };
+        assert_eq!(parse(&["127.0.0.1", "-::1", "*"]).unwrap(), ["127.0.0.1", "-::1", "*"]);
+        assert_eq!(parse(&[""]).unwrap(), [""; 0]);
+        for words in [&["a b"][..], &["127.0.0.1", ""], &["it's"], &["\"x\""], &["a\n"], &["\u{1}"]] {
+            assert_eq!(parse(words).unwrap_err(), "Invalid bind address specified.", "{words:?}");
+        }
+        assert_eq!(parse(&["x"; BIND_MAX + 1]).unwrap_err(), "Too many bind addresses specified.");
     }
 
     #[test]

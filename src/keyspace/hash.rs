@@ -230,9 +230,7 @@ impl<'a> Iterator for HashIter<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             HashIter::Small(elements) => Some((elements.next()?, elements.next()?)),
-            HashIter::Large(pairs) => {
-                pairs.next().map(|(field, value)| (Element::Bytes(field), Element::Bytes(value)))
-            }
+            HashIter::Large(pairs) => pairs.next().map(|(field, value)| (Element::Bytes(field), Element::Bytes(value))),
         }
     }
 }
@@ -257,7 +255,8 @@ mod tests {
         for (field, value) in [("b", "1"), ("a", "2"), ("b", "3"), ("10", "x")] {
             hash.set(field.as_bytes(), value.as_bytes(), LIMITS);
         }
-        let expected = [("b", "3"), ("a", "2"), ("10", "x")].map(|(f, v)| (f.as_bytes().to_vec(), v.as_bytes().to_vec()));
+        let expected =
+            [("b", "3"), ("a", "2"), ("10", "x")].map(|(f, v)| (f.as_bytes().to_vec(), v.as_bytes().to_vec()));
         assert_eq!((hash.encoding_name(), pairs(&hash)), ("listpack", expected.to_vec()));
         assert!(hash.set(b"c", b"", LIMITS));
         assert_eq!((hash.encoding_name(), hash.len()), ("hashtable", 4));

@@ -91,6 +91,16 @@ impl<'a> Needle<'a> {
         Needle { element: integer.map_or(Element::Bytes(bytes), Element::Integer) }
     }
 
+    pub fn from_integer(integer: i64) -> Needle<'a> {
+        Needle { element: Element::Integer(integer) }
+    }
+
+    /// Whether an element is what is searched for.
+    #[inline]
+    pub fn is(&self, element: Element<'_>) -> bool {
+        self.element == element
+    }
+
     /// As it would stand in a listpack.
     pub fn element(&self) -> Element<'a> {
         self.element
@@ -431,6 +441,78 @@ impl Listpack {
         let size = checked_size(&self.bytes[at.0..]).expect("positions are of elements");
         size + backlen_size(size)
     }
+
+    /// Elements in order from `from` on, up to the one in front of `until` (`None`: to the end).
+    pub fn iter_between(&self, from: At, until: Option<At>) -> Iter<'_> {
+        Iter { listpack: self, front: from.0, back: until.map_or(self.end(), |until| until.0) }
+    }
+
+    /// Removes elements that are the needle: passes over the first `skip` of them, then removes up to `max`. Returns how many
+    /// it removed. One pass, however many there are.
+    pub fn remove_matching(&mut self, needle: Needle<'_>, skip: usize, max: usize) -> usize {
+        let count = self.len();
+        let (mut skip, mut removed) = (skip, 0);
+        // What stays is moved to the front in runs: up to `written` it has its place, from `run` on it waits for one.
+        let (mut written, mut run) = (HEADER_BYTES, HEADER_BYTES);
+        let mut at = self.first();
+        while removed < max
+            && let Some(found) = at.and_then(|at| self.find(at, needle, 0))
+        {
+            let behind = found.0 + self.entry_bytes(found);
+            at = self.checked(behind);
+            if skip > 0 {
+                skip -= 1;
+                continue;
+            }
+            self.bytes.copy_within(run..found.0, written);
+            written += found.0 - run;
+            run = behind;
+            removed += 1;
+        }
+        if removed > 0 {
+            self.bytes.copy_within(run.., written);
+            self.bytes.truncate(self.bytes.len() - (run - written));
+            self.finish(count - removed);
+        }
+        removed
+    }
+
+    /// Gives back memory when removing has left much of it unused.
+    pub fn trim(&mut self) {
+        let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if capacity - length > length / 2 + 16 {
+            self.bytes.shrink_to_fit();
+        }
+    }
+
+    /// Appends several elements and makes room for them once.
+    pub fn push_back_all<'a>(&mut self, elements: impl Iterator<Item = Needle<'a>> + Clone) {
+        let mut scratch = [0; SCRATCH_BYTES];
+        let (mut more, mut added) = (0, 0);
+        for needle in elements.clone() {
+            let size = encoded(&needle.element, &mut scratch).size();
+            more += size + backlen_size(size);
+            added += 1;
+        }
+        let mut at = self.end();
+        self.grow(more);
+        for needle in elements {
+            let Encoded { head, data } = encoded(&needle.element, &mut scratch);
+            let size = head.len() + data.len();
+            let end = at + size + backlen_size(size);
+            let (encoding, backlen) = self.bytes[at..end].split_at_mut(size);
+            encoding[..head.len()].copy_from_slice(head);
+            encoding[head.len()..].copy_from_slice(data);
+            encode_backlen(size, backlen);
+            at = end;
+        }
+        self.bytes[at] = END;
+        // What is not counted stays uncounted: counting would walk all elements at every call.
+        match u16::from_le_bytes([self.bytes[4], self.bytes[5]]) {
+            COUNT_UNKNOWN => self.finish_length(),
+            count => self.finish(usize::from(count) + added),
+        }
+    }
 }
 
 /// Compares as bytes, whatever form the elements have.
@@ -687,6 +769,24 @@ mod tests {
         listpack.remove_range(at, 50_000);
         assert_eq!(listpack.len(), 20_000);
         checked(&listpack);
+    }
+
+    #[test]
+    fn several_elements_are_appended_as_one_after_another() {
+        let words: [&[u8]; 5] = [b"", b"12", b"-70000", &[b'x'; 70], &[b'y'; 5000]];
+        let (mut at_once, mut singly) = (Listpack::new(), Listpack::new());
+        for _ in 0..3 {
+            at_once.push_back_all(words.into_iter().map(Needle::new).chain([Needle::from_integer(7)]));
+            for word in words {
+                singly.push_back(word);
+            }
+            singly.push_back_integer(7);
+        }
+        assert_eq!(at_once, singly);
+        at_once.push_back_all((0..70_000).map(|number| Needle::from_integer(number % 100)));
+        at_once.push_back_all([Needle::new(b"last")].into_iter());
+        assert_eq!(at_once.len(), 70_019);
+        checked(&at_once);
     }
 
     #[test]

@@ -157,10 +157,9 @@ impl Keyspace {
 
     /// Removes all keys of one database or of all; how many there were, expired ones included.
     pub fn flush(&mut self, db: Option<usize>, disposal: Disposal) -> u64 {
-        let databases = match db {
-            Some(db) => &mut self.databases[db..=db],
-            None => &mut self.databases[..],
-        };
+        let range = db.map_or(0..self.databases.len(), |db| db..db + 1);
+        range.clone().for_each(|db| self.note_marked(db, None));
+        let databases = &mut self.databases[range];
         let mut removed = 0;
         for database in databases {
             removed += database.len();
@@ -172,6 +171,7 @@ impl Keyspace {
 
     /// Removes all keys of one slot; how many there were.
     pub fn flush_slot(&mut self, db: usize, slot: Slot, disposal: Disposal) -> u64 {
+        self.note_marked(db, Some(slot));
         let table = self.take_slot(db, slot);
         let removed = table.len();
         self.garbage.dispose_tables(vec![table], disposal);
@@ -181,7 +181,10 @@ impl Keyspace {
 
     /// Exchanges the contents of two databases: one change.
     pub fn swap_databases(&mut self, a: usize, b: usize) {
+        // What was under a name and what is there now: both may matter to whoever watches it.
+        [a, b].into_iter().for_each(|db| self.note_marked(db, None));
         self.databases.swap(a, b);
+        [a, b].into_iter().for_each(|db| self.note_marked(db, None));
         self.stats.dirty += 1;
     }
 
@@ -281,6 +284,7 @@ impl Keyspace {
                     expired(db, key.slot, key.bytes);
                     self.stats.expired_keys += 1;
                     self.changed(db, key, 0);
+                    self.note_expired(db, key);
                     self.garbage.dispose_entry(entry, Disposal::Now);
                 }
             }

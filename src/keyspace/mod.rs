@@ -15,6 +15,7 @@
 //! on `listpack` while they are small. `garbage` decides whether freeing one is work for the background.
 
 mod access;
+mod attention;
 mod bucket;
 mod database;
 mod entry;
@@ -46,6 +47,7 @@ use crate::base::random::Random;
 use crate::base::slot::{Slot, key_slot};
 
 pub use access::AccessPolicy;
+pub use attention::{Happening, Note, NotesWanted};
 pub use garbage::Disposal;
 pub use maintenance::ExpireOutcome;
 pub use object::{Collection, Object, WrongKind};
@@ -55,6 +57,7 @@ pub use value::{Digits, StringValue, Value, ValueKind};
 pub use write::{Entry, OwnedEntry};
 
 use access::AccessClock;
+use attention::Attention;
 use database::Database;
 use garbage::Garbage;
 use table::{KeyHash, Place, tag_of};
@@ -138,6 +141,7 @@ pub struct Keyspace {
     access: AccessClock,
     random: Random,
     garbage: Garbage,
+    attention: Attention,
     expire_cursor: maintenance::ExpireCursor,
     /// A buffer for strings while they are changed.
     scratch: Vec<u8>,
@@ -157,6 +161,7 @@ impl Keyspace {
             access: AccessClock::new(access, now),
             random: Random::new(a ^ b.rotate_left(32)),
             garbage: Garbage::default(),
+            attention: Attention::default(),
             expire_cursor: maintenance::ExpireCursor::default(),
             scratch: Vec::new(),
         }
@@ -194,7 +199,7 @@ impl Keyspace {
     pub fn read(&mut self, db: usize, key: Key<'_>) -> Option<Value<'_>> {
         let hash = self.hasher.hash(key.bytes);
         let Some(place) = self.locate(db, key, hash) else {
-            self.stats.misses += 1;
+            self.missed(db, key);
             return None;
         };
         self.stats.hits += 1;
@@ -217,7 +222,7 @@ impl Keyspace {
     pub fn inspect(&mut self, db: usize, key: Key<'_>) -> Option<KeyInfo<'_>> {
         let hash = self.hasher.hash(key.bytes);
         let Some(place) = self.locate(db, key, hash) else {
-            self.stats.misses += 1;
+            self.missed(db, key);
             return None;
         };
         self.stats.hits += 1;
@@ -318,7 +323,75 @@ impl Keyspace {
         drop(owned);
         let hasher = &self.hasher;
         self.databases[db].edit(key.slot.index(), |table| table.insert(hash, entry, hasher));
+        self.created(db, key);
         self.changed(db, key, 1);
+    }
+
+    /// Notes every change of this key from now on, until [`Keyspace::unmark`] is called as often as this.
+    pub fn mark(&mut self, db: usize, key: &[u8]) {
+        self.attention.mark(db, key, self.mark_of(db, key));
+    }
+
+    /// Takes one mark back.
+    pub fn unmark(&mut self, db: usize, key: &[u8]) {
+        self.attention.unmark(db, key, self.mark_of(db, key));
+    }
+
+    /// Chooses what is noted whatever the key.
+    pub fn set_notes(&mut self, wanted: NotesWanted) {
+        self.attention.set_wanted(wanted);
+    }
+
+    /// What is noted whatever the key.
+    pub fn notes_wanted(&self) -> NotesWanted {
+        self.attention.wanted()
+    }
+
+    /// Whether something was noted since the last [`Keyspace::take_notes`].
+    #[inline]
+    pub fn has_notes(&self) -> bool {
+        self.attention.has_notes()
+    }
+
+    /// What was noted, in order.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.attention.take()
+    }
+
+    fn mark_of(&self, db: usize, key: &[u8]) -> u64 {
+        self.hasher.hash(key) ^ (db as u64).rotate_left(48)
+    }
+
+    /// Notes those of the marked keys that are there, of one slot or of all: a flush or a swap of databases is about to
+    /// take them, or has brought them.
+    fn note_marked(&mut self, db: usize, slot: Option<Slot>) {
+        if !self.attention.notes_changes() {
+            return;
+        }
+        for bytes in self.attention.marked(db) {
+            let key = Key::new(&bytes);
+            let hash = self.hasher.hash(key.bytes);
+            let table = self.databases[db].table(key.slot.index());
+            let is_there = table.is_some_and(|table| table.find(hash, key.bytes).is_some());
+            if is_there && slot.is_none_or(|slot| slot == key.slot) {
+                self.attention.note(db, key.bytes, Happening::Changed);
+            }
+        }
+    }
+
+    #[inline]
+    fn missed(&mut self, db: usize, key: Key<'_>) {
+        self.stats.misses += 1;
+        if self.attention.wanted().missed {
+            self.attention.note(db, key.bytes, Happening::Missed);
+        }
+    }
+
+    #[inline]
+    fn created(&mut self, db: usize, key: Key<'_>) {
+        if self.attention.wanted().created {
+            self.attention.note(db, key.bytes, Happening::Created);
+        }
     }
 
     /// Keys of a database on this core, expired ones that nobody met yet included.
@@ -410,12 +483,23 @@ impl Keyspace {
         self.garbage.dispose_entry(entry, Disposal::Now);
         self.stats.expired_keys += 1;
         self.changed(db, key, 0);
+        self.note_expired(db, key);
     }
 
-    /// Every change of any key passes here, after it happened: the place for WATCH, the snapshot walk and keyspace
-    /// events. `dirty`: how many changes it counts as.
+    fn note_expired(&mut self, db: usize, key: Key<'_>) {
+        if self.attention.wanted().expired {
+            self.attention.note(db, key.bytes, Happening::Expired);
+        }
+    }
+
+    /// Every change of any key passes here, after it happened: the place for WATCH, the snapshot walk and whoever waits for a
+    /// key. `dirty`: how many changes it counts as.
     #[inline]
-    fn changed(&mut self, _db: usize, _key: Key<'_>, dirty: u64) {
+    fn changed(&mut self, db: usize, key: Key<'_>, dirty: u64) {
         self.stats.dirty += dirty;
+        if self.attention.notes_changes() {
+            let hash = self.mark_of(db, key.bytes);
+            self.attention.note_change(db, key.bytes, hash);
+        }
     }
 }

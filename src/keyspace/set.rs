@@ -372,7 +372,10 @@ mod tests {
             assert_eq!(of(members).encoding_name(), form, "{members:?}");
         }
         let form = |first: &str, count| Set::for_first(first.as_bytes(), count, LIMITS).encoding_name();
-        assert_eq!([form("1", 6), form("1", 7), form("x", 4), form("x", 5)], ["intset", "hashtable", "listpack", "hashtable"]);
+        assert_eq!(
+            [form("1", 6), form("1", 7), form("x", 4), form("x", 5)],
+            ["intset", "hashtable", "listpack", "hashtable"]
+        );
     }
 
     #[test]

@@ -71,6 +71,15 @@ impl<'a> Entry<'a> {
         self.store_bytes(bytes, true);
     }
 
+    /// As [`Entry::set_raw`], without copying what is big (what BITOP and PFMERGE make).
+    pub fn set_raw_shared(&mut self, bytes: Bytes) {
+        if fits_embedded(self.key.bytes.len(), bytes.len()) {
+            self.store(NewValue::Embedded(&bytes), true);
+        } else {
+            self.store(NewValue::Heap(bytes), true);
+        }
+    }
+
     /// Stores an integer. Never allocates when the value was one.
     pub fn set_integer(&mut self, integer: i64) {
         self.store(NewValue::Integer(integer), false);
@@ -105,13 +114,19 @@ impl<'a> Entry<'a> {
     /// Changes the string's bytes in place (those of an empty string when the key is not there); it is "raw" after. Big values
     /// are not copied, unless a reply not yet sent shares them.
     pub fn update_bytes<R>(&mut self, change: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        self.update_bytes_if(|bytes| (change(bytes), true))
+    }
+
+    /// As [`Entry::update_bytes`], for what may leave all as it was: `change` also says whether it changed the bytes. If not,
+    /// no change counts and no key is created; a string that is there is "raw" all the same.
+    pub fn update_bytes_if<R>(&mut self, change: impl FnOnce(&mut Vec<u8>) -> (R, bool)) -> R {
         if let Some(heap) = self.take_heap() {
             let mut bytes = Vec::from(heap);
-            let result = change(&mut bytes);
+            let (result, changed) = change(&mut bytes);
             if fits_embedded(self.key.bytes.len(), bytes.len()) {
-                self.store(NewValue::Embedded(&bytes), true);
+                self.place_value(NewValue::Embedded(&bytes), true, changed);
             } else {
-                self.store(NewValue::Heap(Bytes::from(bytes)), true);
+                self.place_value(NewValue::Heap(Bytes::from(bytes)), true, changed);
             }
             return result;
         }
@@ -120,12 +135,14 @@ impl<'a> Entry<'a> {
         if let Some(Value::String(value)) = self.value() {
             scratch.extend_from_slice(value.as_bytes(&mut Digits::new()));
         }
-        let result = change(&mut scratch);
-        if fits_embedded(self.key.bytes.len(), scratch.len()) {
-            self.store(NewValue::Embedded(&scratch), true);
+        let (result, changed) = change(&mut scratch);
+        if !changed && !self.exists() {
+            self.keyspace.scratch = scratch;
+        } else if fits_embedded(self.key.bytes.len(), scratch.len()) {
+            self.place_value(NewValue::Embedded(&scratch), true, changed);
             self.keyspace.scratch = scratch;
         } else {
-            self.store(NewValue::Heap(Bytes::from(scratch)), true);
+            self.place_value(NewValue::Heap(Bytes::from(scratch)), true, changed);
         }
         result
     }
@@ -166,6 +183,7 @@ impl<'a> Entry<'a> {
             let (hash, hasher) = (self.hash, &self.keyspace.hasher);
             let table = &mut self.keyspace.databases[self.db];
             self.place = Some(table.edit(self.key.slot.index(), |table| table.insert(hash, entry, hasher)));
+            self.keyspace.created(self.db, self.key);
         }
         Ok(self.collection_mut()?.expect("it is there now"))
     }
@@ -265,6 +283,12 @@ impl<'a> Entry<'a> {
 
     #[inline]
     fn store(&mut self, value: NewValue<'_>, raw: bool) {
+        self.place_value(value, raw, true);
+    }
+
+    /// Puts the value where the key's value stands. Only one that `changed` dates the access and counts.
+    #[inline]
+    fn place_value(&mut self, value: NewValue<'_>, raw: bool, changed: bool) {
         let keyspace = &mut *self.keyspace;
         let slot = self.key.slot.index();
         match self.place {
@@ -273,7 +297,9 @@ impl<'a> Entry<'a> {
                 if let Some(table) = keyspace.databases[self.db].table_mut(slot) {
                     table.with_entry(place, |entry| {
                         entry.set_value(value, raw);
-                        entry.set_access(access.rewritten(entry.borrow().access()));
+                        if changed {
+                            entry.set_access(access.rewritten(entry.borrow().access()));
+                        }
                     });
                 }
             }
@@ -283,9 +309,12 @@ impl<'a> Entry<'a> {
                 let (hash, hasher) = (self.hash, &keyspace.hasher);
                 let place = keyspace.databases[self.db].edit(slot, |table| table.insert(hash, entry, hasher));
                 self.place = Some(place);
+                keyspace.created(self.db, self.key);
             }
         }
-        self.changed();
+        if changed {
+            self.changed();
+        }
     }
 
     fn changed(&mut self) {
@@ -319,5 +348,52 @@ impl Clone for OwnedEntry {
     fn clone(&self) -> Self {
         let entry = self.0.borrow();
         OwnedEntry(entry.duplicate(entry.key()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{AccessPolicy, KeyspaceOptions};
+
+    fn keyspace() -> Keyspace {
+        Keyspace::new(KeyspaceOptions { databases: 1, hash_seeds: [1, 2, 3, 4], access: AccessPolicy::Lru })
+    }
+
+    #[test]
+    fn an_update_that_changes_nothing_counts_nothing() {
+        let mut keyspace = keyspace();
+        let key = Key::new(b"k");
+        assert_eq!(keyspace.write(0, key).update_bytes_if(|bytes| (bytes.len(), false)), 0);
+        assert!(!keyspace.write(0, key).exists());
+        for value in [&b"short"[..], &[b'x'; 5000]] {
+            keyspace.write(0, key).set_string(value);
+            let dirty = keyspace.stats.dirty;
+            keyspace.set_clock(UnixMillis(keyspace.now().get() + 10_000));
+            keyspace.no_touch = true;
+            let read = keyspace.write(0, key).update_bytes_if(|bytes| (bytes.clone(), false));
+            keyspace.no_touch = false;
+            assert_eq!((read.as_slice(), keyspace.stats.dirty), (value, dirty));
+            let info = keyspace.peek_info(0, key).unwrap();
+            assert_eq!((info.encoding_name, info.idle_seconds), ("raw", 10));
+        }
+    }
+
+    #[test]
+    fn an_update_that_changes_something_counts_once() {
+        let mut keyspace = keyspace();
+        let key = Key::new(b"k");
+        for len in [1, 5000, 3] {
+            let dirty = keyspace.stats.dirty;
+            keyspace.write(0, key).update_bytes_if(|bytes| {
+                bytes.resize(len, b'x');
+                ((), true)
+            });
+            assert_eq!(keyspace.stats.dirty, dirty + 1);
+            assert_eq!(
+                keyspace.write(0, key).value().and_then(|value| value.string().ok()).map(|value| value.to_vec()),
+                Some(vec![b'x'; len])
+            );
+        }
     }
 }

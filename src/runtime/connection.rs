@@ -30,6 +30,11 @@ pub struct Connection {
     pub parser: RequestParser,
     /// Bytes of a request that is not complete, or that must wait.
     pub input: Vec<u8>,
+    /// No request is run before the one with this sequence number is answered: it blocks, or changes the client elsewhere.
+    awaited: Option<u32>,
+    /// Messages that came while the reply to EXEC was in the making: nothing may stand between its parts.
+    late: ReplyBuffer,
+    defers_pushes: bool,
     /// Requests that CLIENT PAUSE holds: the first, and those read ahead behind it. Nothing behind them is parsed.
     pub postponed: Vec<ArgsBuf>,
     pub output: ReplyBuffer,
@@ -56,6 +61,9 @@ impl Connection {
             descriptor,
             parser: RequestParser::new(),
             input: Vec::new(),
+            awaited: None,
+            late: ReplyBuffer::new(),
+            defers_pushes: false,
             postponed: Vec::new(),
             output: ReplyBuffer::new(),
             held: ReplyBuffer::new(),
@@ -101,7 +109,46 @@ impl Connection {
 
     /// Appends bytes that answer no request, behind the replies to the requests that came before them.
     pub fn push(&mut self, bytes: &[u8]) {
+        if self.defers_pushes {
+            return self.late.extend(bytes);
+        }
         self.reply_here(|out| out.extend(bytes));
+    }
+
+    /// Holds the requests that follow until this one is answered.
+    pub fn hold_until(&mut self, sequence: u32) {
+        self.awaited = Some(sequence);
+    }
+
+    /// As `hold_until`, for an EXEC whose reply may come in parts: messages wait for its end, too.
+    pub fn begin_exec(&mut self, sequence: u32) {
+        self.hold_until(sequence);
+        self.defers_pushes = true;
+    }
+
+    /// Ends the hold if it was for this request. True when it was: what was held can run.
+    pub fn end_await(&mut self, sequence: u32) -> bool {
+        if self.awaited != Some(sequence) {
+            return false;
+        }
+        self.awaited = None;
+        if std::mem::take(&mut self.defers_pushes) && !self.late.is_empty() {
+            let mut late = std::mem::take(&mut self.late);
+            let length = late.len_bytes();
+            self.reply_here(|out| late.drain_into(out, length));
+        }
+        true
+    }
+
+    /// Whether requests have to wait: for the end of a pause, or for the answer to one before them.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        !self.postponed.is_empty() || self.awaited.is_some()
+    }
+
+    /// Whether a request before those that wait has to be answered first.
+    pub fn awaits_answer(&self) -> bool {
+        self.awaited.is_some()
     }
 
     /// Takes a reply that was awaited: `length` bytes from the front of `from`.

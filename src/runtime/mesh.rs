@@ -19,10 +19,12 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use super::batch::{OwnedCall, ReplyBatch, ReplyTarget, RequestBatch};
 use super::listen::Accepted;
 use crate::base::core_id::CoreId;
-use crate::command::client::ClientRef;
+use crate::command::client::{Client, ClientRef};
 use crate::command::core::Publication;
 use crate::command::execute::Share;
+use crate::command::pubsub::Delivery;
 use crate::command::slowlog::SlowEntry;
+use crate::command::transactions::Exec;
 
 /// Envelopes under way between two cores. A turn sends one, so this is how many turns the sender may be ahead; a full
 /// queue holds the envelope back, where it goes on growing, bounded by what clients have sent.
@@ -79,6 +81,38 @@ pub enum Message {
     },
     /// A client of mine has left MONITOR.
     MonitorLeft(ClientRef),
+    /// A message for clients of yours.
+    Deliver {
+        to: Vec<ClientRef>,
+        delivery: Delivery,
+    },
+    /// Run this transaction and reply.
+    Exec {
+        target: ReplyTarget,
+        exec: Box<Exec>,
+    },
+    /// What a transaction has set on a client of yours.
+    ClientChanged(Box<Client>),
+    /// My client watches nothing any more; answer with `WatchesEnded` whether its keys on your side are untouched.
+    EndWatches {
+        ticket: u32,
+        client_id: u64,
+    },
+    WatchesEnded {
+        ticket: u32,
+        intact: bool,
+    },
+    /// My client watches nothing any more.
+    Unwatch {
+        client_id: u64,
+    },
+    /// My client does not listen to these key prefixes.
+    Untrack {
+        client: ClientRef,
+        prefixes: Vec<Vec<u8>>,
+    },
+    /// A client of mine has gone: forget what you know of it.
+    ClientLeft(ClientRef),
     /// A slow call of a client of yours.
     Slow {
         client: ClientRef,

@@ -28,7 +28,11 @@ pub fn check() -> Result<(), String> {
 
 fn check_kernel() -> Result<(), String> {
     let system = nix::sys::utsname::uname().map_err(|error| format!("uname: {error}"))?;
-    let release = system.release().to_string_lossy().into_owned();
+    judge_kernel(&system.release().to_string_lossy())
+}
+
+/// `release` as uname tells it: `6.1.0-18-amd64`.
+fn judge_kernel(release: &str) -> Result<(), String> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < KERNEL_FLOOR {
@@ -42,23 +46,38 @@ fn check_kernel() -> Result<(), String> {
 
 fn check_lockable_memory() -> Result<(), String> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| format!("getrlimit: {error}"))?;
-    let needed = EXECUTOR_MEMORY_BYTES as u64;
-    if soft < needed && hard >= needed {
-        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard);
-        return Ok(());
+    match judge_lockable_memory(soft, hard, nix::unistd::geteuid().is_root())? {
+        Some(raised) => {
+            // Where it fails after all, the rings tell.
+            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, raised, hard);
+            Ok(())
+        }
+        None => Ok(()),
     }
-    if soft < needed && !nix::unistd::geteuid().is_root() {
-        return Err(format!(
+}
+
+/// The limits in bytes; the soft limit to raise to, if it is too low.
+fn judge_lockable_memory(soft: u64, hard: u64, is_root: bool) -> Result<Option<u64>, String> {
+    let needed = EXECUTOR_MEMORY_BYTES as u64;
+    if soft >= needed {
+        Ok(None)
+    } else if hard >= needed {
+        Ok(Some(hard))
+    } else if is_root {
+        // Root's memory is not counted.
+        Ok(None)
+    } else {
+        Err(format!(
             "Too little lockable memory: {} KiB, {} KiB are needed per core. Raise it with 'ulimit -l', LimitMEMLOCK= of the service or --ulimit memlock of the container.",
             soft / 1024,
             needed / 1024
-        ));
+        ))
     }
-    Ok(())
 }
 
 fn probe_rings() -> Result<(), String> {
-    ClientRing::new().map(drop).map_err(|error| explain(&error))?;
+    // A profile may let rings be made and forbid to enter them, which nothing else here would notice.
+    ClientRing::new().and_then(|mut ring| ring.enter(0)).map_err(|error| explain(&error))?;
     executor(Placement::Unbound, "preflight").make().map(drop).map_err(|error| match error {
         glommio::GlommioError::IoError(error) => explain(&error),
         other => format!("The executor could not be set up: {other}"),
@@ -111,4 +130,46 @@ pub fn fit_open_files(maxclients: u32) -> Result<u32, String> {
         "maxclients has been reduced to {fitting}: the limit of open files is {soft}. Raise 'ulimit -n' to {wanted} for {maxclients} clients."
     );
     Ok(fitting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_from_6_1_on_will_do() {
+        for release in ["6.1", "6.1.0-18-amd64", "6.10.3", "6.18.44-fc", "7.0.0", "10.2"] {
+            assert_eq!(judge_kernel(release), Ok(()), "{release}");
+        }
+        for release in ["6.0.19", "5.15.0-91-generic", "2.6.78", "4.19", "6", "", "x"] {
+            let line = judge_kernel(release).unwrap_err();
+            assert!(line.starts_with(&format!("Linux {release} is too old: slotcore needs 6.1 ")), "{line}");
+        }
+    }
+
+    #[test]
+    fn lockable_memory_is_enough_or_raised_or_roots() {
+        let needed = EXECUTOR_MEMORY_BYTES as u64;
+        assert_eq!(judge_lockable_memory(needed, needed, false), Ok(None));
+        assert_eq!(judge_lockable_memory(u64::MAX, u64::MAX, false), Ok(None));
+        assert_eq!(judge_lockable_memory(65536, needed, false), Ok(Some(needed)));
+        assert_eq!(judge_lockable_memory(65536, 65536, true), Ok(None));
+        let line = judge_lockable_memory(65536, 65536, false).unwrap_err();
+        assert!(line.starts_with("Too little lockable memory: 64 KiB, 1024 KiB are needed per core."), "{line}");
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_one_line_with_the_way_to_mend_it() {
+        for (error, mends) in [
+            (libc::EPERM, "seccomp profile, or set kernel.io_uring_disabled=0"),
+            (libc::EACCES, "seccomp profile"),
+            (libc::ENOSYS, "CONFIG_IO_URING"),
+            (libc::EINVAL, "use Linux 6.1 or newer"),
+            (libc::ENOMEM, "ulimit -l"),
+            (libc::EMFILE, "Too many open files"),
+        ] {
+            let line = explain(&io::Error::from_raw_os_error(error));
+            assert!(line.contains(mends) && !line.contains('\n'), "{line}");
+        }
+    }
 }

@@ -38,6 +38,8 @@ pub enum Operation {
     Tick,
     /// The timer by which the turn loop stops for breath.
     Breath,
+    /// The timer of the blocked client whose time is over first.
+    Deadline,
     /// The signal descriptor (core 0 only).
     Signal,
     /// A cancellation; its result does not matter.
@@ -55,6 +57,7 @@ impl Operation {
             Operation::Signal => (6, 0),
             Operation::Cancel => (7, 0),
             Operation::Breath => (8, 0),
+            Operation::Deadline => (9, 0),
         };
         kind << 32 | index as u64
     }
@@ -70,6 +73,7 @@ impl Operation {
             6 => Operation::Signal,
             7 => Operation::Cancel,
             8 => Operation::Breath,
+            9 => Operation::Deadline,
             kind => unreachable!("a completion of a kind this ring never submits: {kind}"),
         }
     }
@@ -93,6 +97,7 @@ pub struct ClientRing {
     buffers: ReceiveBuffers,
     tick: Box<Timespec>,
     breath: Box<Timespec>,
+    deadline: Box<Timespec>,
 }
 
 impl ClientRing {
@@ -108,7 +113,13 @@ impl ClientRing {
             .setup_cqsize(COMPLETION_ENTRIES)
             .build(SUBMISSION_ENTRIES)?;
         let buffers = ReceiveBuffers::register(&ring)?;
-        Ok(ClientRing { ring, buffers, tick: Box::new(Timespec::new()), breath: Box::new(Timespec::new()) })
+        Ok(ClientRing {
+            ring,
+            buffers,
+            tick: Box::new(Timespec::new()),
+            breath: Box::default(),
+            deadline: Box::default(),
+        })
     }
 
     /// Lets completions signal this eventfd; off until `arm_wakeup`.
@@ -189,6 +200,13 @@ impl ClientRing {
         *self.breath = Timespec::from(delay);
         let entry = opcode::Timeout::new(&*self.breath);
         self.push(entry.build().user_data(Operation::Breath.encode()));
+    }
+
+    /// Completes once with `Deadline` after `delay`.
+    pub fn deadline_after(&mut self, delay: Duration) {
+        *self.deadline = Timespec::from(delay);
+        let entry = opcode::Timeout::new(&*self.deadline);
+        self.push(entry.build().user_data(Operation::Deadline.encode()));
     }
 
     /// Submits what is queued, lets the kernel do its deferred work, and waits for `want` completions: for as long as that

@@ -126,6 +126,8 @@ pub struct Worker {
     sends_stalled: usize,
     turn_clock: TurnClock,
     breath: Breath,
+    /// The earliest deadline of a waiting client for which a timer is in the ring, in monotonic milliseconds.
+    deadline_ms: Option<u64>,
 }
 
 /// Where the core stands between two breaths.
@@ -164,6 +166,7 @@ impl Worker {
             sends_stalled: 0,
             turn_clock: TurnClock::read(),
             breath: Breath::default(),
+            deadline_ms: None,
         };
         worker.arm_tick();
         Ok(worker)
@@ -222,6 +225,7 @@ impl Worker {
 
     /// Enters the ring: submits, and waits when the core has nothing else to do.
     fn enter(&mut self, busy: bool) -> io::Result<()> {
+        self.arm_deadline();
         if !self.breath.armed {
             self.breath.armed = true;
             self.ring.breath_after(BREATH);
@@ -239,6 +243,7 @@ impl Worker {
 
     /// Sleeps in glommio until the ring has something.
     async fn park(&mut self) -> io::Result<()> {
+        self.arm_deadline();
         self.ring.arm_wakeup();
         // Whatever came before the eventfd was armed shows up here; whatever comes later signals it.
         self.ring.enter(0)?;
@@ -281,8 +286,23 @@ impl Worker {
                 self.retry_accepts();
                 self.requests.tick();
             }
+            Operation::Deadline => {
+                self.deadline_ms = None;
+                self.requests.time_out();
+            }
             Operation::Signal => self.signalled(),
             Operation::Breath | Operation::Cancel => {}
+        }
+    }
+
+    /// Sees to it that the ring wakes the core when the next blocked client has waited long enough.
+    fn arm_deadline(&mut self) {
+        let core = &self.requests.core;
+        let Some(next_ms) = core.blocked.next_deadline_ms() else { return };
+        if self.deadline_ms.is_none_or(|armed_ms| next_ms < armed_ms) {
+            let delay_ms = next_ms.saturating_sub(core.clock.monotonic_us() / 1000);
+            self.deadline_ms = Some(next_ms);
+            self.ring.deadline_after(Duration::from_millis(delay_ms));
         }
     }
 
@@ -306,7 +326,8 @@ impl Worker {
             // All receive buffers were taken in one enter, or the receive was cancelled while the client is held.
             libc::ENOBUFS => self.resume_receiving(index),
             libc::ECANCELED => self.resume_receiving(index),
-            // The peer has said all it had to say; it may still read the answers.
+            // The peer has said all it had to say; it may still read the answers, unless it waits for what may never come.
+            0 if self.requests.is_blocked(index) => self.requests.close(index, CloseReason::Peer),
             0 => self.requests.close(index, CloseReason::AfterReply),
             _ if completion.result > 0 => self.resume_receiving(index),
             _ => self.requests.close(index, CloseReason::Peer),

@@ -332,3 +332,18 @@ fn quit_answers_what_came_before_it_and_closes() {
         assert_eq!(client.read_until_closed(), b"+PONG\r\n+OK\r\n");
     });
 }
+
+#[test]
+fn errors_quote_what_was_given_byte_for_byte_up_to_a_nul() {
+    on_both(|server| {
+        let client = &mut server.connect();
+        for (line, expected) in [
+            (r#"CLIENT LIST TYPE "a\xff\x00b""#, &b"-ERR Unknown client type 'a\xff'\r\n"[..]),
+            (r#"CLIENT KILL USER "x\xff""#, b"-ERR No such user 'x\xff'\r\n"),
+            (r#"HELLO 3 "o\xfe""#, b"-ERR Syntax error in HELLO option 'o\xfe'\r\n"),
+        ] {
+            let reply = client.line(line);
+            assert_eq!(reply.raw.escape_ascii().to_string(), expected.escape_ascii().to_string(), "{line}");
+        }
+    });
+}

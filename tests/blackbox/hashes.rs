@@ -248,3 +248,22 @@ fn a_field_of_16_bytes_and_a_value_of_16_take_less_than_45() {
     }
     println!("{} bytes for {FIELDS} fields", client.must("MEMORY USAGE h"));
 }
+
+#[test]
+fn digests_are_those_of_redis_in_either_form() {
+    on_both_with(&["--enable-debug-command", "yes"], |server| {
+        let mut client = server.connect();
+        let pairs: Vec<String> = (0..600).map(|number| format!("f{number} {number}")).collect();
+        client.must(&format!("HSET big {}", pairs.join(" ")));
+        check(
+            &mut client,
+            &[
+                ("HSET h a 1 b two", ":2"),
+                ("DEBUG DIGEST-VALUE h", "[+aaec2dd6dd5d0e6fbdce75b84b029b773e920b00]"),
+                ("EXPIRE h 1000", ":1"),
+                ("DEBUG DIGEST-VALUE h", "[+4c69d3290164e43b7cd89e400e6854ec243c4a83]"),
+                ("DEBUG DIGEST-VALUE big", "[+1905108a639d28e90e7c8476c6dd6dcdf7a15271]"),
+            ],
+        );
+    });
+}

@@ -5,6 +5,8 @@
 
 mod support;
 
+mod bitmaps;
+mod blocking;
 mod clients;
 mod cluster_one_node;
 mod connection;
@@ -12,13 +14,20 @@ mod differential;
 mod expiry;
 mod geo;
 mod hashes;
+mod hyperloglog;
 mod keys;
 mod leaks;
 mod limits;
+mod lists;
 mod protocol;
+mod pubsub;
 mod server;
 mod sets;
+mod sort;
 mod sorted_sets;
 mod start;
+mod streams;
 mod strings;
+mod tracking;
+mod transactions;
 mod wake;

@@ -246,7 +246,7 @@ fn command_info_agrees_with_redis() {
     const COMMANDS: &str = "get set getex getdel getset setnx setex psetex mget mset msetnx append strlen getrange substr \
         setrange incr decr incrby decrby incrbyfloat lcs del unlink exists type touch expire pexpire expireat pexpireat \
         ttl pttl expiretime pexpiretime persist rename renamenx copy move swapdb randomkey keys scan dbsize flushdb \
-        flushall ping echo select auth hello quit reset time role lolwut monitor shutdown";
+        flushall setbit getbit bitcount bitpos bitop bitfield bitfield_ro pfadd pfcount pfmerge pfdebug pfselftest ping echo select auth hello quit reset time role lolwut monitor shutdown";
     let (ours, theirs) = (Server::slotcore(&[]), Server::redis(&[]));
     let line = format!("COMMAND INFO {COMMANDS}");
     let (ours, theirs) = (ours.connect().must(&line), theirs.connect().must(&line));

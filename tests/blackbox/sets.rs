@@ -1,6 +1,6 @@
 //! The set commands, as tables.
 
-use crate::support::{Server, check, on_both};
+use crate::support::{Server, check, on_both, on_both_with};
 
 fn table(rows: &[(&str, &str)]) {
     on_both(|server| check(&mut server.connect(), rows));
@@ -151,14 +151,7 @@ fn arguments_and_types_are_checked() {
 /// Alone: Redis 7.0 keeps no sets in listpacks.
 #[test]
 fn encodings_change_at_the_limits_of_7_2() {
-    let limits = [
-        "--set-max-intset-entries",
-        "4",
-        "--set-max-listpack-entries",
-        "3",
-        "--set-max-listpack-value",
-        "8",
-    ];
+    let limits = ["--set-max-intset-entries", "4", "--set-max-listpack-entries", "3", "--set-max-listpack-value", "8"];
     let server = Server::slotcore(&limits);
     check(
         &mut server.connect(),
@@ -329,4 +322,23 @@ fn a_member_of_16_bytes_takes_less_than_25() {
         assert!(members_count < 2000 || bytes < 25 * members_count as i64, "{bytes} for {members_count}");
     }
     println!("{} bytes for {MEMBERS} members", client.must("MEMORY USAGE s"));
+}
+
+#[test]
+fn digests_are_those_of_redis_in_every_form() {
+    on_both_with(&["--enable-debug-command", "yes"], |server| {
+        let mut client = server.connect();
+        let members: Vec<String> = (0..300).map(|number| format!("m{number}")).collect();
+        client.must(&format!("SADD big {}", members.join(" ")));
+        check(
+            &mut client,
+            &[
+                ("SADD i 3 1 -70000", ":3"),
+                ("DEBUG DIGEST-VALUE i", "[+e5623cced2a67a95906919b9f8f8e5375ab7cc1c]"),
+                (r#"SADD l x 1 """#, ":3"),
+                ("DEBUG DIGEST-VALUE l", "[+4c1cdeb29cf4574bcdc3176cf5d5d10d49b2e636]"),
+                ("DEBUG DIGEST-VALUE big", "[+d13aaa731d622ad768ec25a6f062fea0c039fe97]"),
+            ],
+        );
+    });
 }

@@ -29,7 +29,10 @@ fn members_are_added_in_the_order_of_score_and_bytes() {
         ("ZADD z CH 3 a 4 b 5 c", ":2"),
         ("ZRANGE z 0 -1", "['aa', 'a', 'b', 'c']"),
         ("ZADD z inf top -inf bottom 1.5 half", ":3"),
-        ("ZRANGE z 0 -1 WITHSCORES", "['bottom', '-inf', 'half', '1.5', 'aa', '2', 'a', '3', 'b', '4', 'c', '5', 'top', 'inf']"),
+        (
+            "ZRANGE z 0 -1 WITHSCORES",
+            "['bottom', '-inf', 'half', '1.5', 'aa', '2', 'a', '3', 'b', '4', 'c', '5', 'top', 'inf']",
+        ),
         ("ZCARD z", ":7"),
         ("ZSCORE z half", "'1.5'"),
         ("ZSCORE z nothing", "nil"),
@@ -90,7 +93,10 @@ fn ranges_by_rank_go_either_way() {
         ("ZREVRANGE z 0 1 WITHSCORES", "['d', '4', 'c', '3']"),
         ("ZRANGE z 0 1 REV", "['d', 'c']"),
         ("ZRANGE z -1 -1 REV WITHSCORES", "['a', '1']"),
-        ("ZRANGE z 0 1 LIMIT 0 1", "-ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX"),
+        (
+            "ZRANGE z 0 1 LIMIT 0 1",
+            "-ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
+        ),
         ("ZRANGE z 0 1 LIMIT 5 -1", "['a', 'b']"),
         ("ZRANGE z 0 1 REV REV", SYNTAX),
         ("ZRANGE z a 1", NOT_AN_INTEGER),
@@ -322,13 +328,16 @@ fn a_scan_walks_over_every_member() {
             }
             assert_eq!(seen.len(), 300);
             assert_eq!(seen["m7"], "7.5");
-            check(&mut client, &[
-                ("ZSCAN z x", "-ERR invalid cursor"),
-                ("ZSCAN z 0 COUNT 0", SYNTAX),
-                ("ZSCAN z 0 COUNT x", NOT_AN_INTEGER),
-                ("ZSCAN z 0 TYPE zset", SYNTAX),
-                ("ZSCAN missing 5 NONSENSE", "['0', []]"),
-            ]);
+            check(
+                &mut client,
+                &[
+                    ("ZSCAN z x", "-ERR invalid cursor"),
+                    ("ZSCAN z 0 COUNT 0", SYNTAX),
+                    ("ZSCAN z 0 COUNT x", NOT_AN_INTEGER),
+                    ("ZSCAN z 0 TYPE zset", SYNTAX),
+                    ("ZSCAN missing 5 NONSENSE", "['0', []]"),
+                ],
+            );
         });
     }
 }
@@ -359,32 +368,35 @@ fn version_3_shows_scores_as_doubles_in_pairs() {
 #[test]
 fn the_form_follows_number_and_length_of_members() {
     on_both_with(&["--zset-max-listpack-entries", "3", "--zset-max-listpack-value", "5"], |server| {
-        check(&mut server.connect(), &[
-            ("ZADD z 1 a 2 b 3 c", ":3"),
-            ("OBJECT ENCODING z", "'listpack'"),
-            ("ZADD z 9 a", ":0"),
-            ("OBJECT ENCODING z", "'listpack'"),
-            ("ZADD z 4 d", ":1"),
-            ("OBJECT ENCODING z", "'skiplist'"),
-            ("ZREM z d c b", ":3"),
-            ("OBJECT ENCODING z", "'skiplist'"),
-            ("ZADD long 1 sixsix", ":1"),
-            ("OBJECT ENCODING long", "'skiplist'"),
-            ("ZADD grows 1 five5", ":1"),
-            ("OBJECT ENCODING grows", "'listpack'"),
-            ("ZADD grows 1 sixsix", ":1"),
-            ("OBJECT ENCODING grows", "'skiplist'"),
-            ("ZUNIONSTORE d 1 z", ":1"),
-            ("OBJECT ENCODING d", "'listpack'"),
-            ("ZUNIONSTORE d 2 z long", ":2"),
-            ("OBJECT ENCODING d", "'skiplist'"),
-            ("ZADD four 1 a 2 b 3 c 4 d", ":4"),
-            ("OBJECT ENCODING four", "'skiplist'"),
-            ("ZRANGESTORE d four 0 2", ":3"),
-            ("OBJECT ENCODING d", "'listpack'"),
-            ("ZRANGESTORE d four 0 3", ":4"),
-            ("OBJECT ENCODING d", "'skiplist'"),
-        ]);
+        check(
+            &mut server.connect(),
+            &[
+                ("ZADD z 1 a 2 b 3 c", ":3"),
+                ("OBJECT ENCODING z", "'listpack'"),
+                ("ZADD z 9 a", ":0"),
+                ("OBJECT ENCODING z", "'listpack'"),
+                ("ZADD z 4 d", ":1"),
+                ("OBJECT ENCODING z", "'skiplist'"),
+                ("ZREM z d c b", ":3"),
+                ("OBJECT ENCODING z", "'skiplist'"),
+                ("ZADD long 1 sixsix", ":1"),
+                ("OBJECT ENCODING long", "'skiplist'"),
+                ("ZADD grows 1 five5", ":1"),
+                ("OBJECT ENCODING grows", "'listpack'"),
+                ("ZADD grows 1 sixsix", ":1"),
+                ("OBJECT ENCODING grows", "'skiplist'"),
+                ("ZUNIONSTORE d 1 z", ":1"),
+                ("OBJECT ENCODING d", "'listpack'"),
+                ("ZUNIONSTORE d 2 z long", ":2"),
+                ("OBJECT ENCODING d", "'skiplist'"),
+                ("ZADD four 1 a 2 b 3 c 4 d", ":4"),
+                ("OBJECT ENCODING four", "'skiplist'"),
+                ("ZRANGESTORE d four 0 2", ":3"),
+                ("OBJECT ENCODING d", "'listpack'"),
+                ("ZRANGESTORE d four 0 3", ":4"),
+                ("OBJECT ENCODING d", "'skiplist'"),
+            ],
+        );
     });
 }
 
@@ -424,11 +436,36 @@ fn digests_are_those_of_redis() {
 #[test]
 fn other_types_are_refused() {
     let lines = [
-        "ZADD s 1 a", "ZADD s XX 1 a", "ZINCRBY s 1 a", "ZREM s a", "ZREMRANGEBYRANK s 0 1", "ZREMRANGEBYSCORE s 0 1",
-        "ZREMRANGEBYLEX s - +", "ZCARD s", "ZCOUNT s 0 1", "ZLEXCOUNT s - +", "ZSCORE s a", "ZMSCORE s a", "ZRANK s a",
-        "ZREVRANK s a", "ZRANGE s 0 1", "ZRANGEBYSCORE s 0 1", "ZREVRANGEBYLEX s + -", "ZRANGESTORE d s 0 1", "ZUNION 1 s",
-        "ZINTERSTORE d 1 s", "ZDIFF 1 s", "ZINTERCARD 1 s", "ZPOPMIN s", "ZPOPMAX s 0", "ZMPOP 1 s MIN", "ZRANDMEMBER s",
-        "ZRANDMEMBER s 1", "ZSCAN s 0", "BZPOPMIN s 0", "BZMPOP 0 1 s MAX",
+        "ZADD s 1 a",
+        "ZADD s XX 1 a",
+        "ZINCRBY s 1 a",
+        "ZREM s a",
+        "ZREMRANGEBYRANK s 0 1",
+        "ZREMRANGEBYSCORE s 0 1",
+        "ZREMRANGEBYLEX s - +",
+        "ZCARD s",
+        "ZCOUNT s 0 1",
+        "ZLEXCOUNT s - +",
+        "ZSCORE s a",
+        "ZMSCORE s a",
+        "ZRANK s a",
+        "ZREVRANK s a",
+        "ZRANGE s 0 1",
+        "ZRANGEBYSCORE s 0 1",
+        "ZREVRANGEBYLEX s + -",
+        "ZRANGESTORE d s 0 1",
+        "ZUNION 1 s",
+        "ZINTERSTORE d 1 s",
+        "ZDIFF 1 s",
+        "ZINTERCARD 1 s",
+        "ZPOPMIN s",
+        "ZPOPMAX s 0",
+        "ZMPOP 1 s MIN",
+        "ZRANDMEMBER s",
+        "ZRANDMEMBER s 1",
+        "ZSCAN s 0",
+        "BZPOPMIN s 0",
+        "BZMPOP 0 1 s MAX",
     ];
     let rows: Vec<(&str, &str)> = lines.iter().map(|line| (*line, WRONG_TYPE)).collect();
     on_both(|server| {
@@ -461,14 +498,17 @@ fn keys_are_found_among_the_arguments() {
 fn ranks_come_with_scores() {
     for entries in ["128", "0"] {
         let server = Server::slotcore(&["--zset-max-listpack-entries", entries]);
-        check(&mut server.connect(), &[
-            ("ZADD z 1 a 2.5 b", ":2"),
-            ("ZRANK z b WITHSCORE", "[:1, '2.5']"),
-            ("ZREVRANK z b WITHSCORE", "[:0, '2.5']"),
-            ("ZRANK z x WITHSCORE", "nil*"),
-            ("ZRANK missing x WITHSCORE", "nil*"),
-            ("ZRANK z b WITHSCORES", SYNTAX),
-            ("ZRANK z b WITHSCORE x", "-ERR wrong number of arguments for 'zrank' command"),
-        ]);
+        check(
+            &mut server.connect(),
+            &[
+                ("ZADD z 1 a 2.5 b", ":2"),
+                ("ZRANK z b WITHSCORE", "[:1, '2.5']"),
+                ("ZREVRANK z b WITHSCORE", "[:0, '2.5']"),
+                ("ZRANK z x WITHSCORE", "nil*"),
+                ("ZRANK missing x WITHSCORE", "nil*"),
+                ("ZRANK z b WITHSCORES", SYNTAX),
+                ("ZRANK z b WITHSCORE x", "-ERR wrong number of arguments for 'zrank' command"),
+            ],
+        );
     }
 }

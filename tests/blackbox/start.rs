@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Output, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::confine::{deny_system_call, limit_lockable_memory, pretend_old_kernel};
 use crate::support::server::{free_port, fresh_dir};
 use crate::support::{Kind, Server, holds_within, number_from_env};
 
@@ -12,14 +14,19 @@ use crate::support::{Kind, Server, holds_within, number_from_env};
 fn refused(kind: Kind, file: Option<&std::path::Path>, port: u16, args: &[&str]) -> Output {
     let dir = fresh_dir();
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-    let mut command = Server::command(kind, file, port, &dir, &args);
+    let output = ended(&mut Server::command(kind, file, port, &dir, &args));
+    fs::remove_dir_all(&dir).expect("the folder can be removed");
+    output
+}
+
+/// The output of a command that ends within 10 seconds.
+fn ended(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let ended = holds_within(Duration::from_secs(10), || child.try_wait().expect("a status").is_some());
     if !ended {
         child.kill().expect("the program can be ended");
     }
     let output = child.wait_with_output().expect("the program's output");
-    fs::remove_dir_all(&dir).expect("the folder can be removed");
     assert!(ended, "{command:?} runs on");
     output
 }
@@ -160,6 +167,71 @@ fn the_configuration_file_that_debian_ships_is_accepted() {
         assert_eq!(server.connect().line("PING").to_string(), "+PONG");
     }
     fs::remove_dir_all(&dir).expect("the folder can be removed");
+}
+
+/// Starts slotcore on a machine that `confine` has made unfit: it says so in one line on stderr and ends, and never
+/// listened. Redis knows none of this.
+fn refuses_machine(confine: impl FnOnce(&mut Command), expected: &str) {
+    let dir = fresh_dir();
+    let mut command = Server::command(Kind::Slotcore, None, free_port(), &dir, &["--cores".to_owned(), "1".to_owned()]);
+    confine(&mut command);
+    let output = ended(&mut command);
+    fs::remove_dir_all(&dir).expect("the folder can be removed");
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{expected}: {said}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains(expected), "{errors}");
+    assert!(!said.contains("Ready to accept connections") && !said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_machine_without_io_uring_is_refused_with_the_reason() {
+    if !Kind::Slotcore.is_slotcore() {
+        return;
+    }
+    for (error, expected) in [
+        (libc::EPERM, "io_uring is forbidden here"),
+        (libc::ENOSYS, "This kernel has no io_uring"),
+        (libc::EINVAL, "io_uring lacks a feature"),
+        (libc::ENOMEM, "Too little lockable memory for io_uring"),
+    ] {
+        refuses_machine(|command| deny_system_call(command, libc::SYS_io_uring_setup, error), expected);
+    }
+    // A profile that lets rings be made and not be used.
+    for number in [libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
+        refuses_machine(|command| deny_system_call(command, number, libc::EPERM), "io_uring is forbidden here");
+    }
+}
+
+#[test]
+fn an_old_kernel_is_refused_with_its_version() {
+    if !Kind::Slotcore.is_slotcore() {
+        return;
+    }
+    refuses_machine(pretend_old_kernel, "is too old: slotcore needs 6.1 or newer");
+}
+
+#[test]
+fn too_little_lockable_memory_is_refused_with_both_sizes() {
+    let line = Kind::Slotcore.command_line();
+    if !Kind::Slotcore.is_slotcore() || line.len() > 1 {
+        return;
+    }
+    // Nobody may not reach the program where it was built.
+    let dir = fresh_dir();
+    let program = dir.join("slotcore");
+    fs::copy(&line[0], &program).expect("a copy of the program");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("a folder for everyone");
+    let mut command = Command::new(&program);
+    command.args(["--port", &free_port().to_string(), "--cores", "1"]).current_dir(&dir).stdin(Stdio::null());
+    limit_lockable_memory(&mut command, 64 << 10);
+    let output = ended(&mut command);
+    fs::remove_dir_all(&dir).expect("the folder can be removed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains("Too little lockable memory: 64 KiB, 1024 KiB are needed per core"), "{errors}");
 }
 
 /// With two cores, at most 1 % of one CPU over the window that `SLOTCORE_IDLE_SECONDS` asks for. Without it the window is 5 s

@@ -221,10 +221,6 @@ pub fn config(text: &[u8]) {
         Ok(loaded) => loaded.config,
     };
     let _ = config.not_in_effect();
-    // Known: the addresses of `bind` are written without quotes, as stock does, and none that needs them can be bound.
-    if text.split(|byte| *byte == b'\n').any(binds_what_is_no_address) {
-        return;
-    }
     // Neither a new file nor the old one changed may mean anything else. The folder is not ours to look at.
     for old in [&b""[..], text] {
         let written = config.rewrite(old, None);
@@ -256,26 +252,13 @@ fn names_a_file_to_open(line: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"include") || name.eq_ignore_ascii_case(b"dir")
 }
 
-fn binds_what_is_no_address(line: &[u8]) -> bool {
-    let words = split_words(line).unwrap_or_default();
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.:*%_".contains(byte);
-    words.first().is_some_and(|name| name.eq_ignore_ascii_case(b"bind"))
-        && words.iter().skip(1).any(|word| word.is_empty() || !word.iter().all(is_plain))
-}
-
 // ---- nodes.conf ------------------------------------------------------------------------------------------------
 
 /// A file that can be read is written so that it is read as the same again.
-///
-/// Known: nothing is quoted when it is written, so that a field that stood in quotes because of its blanks is not read
-/// back. No node writes quotes; a file with them is read here for panics only.
 pub fn nodes_conf(text: &[u8]) {
     let settings = ClusterSettings::of(&Config { port: 7000, ..Config::default() });
     let read = |text: &[u8]| cluster_file::parse(text, &settings, UnixMillis(77), &mut Random::new(1));
     let Ok(state) = read(text) else { return };
-    if text.iter().any(|byte| b"\"'".contains(byte)) {
-        return;
-    }
     let written = cluster_file::format(&state);
     match read(written.as_bytes()) {
         Ok(again) => {

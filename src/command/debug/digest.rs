@@ -5,6 +5,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::base::clock::UnixMillis;
 use crate::base::number::format_double_by_digits;
+use crate::keyspace::stream::{Log, StreamId};
 use crate::keyspace::{Digits, Object, Value};
 
 /// 160 bits that grow with what is mixed in.
@@ -55,7 +56,10 @@ impl Digest {
     /// Mixes in the number of the type and the elements.
     fn mix_object(&mut self, object: &Object) {
         match object {
-            Object::List(_) => self.mix_number(1),
+            Object::List(list) => {
+                self.mix_number(1);
+                list.iter().for_each(|item| self.mix(item.as_bytes(&mut Digits::new())));
+            }
             Object::Set(set) => {
                 self.mix_number(2);
                 set.iter().for_each(|member| self.add(member.as_bytes(&mut Digits::new())));
@@ -81,7 +85,22 @@ impl Digest {
                     self.add_digest(pair);
                 }
             }
-            Object::Stream(_) => self.mix_number(6),
+            Object::Stream(stream) => {
+                self.mix_number(6);
+                self.mix_log(&stream.log);
+            }
+        }
+    }
+
+    /// Mixes in each entry of a stream: its id with a point between the numbers, names and values. Groups do not count.
+    fn mix_log(&mut self, log: &Log) {
+        for entry in log.range(StreamId::MIN, StreamId::MAX) {
+            let StreamId { ms, seq } = entry.id();
+            self.mix(format!("{ms}.{seq}").as_bytes());
+            for (name, value) in entry.fields() {
+                self.mix(name.as_bytes(&mut Digits::new()));
+                self.mix(value.as_bytes(&mut Digits::new()));
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use super::figures::{DatabaseFigures, Figures, human, ratio};
 use crate::base::clock::lru_clock;
 use crate::base::hex::HexId;
 use crate::command::machine::CpuTime;
+use crate::command::pubsub::Kind;
 use crate::command::table::table;
 
 /// A section, as `# Name` and as an argument in any case of letters.
@@ -104,9 +105,6 @@ pub enum Coming {
     Persistence,
     Replication,
     Bus,
-    Blocking,
-    PubSub,
-    Tracking,
     Scripts,
     Eviction,
     Migration,
@@ -140,7 +138,7 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
     Field { section, name, show: Show::Lines(value) }
 }
 
-use Coming::{Acl, Blocking, Bus, Eviction, Migration, Persistence, PubSub, Replication, Scripts, Tracking};
+use Coming::{Acl, Bus, Eviction, Migration, Persistence, Replication, Scripts};
 use Section::{
     Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
     Persistence as Saved, Replication as Replicas, Server, Stats,
@@ -189,10 +187,10 @@ pub const FIELDS: &[Field] = &[
     is(Clients, "client_recent_max_input_buffer", |f| f.clients.largest_input_bytes.to_string()),
     is(Clients, "client_recent_max_output_buffer", |f| f.clients.largest_output_bytes.to_string()),
     is(Clients, "blocked_clients", |f| f.clients.blocked_count.to_string()),
-    until(Clients, "tracking_clients", "0", Tracking),
-    until(Clients, "clients_in_timeout_table", "0", Blocking),
-    until(Clients, "total_blocking_keys", "0", Blocking),
-    until(Clients, "total_blocking_keys_on_nokey", "0", Blocking),
+    is(Clients, "tracking_clients", |f| f.clients.tracking_count.to_string()),
+    is(Clients, "clients_in_timeout_table", |f| f.waits.with_deadline.to_string()),
+    is(Clients, "total_blocking_keys", |f| f.waits.keys.to_string()),
+    is(Clients, "total_blocking_keys_on_nokey", |f| f.waits.keys_or_removed.to_string()),
     //
     is(Memory, "used_memory", |f| f.used_bytes().to_string()),
     is(Memory, "used_memory_human", |f| human(f.used_bytes())),
@@ -304,9 +302,9 @@ pub const FIELDS: &[Field] = &[
     until(Stats, "current_eviction_exceeded_time", "0", Eviction),
     is(Stats, "keyspace_hits", |f| f.keyspace.hits.to_string()),
     is(Stats, "keyspace_misses", |f| f.keyspace.misses.to_string()),
-    until(Stats, "pubsub_channels", "0", PubSub),
-    until(Stats, "pubsub_patterns", "0", PubSub),
-    until(Stats, "pubsubshard_channels", "0", PubSub),
+    is(Stats, "pubsub_channels", |f| f.core.subscriptions.names(Kind::Channel).len().to_string()),
+    is(Stats, "pubsub_patterns", |f| f.core.subscriptions.names(Kind::Pattern).len().to_string()),
+    is(Stats, "pubsubshard_channels", |f| f.core.subscriptions.names(Kind::Shard).len().to_string()),
     always(Stats, "latest_fork_usec", "0", NO_FORK),
     always(Stats, "total_forks", "0", NO_FORK),
     until(Stats, "migrate_cached_sockets", "0", Migration),
@@ -317,9 +315,9 @@ pub const FIELDS: &[Field] = &[
     always(Stats, "active_defrag_key_misses", "0", NO_DEFRAG),
     always(Stats, "total_active_defrag_time", "0", NO_DEFRAG),
     always(Stats, "current_active_defrag_time", "0", NO_DEFRAG),
-    until(Stats, "tracking_total_keys", "0", Tracking),
-    until(Stats, "tracking_total_items", "0", Tracking),
-    until(Stats, "tracking_total_prefixes", "0", Tracking),
+    is(Stats, "tracking_total_keys", |f| f.tracked_keys.to_string()),
+    is(Stats, "tracking_total_items", |f| f.tracked_items.to_string()),
+    is(Stats, "tracking_total_prefixes", |f| f.core.tracking.prefixes_count().to_string()),
     until(Stats, "unexpected_error_replies", "0", Replication),
     is(Stats, "total_error_replies", |f| f.stats.error_replies.to_string()),
     until(Stats, "dump_payload_sanitizations", "0", Persistence),

@@ -1,6 +1,7 @@
 //! What INFO and MEMORY know: each core's share, and the figures of the whole node once the shares are merged.
 
 use crate::base::hex::HexId;
+use crate::command::blocking::WaitFigures;
 use crate::command::client::Client;
 use crate::command::context::Context;
 use crate::command::core::Core;
@@ -34,6 +35,9 @@ pub struct Share {
     allocated_bytes: i64,
     startup_bytes: i64,
     clients: ClientFigures,
+    waits: WaitFigures,
+    tracked_keys: usize,
+    tracked_items: usize,
     databases: Vec<DatabaseFigures>,
     node: Option<NodeShare>,
 }
@@ -51,6 +55,8 @@ pub struct ClientFigures {
     pub count: u64,
     /// Those whose next request waits.
     pub blocked_count: u64,
+    /// Those that are told of changes of what they have read.
+    pub tracking_count: u64,
     pub memory_bytes: u64,
     pub largest_input_bytes: u64,
     pub largest_output_bytes: u64,
@@ -75,6 +81,10 @@ pub struct Figures<'a> {
     pub keyspace: KeyspaceStats,
     pub lazyfree_pending: u64,
     pub clients: ClientFigures,
+    pub waits: WaitFigures,
+    /// Keys of which clients keep copies, and pairs of such a key and a client.
+    pub tracked_keys: usize,
+    pub tracked_items: usize,
     /// By the number of the database.
     pub databases: Vec<DatabaseFigures>,
     pub memory: ProcessMemory,
@@ -100,6 +110,9 @@ impl Share {
             allocated_bytes: (core.memory)().allocated_bytes,
             startup_bytes: core.startup_bytes,
             clients: ClientFigures::of(core),
+            waits: core.blocked.figures(),
+            tracked_keys: core.tracking.keys_count(),
+            tracked_items: core.tracking.items_count(),
             databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
             node,
         }
@@ -119,7 +132,8 @@ impl ClientFigures {
             let buffers = traffic.query_buffer_bytes + traffic.query_buffer_free_bytes + traffic.output_memory_bytes;
             figures.add(ClientFigures {
                 count: 1,
-                blocked_count: u64::from(client.postponed),
+                blocked_count: u64::from(client.postponed || client.blocked),
+                tracking_count: u64::from(client.tracking.is_some()),
                 memory_bytes: (CLIENT_BYTES + buffers) as u64,
                 largest_input_bytes: traffic.largest_query_buffer_bytes as u64,
                 largest_output_bytes: traffic.largest_output_bytes as u64,
@@ -131,6 +145,7 @@ impl ClientFigures {
     fn add(&mut self, other: ClientFigures) {
         self.count += other.count;
         self.blocked_count += other.blocked_count;
+        self.tracking_count += other.tracking_count;
         self.memory_bytes += other.memory_bytes;
         self.largest_input_bytes = self.largest_input_bytes.max(other.largest_input_bytes);
         self.largest_output_bytes = self.largest_output_bytes.max(other.largest_output_bytes);
@@ -171,6 +186,9 @@ impl<'a> Figures<'a> {
             keyspace: KeyspaceStats::default(),
             lazyfree_pending: 0,
             clients: ClientFigures::default(),
+            waits: WaitFigures::default(),
+            tracked_keys: 0,
+            tracked_items: 0,
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
@@ -192,6 +210,9 @@ impl<'a> Figures<'a> {
         ours.lazyfreed_objects += theirs.lazyfreed_objects;
         self.lazyfree_pending += share.lazyfree_pending;
         self.clients.add(share.clients);
+        self.waits.add(share.waits);
+        self.tracked_keys += share.tracked_keys;
+        self.tracked_items += share.tracked_items;
         for (ours, theirs) in self.databases.iter_mut().zip(share.databases) {
             ours.add(theirs);
         }

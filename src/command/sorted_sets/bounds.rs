@@ -42,7 +42,8 @@ fn lenient_f64(text: &[u8]) -> Option<f64> {
             &text[spaces..]
         }
     };
-    let is_decimal = || text.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
+    let is_decimal =
+        || text.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
     parse_f64(text).or_else(|| if is_decimal() { str::from_utf8(text).ok()?.parse().ok() } else { None })
 }
 
@@ -105,7 +106,9 @@ mod tests {
 
     #[test]
     fn ranks_are_cut_at_the_ends() {
-        for (start, stop, expected) in [(0, -1, 0..5), (-2, -1, 3..5), (-9, 0, 0..1), (1, 99, 1..5), (3, 2, 0..0), (5, 9, 0..0)] {
+        for (start, stop, expected) in
+            [(0, -1, 0..5), (-2, -1, 3..5), (-9, 0, 0..1), (1, 99, 1..5), (3, 2, 0..0), (5, 9, 0..0)]
+        {
             assert_eq!(ranks(start, stop, 5), expected);
         }
         assert_eq!(ranks(i64::MIN, i64::MAX, 5), 0..5);

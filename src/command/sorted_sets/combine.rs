@@ -37,8 +37,20 @@ impl Aggregate {
     fn of(self, score: f64, other: f64) -> f64 {
         match self {
             Aggregate::Sum => number_or_zero(score + other),
-            Aggregate::Min => if other < score { other } else { score },
-            Aggregate::Max => if other > score { other } else { score },
+            Aggregate::Min => {
+                if other < score {
+                    other
+                } else {
+                    score
+                }
+            }
+            Aggregate::Max => {
+                if other > score {
+                    other
+                } else {
+                    score
+                }
+            }
         }
     }
 }
@@ -84,15 +96,15 @@ struct Options {
 
 impl Options {
     fn parse(args: &Args<'_>, mut index: usize, keys_count: usize, form: Form) -> Result<Options, CommandError> {
-        let mut options = Options { weights: Vec::new(), aggregate: Aggregate::Sum, with_scores: false, limit: usize::MAX };
+        let mut options =
+            Options { weights: Vec::new(), aggregate: Aggregate::Sum, with_scores: false, limit: usize::MAX };
         let has_scores = form.operation != Operation::Difference && form.result != ResultKind::Count;
         while let Some(option) = args.get(index) {
             let left = args.len() - index;
             index += 1;
             if has_scores && left > keys_count && is_word(option, "WEIGHTS") {
-                let weight = |argument| {
-                    parse_f64(argument).ok_or(CommandError::text_static("ERR weight value is not a float"))
-                };
+                let weight =
+                    |argument| parse_f64(argument).ok_or(CommandError::text_static("ERR weight value is not a float"));
                 options.weights = args.iter().skip(index).take(keys_count).map(weight).collect::<Result<_, _>>()?;
                 index += keys_count;
             } else if has_scores && left >= 2 && is_word(option, "AGGREGATE") {

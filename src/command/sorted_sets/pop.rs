@@ -202,7 +202,8 @@ fn bzmpop(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 }
 
 const COMPLEXITY: &str = "O(log(N)+M), N being the size of the sorted set and M the number of members taken";
-const SEVERAL: &str = "O(K)+O(log(N)+M), K being the number of keys, N the size of the sorted set and M the members taken";
+const SEVERAL: &str =
+    "O(K)+O(log(N)+M), K being the number of keys, N the size of the sorted set and M the members taken";
 
 pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {

@@ -86,7 +86,8 @@ impl<'a> Query<'a> {
                 "ERR syntax error, WITHSCORES not supported in combination with BYLEX",
             ));
         }
-        let (first, second) = (args.get(form.key_at + 1).unwrap_or_default(), args.get(form.key_at + 2).unwrap_or_default());
+        let (first, second) =
+            (args.get(form.key_at + 1).unwrap_or_default(), args.get(form.key_at + 2).unwrap_or_default());
         let (min, max) = if reverse { (second, first) } else { (first, second) };
         let ends = match by {
             By::Rank => Ends::Ranks(integer(first)?, integer(second)?),

@@ -201,9 +201,8 @@ fn a_value_of_the_same_length_allocates_nothing() {
     let mut map = PackedMap::new();
     map.insert(b"key", b"value");
     map.insert(b"large", &[1; 1000]);
-    let places = |map: &PackedMap| {
-        [&b"key"[..], b"large"].map(|key| map.get(key).map(|value| std::ptr::from_ref(value).addr()))
-    };
+    let places =
+        |map: &PackedMap| [&b"key"[..], b"large"].map(|key| map.get(key).map(|value| std::ptr::from_ref(value).addr()));
     let before = places(&map);
     assert!(!map.insert(b"key", b"other"));
     assert!(!map.insert(b"large", &[2; 1000]));

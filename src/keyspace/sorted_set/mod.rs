@@ -298,9 +298,7 @@ impl SortedSet {
                 packed.walk(0, usize::MAX, false).for_each(|(member, score)| visit(member, score));
                 0
             }
-            Form::Large(large) => {
-                large.scan(cursor, count, &mut |member, score| visit(Element::Bytes(member), score))
-            }
+            Form::Large(large) => large.scan(cursor, count, &mut |member, score| visit(Element::Bytes(member), score)),
         }
     }
 

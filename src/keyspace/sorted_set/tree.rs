@@ -270,8 +270,10 @@ impl OrderTree {
 
     /// Adds an entry that is not there.
     pub fn insert(&mut self, score: f64, member: &[u8]) {
-        if let Some(Split { bound, count, node }) = self.root.insert((score, member), Edge { first: true, last: true }) {
-            let first = Child { count: self.len + 1 - count, bound: Bound::default(), node: std::mem::take(&mut self.root) };
+        if let Some(Split { bound, count, node }) = self.root.insert((score, member), Edge { first: true, last: true })
+        {
+            let first =
+                Child { count: self.len + 1 - count, bound: Bound::default(), node: std::mem::take(&mut self.root) };
             let mut children = Vec::with_capacity(4);
             children.extend([first, Child { count, bound, node }]);
             self.root = Node::Inner(Box::new(Inner { children }));

@@ -2,8 +2,10 @@
 
 use super::{Gather, PREFETCH_MIN, Requests};
 use crate::base::core_id::CoreId;
+use crate::command::blocking;
 use crate::command::execute::{self, Call, Share};
-use crate::command::spec::Group;
+use crate::command::spec::{Flags, Group};
+use crate::command::transactions;
 use crate::resp::{LOOKAHEAD_MAX, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget, RequestBatch};
 use crate::runtime::connection::Connection;
@@ -105,6 +107,19 @@ impl Requests {
                 Message::Push { to, bytes } => self.push(to, &bytes),
                 Message::MonitorLine { to, line } => self.monitor_line(to, &line),
                 Message::MonitorLeft(client) => self.core.monitors.retain(|monitor| *monitor != client),
+                Message::Deliver { to, delivery } => self.deliver_here(&to, &delivery),
+                Message::Exec { target, exec } => self.run_exec(target, exec),
+                Message::ClientChanged(client) => self.client_changed(*client),
+                Message::EndWatches { ticket, client_id } => {
+                    let intact = transactions::end_watches(&mut self.core, client_id);
+                    self.mesh.send(from, Message::WatchesEnded { ticket, intact });
+                }
+                Message::WatchesEnded { ticket, intact } => self.watches_ended(ticket, intact),
+                Message::Unwatch { client_id } => {
+                    transactions::end_watches(&mut self.core, client_id);
+                }
+                Message::Untrack { client, prefixes } => self.core.untrack(client, &prefixes),
+                Message::ClientLeft(client) => self.core.client_left(client),
                 Message::Slow { client, entry } => self.slow(client, *entry),
                 Message::Connection(accepted) => self.adopt(*accepted),
                 Message::Stop => self.stopped = Some(None),
@@ -126,7 +141,17 @@ impl Requests {
             }
             let target = ReplyTarget { client: call.caller.client, sequence };
             let core = &mut self.core;
-            self.mesh.replies_to(from).push(target, |out| execute::run(core, &call, out));
+            if call.command.spec().flags.has(Flags::BLOCKING) {
+                let mut reply = Box::new(ReplyBuffer::new());
+                if blocking::run(core, &call, sequence, &mut reply) {
+                    self.answer(target, reply);
+                }
+            } else {
+                self.mesh.replies_to(from).push(target, |out| execute::run(core, &call, out));
+            }
+            if self.core.blocked.has_ready() {
+                blocking::serve(&mut self.core);
+            }
         }
     }
 
@@ -168,6 +193,10 @@ impl Requests {
         match connection.filter(|_| known) {
             Some(connection) => {
                 connection.arrived(sequence, length, buffer);
+                if connection.end_await(sequence) {
+                    self.core.clients[index as usize].blocked = false;
+                    self.released.push(index);
+                }
                 if !connection.is_dirty && !connection.output.is_empty() {
                     connection.is_dirty = true;
                     self.dirty.push(index);

@@ -2,13 +2,14 @@
 
 use super::{Publishing, Requests};
 use crate::base::core_id::CoreId;
+use crate::command::blocking;
 use crate::command::client::ReplyMode;
 use crate::command::core::{Effect, Publication};
 use crate::command::execute::{self, Call};
 use crate::command::gate::{self, Place, Verdict};
 use crate::command::monitor;
 use crate::command::spec::{Flags, Group, Run};
-use crate::resp::{Args, ArgsBuf, ReplyBuffer};
+use crate::resp::{Args, ArgsBuf, Reply, ReplyBuffer, RespVersion};
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::connection::Connection;
 use crate::runtime::mesh::Message;
@@ -16,7 +17,7 @@ use crate::runtime::mesh::Message;
 impl Requests {
     #[inline]
     pub(super) fn request(&mut self, index: u32, connection: &mut Connection, args: &Args<'_>) {
-        if !connection.postponed.is_empty() {
+        if connection.is_held() {
             connection.postponed.push(ArgsBuf::from(args)); // behind the one that waits
             return;
         }
@@ -34,6 +35,9 @@ impl Requests {
                 let caller = client.caller(self.core.id);
                 client.last_command = Some(command.spec());
                 client.asking = false;
+                if client.tracking.is_some() {
+                    client.end_caching(command.spec());
+                }
                 let call = Call { command, caller, slot, args: *args };
                 self.dispatch(connection, &call, place, wanted);
                 if !self.core.monitors.is_empty() {
@@ -48,9 +52,11 @@ impl Requests {
                     execute::refuse(core, command, &error, &mut ReplyBuffer::new());
                 }
             }
+            Verdict::Queued if wanted => connection.reply_here(|out| Reply::new(out, RespVersion::V2).simple("QUEUED")),
+            Verdict::Queued => {}
             Verdict::Paused => unreachable!("answered above"),
         }
-        if !self.core.effects.is_empty() {
+        if !self.core.effects.is_empty() || self.core.blocked.has_ready() {
             self.serve_own_effects(index, connection);
             self.carry_out_effects();
         }
@@ -61,10 +67,15 @@ impl Requests {
     #[cold]
     pub(super) fn serve_own_effects(&mut self, index: u32, connection: &mut Connection) {
         let client = &self.core.clients[index as usize];
-        let (own, is_monitor) = (client.caller(self.core.id).client, client.monitor);
+        let (own, is_monitor, version) = (client.caller(self.core.id).client, client.monitor, client.resp);
         for effect in std::mem::take(&mut self.core.effects) {
             match effect {
                 Effect::Push { to, bytes } if to == own => connection.push(&bytes),
+                Effect::Deliver { mut to, delivery } if to.contains(&own) && !delivery.is_about_copies() => {
+                    connection.push(&delivery.encoded(version));
+                    to.retain(|client| *client != own);
+                    self.core.effects.push(Effect::Deliver { to, delivery });
+                }
                 Effect::MonitorLine { to, line } if to == own && is_monitor => connection.push(&line),
                 other => self.core.effects.push(other),
             }
@@ -91,7 +102,11 @@ impl Requests {
 
     #[inline]
     pub(super) fn dispatch(&mut self, connection: &mut Connection, call: &Call<'_>, place: Place, wanted: bool) {
+        if call.command.spec().flags.has(Flags::BLOCKING) {
+            return self.dispatch_blocking(connection, call, place, wanted);
+        }
         match place {
+            Place::Transaction => self.begin_exec(connection, call, wanted),
             Place::Every => self.gather(connection, call, wanted),
             Place::Core(core) if core != self.core.id => {
                 let sequence = connection.await_reply(wanted);
@@ -100,6 +115,27 @@ impl Requests {
             }
             Place::Core(_) | Place::Connection => self.run_here(connection, call, wanted),
         }
+    }
+
+    /// A command that may wait: nothing behind it is run before it is answered.
+    #[cold]
+    fn dispatch_blocking(&mut self, connection: &mut Connection, call: &Call<'_>, place: Place, wanted: bool) {
+        let sequence = connection.await_reply(wanted);
+        match place {
+            Place::Core(core) if core != self.core.id => {
+                self.core.stats.requests_forwarded += 1;
+                self.mesh.requests_to(core).push(call, sequence);
+            }
+            _ => {
+                let mut reply = ReplyBuffer::new();
+                if blocking::run(&mut self.core, call, sequence, &mut reply) {
+                    return connection.arrived(sequence, reply.len_bytes(), &mut reply);
+                }
+            }
+        }
+        connection.hold_until(sequence);
+        let client = &mut self.core.clients[call.caller.client.index as usize];
+        (client.blocked, client.has_footprint) = (true, true);
     }
 
     #[inline]

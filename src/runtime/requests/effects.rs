@@ -4,15 +4,23 @@ use bytes::Bytes;
 
 use super::Requests;
 use crate::base::core_id::CoreId;
+use crate::command::blocking;
 use crate::command::client::ClientRef;
 use crate::command::core::{Effect, ShutdownOptions};
+use crate::command::pubsub::Delivery;
 use crate::command::slowlog::SlowEntry;
+use crate::command::tracking::{self, Told};
+use crate::resp::RespVersion;
+use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
 
 impl Requests {
     /// Carries out what handlers have asked for.
     pub(super) fn carry_out_effects(&mut self) {
-        while !self.core.effects.is_empty() {
+        while !self.core.effects.is_empty() || self.core.blocked.has_ready() {
+            if self.core.blocked.has_ready() {
+                blocking::serve(&mut self.core);
+            }
             for effect in std::mem::take(&mut self.core.effects) {
                 self.carry_out(effect);
             }
@@ -23,6 +31,17 @@ impl Requests {
         match effect {
             Effect::Push { to, bytes } if to.core == self.core.id => self.push(to, &bytes),
             Effect::Push { to, bytes } => self.mesh.send(to.core, Message::Push { to, bytes }),
+            Effect::Deliver { to, delivery } => self.deliver_to_all(&to, &delivery),
+            Effect::Answer { to, sequence, reply } => self.answer(ReplyTarget { client: to, sequence }, reply),
+            Effect::Unwatch { client, cores } => self.unwatch(client.id, &cores),
+            Effect::Untrack { client, prefixes } => {
+                self.core.untrack(client, &prefixes);
+                let others: Vec<CoreId> = self.mesh.others().collect();
+                for core in others {
+                    self.mesh.send(core, Message::Untrack { client, prefixes: prefixes.clone() });
+                }
+            }
+            Effect::Left(client) => self.client_left(client),
             Effect::MonitorLine { to, line } if to.core == self.core.id => self.monitor_line(to, &line),
             Effect::MonitorLine { to, line } => self.mesh.send(to.core, Message::MonitorLine { to, line }),
             Effect::MonitorLeft(client) => self.monitor_left(client),
@@ -40,12 +59,70 @@ impl Requests {
         if self.core.own_client(to).is_none_or(|client| client.closing.is_some()) {
             return;
         }
-        let Some(connection) = self.connection(to.index) else { return };
+        let Some(connection) = self.connection(to.index) else {
+            // Its input is being run: it gets them once that is done.
+            self.late_pushes.push((to.index, bytes.clone()));
+            return;
+        };
         connection.push(bytes);
         if !connection.is_dirty && !connection.output.is_empty() {
             connection.is_dirty = true;
             self.dirty.push(to.index);
         }
+    }
+
+    /// A message for clients of this core and of others.
+    fn deliver_to_all(&mut self, to: &[ClientRef], delivery: &Delivery) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        for core in others {
+            let theirs: Vec<ClientRef> = to.iter().filter(|client| client.core == core).copied().collect();
+            if !theirs.is_empty() {
+                self.mesh.send(core, Message::Deliver { to: theirs, delivery: delivery.clone() });
+            }
+        }
+        self.deliver_here(to, delivery);
+    }
+
+    /// A message for those of the clients that are on this core. It is written once for each version of the protocol.
+    pub(super) fn deliver_here(&mut self, to: &[ClientRef], delivery: &Delivery) {
+        let (mut old, mut new) = (None, None);
+        let me = self.core.id;
+        for client in to.iter().filter(|client| client.core == me) {
+            if delivery.is_about_copies() {
+                self.tell_of_change(*client, delivery);
+                continue;
+            }
+            let Some(version) = self.core.own_client(*client).map(|client| client.resp) else { continue };
+            let encoded = if version == RespVersion::V2 { &mut old } else { &mut new };
+            let bytes = encoded.get_or_insert_with(|| delivery.encoded(version)).clone();
+            self.push(*client, &bytes);
+        }
+    }
+
+    /// What clients with copies are told depends on what each has set.
+    fn tell_of_change(&mut self, to: ClientRef, delivery: &Delivery) {
+        let client = self.core.own_client(to);
+        let told = match (client, delivery) {
+            (Some(client), Delivery::Redirected { .. }) => tracking::redirected(client, delivery),
+            (None, Delivery::Redirected { from, .. }) => {
+                Told::Redirected(*from, Delivery::RedirectBroken { to: to.id })
+            }
+            (Some(client), Delivery::RedirectBroken { .. }) => tracking::redirect_broken(client, delivery),
+            (Some(client), _) => tracking::receive(client, to, delivery),
+            (None, _) => Told::Nothing,
+        };
+        match told {
+            Told::Nothing => {}
+            Told::Here(bytes) => self.push(to, &bytes),
+            Told::Redirected(to, delivery) => self.deliver_to_all(&[to], &delivery),
+        }
+    }
+
+    /// Every core forgets a client.
+    pub(super) fn client_left(&mut self, client: ClientRef) {
+        self.core.client_left(client);
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        others.into_iter().for_each(|core| self.mesh.send(core, Message::ClientLeft(client)));
     }
 
     /// A line for a client that still is a monitor.

@@ -27,6 +27,9 @@ impl Requests {
     /// Runs what a client has sent while it was held.
     pub(super) fn resume(&mut self, index: u32) {
         let Some(mut connection) = self.connections.get_mut(index as usize).and_then(Option::take) else { return };
+        if connection.awaits_answer() {
+            return self.put_back(index, connection);
+        }
         self.core.clients[index as usize].postponed = false;
         for request in std::mem::take(&mut connection.postponed) {
             if self.core.clients[index as usize].closing.is_some() {
@@ -40,6 +43,10 @@ impl Requests {
     }
 
     pub(super) fn put_back(&mut self, index: u32, mut connection: Box<Connection>) {
+        for (to, bytes) in std::mem::take(&mut self.late_pushes) {
+            assert!(to == index, "one connection's input is run at a time");
+            connection.push(&bytes);
+        }
         self.check_input(index, &connection);
         if !connection.output.is_empty() && !connection.is_dirty {
             connection.is_dirty = true;
@@ -51,7 +58,7 @@ impl Requests {
 
     /// Parses in the chunk itself when nothing is left over from before.
     fn consume(&mut self, index: u32, connection: &mut Connection, chunk: &[u8]) {
-        if !connection.postponed.is_empty() {
+        if connection.is_held() {
             connection.input.extend_from_slice(chunk);
             return;
         }
@@ -81,7 +88,7 @@ impl Requests {
             if client.closing.is_some() {
                 break at; // nothing behind QUIT or a fatal error is read
             }
-            if !connection.postponed.is_empty() {
+            if connection.is_held() {
                 break data.len();
             }
             // What a client may send depends on AUTH: before it, one at a time.
@@ -147,7 +154,7 @@ impl Requests {
         if bytes as u64 > self.core.config.client_query_buffer_limit {
             self.core.stats.client_query_buffer_limit_disconnections += 1;
             self.close(index, CloseReason::QueryBufferLimit);
-        } else if !connection.postponed.is_empty() && bytes > HELD_INPUT_MAX {
+        } else if connection.is_held() && bytes > HELD_INPUT_MAX {
             self.held.push(index);
         }
     }

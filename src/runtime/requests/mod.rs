@@ -8,17 +8,22 @@
 mod crossing;
 mod dispatch;
 mod effects;
+mod exec;
 mod input;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use exec::WatchedExec;
 use slab::Slab;
 
 use crate::base::core_id::CoreId;
+use crate::command::blocking;
 use crate::command::client::{Client, CloseReason};
 use crate::command::core::{Core, ShutdownOptions};
 use crate::command::execute::Share;
+use crate::command::tracking;
 use crate::resp::{Lookahead, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget};
 use crate::runtime::connection::Connection;
@@ -53,6 +58,10 @@ pub struct Requests {
     connections: Vec<Option<Box<Connection>>>,
     gathers: Slab<Gather>,
     publishing: Slab<Publishing>,
+    /// Transactions that wait to hear of what their clients watch.
+    execs: Slab<WatchedExec>,
+    /// What this core has to say to some of them.
+    own_watches_ended: Vec<(u32, bool)>,
     /// Connections with something to send.
     pub dirty: Vec<u32>,
     /// Connections that have just come, with their descriptors.
@@ -66,6 +75,10 @@ pub struct Requests {
     closing_news: bool,
     /// Clients that CLIENT PAUSE holds.
     postponed: Vec<u32>,
+    /// Clients whose awaited reply has come: what they have sent since can run.
+    released: Vec<u32>,
+    /// Messages for the connection whose input is being run.
+    late_pushes: Vec<(u32, Bytes)>,
     /// The pause has changed: those are to ask the gate again.
     pause_changed: bool,
     /// Set when the node is to end.
@@ -85,6 +98,8 @@ impl Requests {
             connections: Vec::new(),
             gathers: Slab::new(),
             publishing: Slab::new(),
+            execs: Slab::new(),
+            own_watches_ended: Vec::new(),
             dirty: Vec::new(),
             adopted: Vec::new(),
             resumed: Vec::new(),
@@ -92,6 +107,8 @@ impl Requests {
             closing: Vec::new(),
             closing_news: false,
             postponed: Vec::new(),
+            released: Vec::new(),
+            late_pushes: Vec::new(),
             pause_changed: false,
             stopped: None,
             expiring: false,
@@ -132,6 +149,11 @@ impl Requests {
         }
     }
 
+    /// Whether the client waits in a blocking command.
+    pub fn is_blocked(&self, index: u32) -> bool {
+        self.core.clients.get(index as usize).is_some_and(|client| client.blocked)
+    }
+
     /// Marks a client to be closed at the end of the turn.
     pub fn close(&mut self, index: u32, reason: CloseReason) {
         let Some(client) = self.core.clients.get_mut(index as usize) else { return };
@@ -169,9 +191,14 @@ impl Requests {
         if finished {
             self.connections[index as usize] = None;
             let client = self.core.clients.remove(index as usize);
+            let left = client.caller(self.core.id).client;
             if client.monitor {
-                self.monitor_left(client.caller(self.core.id).client);
+                self.monitor_left(left);
             }
+            if client.has_footprint {
+                self.client_left(left);
+            }
+            self.released.retain(|released| *released != index);
             self.postponed.retain(|postponed| *postponed != index);
         }
         finished
@@ -179,6 +206,16 @@ impl Requests {
 
     /// What is due at the end of a turn's work: clients whose pause has ended.
     pub fn settle(&mut self) {
+        if self.core.tracking.has_news() {
+            tracking::broadcast(&mut self.core);
+            self.carry_out_effects();
+        }
+        for (ticket, intact) in std::mem::take(&mut self.own_watches_ended) {
+            self.watches_ended(ticket, intact);
+        }
+        while let Some(index) = self.released.pop() {
+            self.resume(index);
+        }
         if self.postponed.is_empty() {
             return;
         }
@@ -199,6 +236,8 @@ impl Requests {
             || !self.dirty.is_empty()
             || !self.resumed.is_empty()
             || !self.adopted.is_empty()
+            || !self.released.is_empty()
+            || !self.own_watches_ended.is_empty()
             || self.core.keyspace.lazyfree_pending() > 0
     }
 
@@ -214,6 +253,9 @@ impl Requests {
         }
         let begun_ns = self.core.nanos.now_ns();
         self.expiring = crate::runtime::tick::expire(&mut self.core);
+        self.core.settle();
+        tracking::limit(&mut self.core);
+        self.carry_out_effects();
         let now = self.core.clock.unix();
         let timeout_ms = i64::from(self.core.config.timeout) * 1000;
         let mut idle = Vec::new();
@@ -244,6 +286,12 @@ impl Requests {
         self.core.stats.ticks_ns += self.core.nanos.now_ns().saturating_sub(begun_ns);
     }
 
+    /// Answers blocked clients that have waited long enough.
+    pub fn time_out(&mut self) {
+        blocking::time_out(&mut self.core);
+        self.carry_out_effects();
+    }
+
     /// A send has completed.
     pub fn sent(&mut self, index: u32, count: usize) {
         self.core.stats.sent_bytes += count as u64;
@@ -271,7 +319,8 @@ impl Requests {
         let Some(Some(connection)) = self.connections.get_mut(index as usize) else { return false };
         let Some(client) = self.core.clients.get_mut(index as usize) else { return false };
         let waiting = connection.output_bytes() as u64;
-        let limit = &self.core.config.client_output_buffer_limit.normal;
+        let limits = &self.core.config.client_output_buffer_limit;
+        let limit = if client.is_listening() { &limits.pubsub } else { &limits.normal };
         let now = self.core.clock.unix();
         let above_soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes;
         let since = *client.output_soft_since.get_or_insert(now);

@@ -4,6 +4,7 @@
 //! none to three of them, and `<key>+` or `<pair>+` is one to five. Some requests are then damaged: an argument too
 //! few, too many, doubled or in another place.
 
+use super::bits::{self, BITS};
 use crate::support::random::Random;
 
 /// How two replies are compared when their bytes differ.
@@ -18,6 +19,8 @@ pub enum Compare {
     SameType,
     /// HELLO: version and connection id differ.
     Hello,
+    /// Streams: times of pending entries and consumers differ.
+    StreamTimes,
 }
 
 #[derive(Clone, Debug)]
@@ -38,9 +41,11 @@ pub type Row = (u64, &'static str, Compare);
 /// Families of collections, each in a file of its own.
 const COLLECTIONS: &[&[Row]] = &[
     super::hashes::ROWS,
+    super::lists::ROWS,
     super::sets::ROWS,
     super::zsets::ROWS,
     super::geo::ROWS,
+    super::streams::ROWS,
 ];
 
 const STRINGS: &[Row] = &[
@@ -174,10 +179,24 @@ const OTHER_TYPES: &[&str] = &[
     "EXISTS <other>",
     "OBJECT ENCODING <other>",
     "PERSIST <other>",
+    "SETBIT <other> 1 1",
+    "GETBIT <other> 1",
+    "BITCOUNT <other> x",
+    "BITPOS <other> 1",
+    "BITOP AND <key> <key> <other>",
+    "BITOP NOT <other> <key>",
+    "BITFIELD <other> GET u8 0",
+    "BITFIELD <other> SET u8 0 1",
+    "BITFIELD_RO <other> GET u8 0",
+    "PFADD <other> a",
+    "PFCOUNT <other>",
+    "PFCOUNT <hll> <other>",
+    "PFMERGE <hll> <other>",
+    "PFDEBUG ENCODING <other>",
     "PEXPIREAT <other> 33177117420000",
 ];
 
-const EDGE_INTEGERS: &[&str] = &[
+pub const EDGE_INTEGERS: &[&str] = &[
     "0",
     "1",
     "-1",
@@ -273,11 +292,13 @@ pub struct Generator {
     /// Whether this phase uses times relative to now.
     pub relative: bool,
     tag: u64,
+    /// Where the ids of streams have got to.
+    stream_ms: u64,
 }
 
 impl Generator {
     pub fn new(seed: u64, cluster: bool) -> Self {
-        Self { random: Random::new(seed), cluster, others: Vec::new(), relative: false, tag: 0 }
+        Self { random: Random::new(seed), cluster, others: Vec::new(), relative: false, tag: 0, stream_ms: 0 }
     }
 
     pub fn random(&mut self) -> &mut Random {
@@ -294,7 +315,8 @@ impl Generator {
         }
         let rows = match self.random.below(100) {
             _ if self.random.chance(40) => self.random.pick(COLLECTIONS),
-            0..52 => STRINGS,
+            0..38 => STRINGS,
+            38..52 => BITS,
             52..80 => KEYS,
             80..92 if self.relative => RELATIVE,
             80..90 if self.cluster => CLUSTER,
@@ -309,13 +331,27 @@ impl Generator {
         };
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
-        const WHOLE: &[&[u8]] = &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO"];
+        // 7.2 cuts an index of LSET to 32 bits and sets another element.
+        const WHOLE: &[&[u8]] =
+            &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO", b"LSET"];
         // And one of these could take different members on each side, ask for two billion, stop half-way, or wait.
         const RANDOM: &[&[u8]] = &[
-            b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SSCAN", b"HSCAN", b"ZSCAN", b"BZPOPMIN", b"BZPOPMAX",
+            b"SPOP",
+            b"SRANDMEMBER",
+            b"HRANDFIELD",
+            b"ZRANDMEMBER",
+            b"SSCAN",
+            b"HSCAN",
+            b"ZSCAN",
+            b"BZPOPMIN",
+            b"BZPOPMAX",
             b"BZMPOP",
+            b"BLPOP",
+            b"BLMOVE",
         ];
-        let whole = [WHOLE, RANDOM].iter().any(|names| names.contains(&args[0].as_slice()));
+        // 7.0 creates consumers later, and a huge count of XAUTOCLAIM is a matter of the machine's memory.
+        const STREAMS: &[&[u8]] = &[b"XREADGROUP", b"XCLAIM", b"XAUTOCLAIM"];
+        let whole = [WHOLE, RANDOM, STREAMS].iter().any(|names| names.contains(&args[0].as_slice()));
         if !whole && self.random.chance(6) {
             self.damage(&mut args);
         }
@@ -325,7 +361,8 @@ impl Generator {
         let leaves_expired = args.len() > 2
             && args[0].eq_ignore_ascii_case(b"set")
             && args.iter().any(|arg| arg.to_ascii_uppercase().ends_with(b"AT"));
-        let mut requests = vec![Request { args, compare }];
+        let mut requests = super::streams::before(&args);
+        requests.push(Request { args, compare });
         if leaves_expired {
             let key = requests[0].args[1].clone();
             requests.push(Request { args: vec![b"EXISTS".to_vec(), key], compare: Exact });
@@ -398,6 +435,8 @@ impl Generator {
                     let choice = self.random.pick(&choices);
                     args.extend(self.fill(choice));
                 }
+            } else if token == "<elements>" {
+                args.extend(bits::elements(&mut self.random));
             } else if let Some(name) = token.strip_suffix('+') {
                 for _ in 0..1 + self.random.below(5) {
                     match name {
@@ -410,6 +449,8 @@ impl Generator {
                 }
             } else if token == "<position>" {
                 args.extend(super::geo::position(&mut self.random));
+            } else if let Some(words) = super::streams::words(token, &mut self.random, &mut self.stream_ms) {
+                args.extend(words);
             } else {
                 args.push(self.word(token));
             }
@@ -432,7 +473,17 @@ impl Generator {
             "<lex_end>" => return super::zsets::lex_end(&mut self.random),
             "<set>" => return self.key_of('s'),
             "<field>" | "<member>" => return super::sets::member(&mut self.random),
+            "<stream>" if self.random.chance(3) => return self.key(),
+            "<stream>" => return self.key_of('x'),
             "<val>" => return self.value(),
+            "<list>" if self.random.chance(3) => return self.key(),
+            "<list>" => return self.key_of('l'),
+            "<elem>" if self.random.chance(70) => {
+                self.random.pick(&["a", "b", "c", "1", "2", "-300", "70000", "xx"]).to_owned()
+            }
+            "<elem>" => return self.value(),
+            "<at>" if self.random.chance(90) => (self.random.below(16).cast_signed() - 6).to_string(),
+            "<at>" => self.random.pick(&["2147483647", "-2147483648", "100", "x", "", "1.0"]).to_owned(),
             "<other>" => {
                 let at = self.random.index(self.others.len());
                 self.others[at].clone()
@@ -489,7 +540,8 @@ impl Generator {
             "<word>" => self.random.pick(WORDS).to_owned(),
             "<name>" => self.random.pick(&["me", "you-2", "a b", "x\ny", "", "name!"]).to_owned(),
             "<unknown>" => self.random.pick(&["XNOSUCH", "xget", "X\r\nY", "Xé", "X'Y"]).to_owned(),
-            literal => literal.to_owned(),
+            "<hll>" | "<bad_hll>" => return self.hyperloglog_key(token),
+            other => bits::word(&mut self.random, other).unwrap_or_else(|| other.to_owned()),
         };
         text.into_bytes()
     }
@@ -509,10 +561,18 @@ impl Generator {
         }
     }
 
+    /// Keys of their own, so that they live long enough to fill up; those that are damaged on purpose are others.
+    fn hyperloglog_key(&mut self, token: &str) -> Vec<u8> {
+        let tag = if self.cluster { format!("{{t{}}}", self.tag) } else { String::new() };
+        let name = if token == "<hll>" { "kh" } else { "kbad" };
+        format!("{tag}{name}{}", self.random.below(3)).into_bytes()
+    }
+
     /// One of a few keys that mostly hold the same type.
     fn key_of(&mut self, letter: char) -> Vec<u8> {
         let number = self.random.below(6);
-        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }.into_bytes()
+        if self.cluster { format!("{{t{}}}{letter}{number}", self.tag) } else { format!("k{letter}{number}") }
+            .into_bytes()
     }
 
     fn value(&mut self) -> Vec<u8> {

@@ -18,7 +18,11 @@ pub const ROWS: &[Row] = &[
     (4, "HINCRBY <hash> <field> <int>", Exact),
     (4, "HINCRBYFLOAT <hash> <field> <float>", Exact),
     (2, "HRANDFIELD <hash> [<int_small>|<int_small> WITHVALUES]", SameType),
-    (1, "HRANDFIELD <hash> {100000|100000 WITHVALUES|0|x|-9223372036854775808|9223372036854775807 WITHVALUES}", AnyOrder),
+    (
+        1,
+        "HRANDFIELD <hash> {100000|100000 WITHVALUES|0|x|-9223372036854775808|9223372036854775807 WITHVALUES}",
+        AnyOrder,
+    ),
     (1, "HSCAN <hash> <cursor> [MATCH <glob>|COUNT <bad_count>]", SameType),
     (2, "HSCAN <hash> 0 COUNT 100000 [MATCH <glob>]", AnyOrder),
     (3, "OBJECT ENCODING <hash>", Exact),

@@ -4,11 +4,14 @@
 //! seed `SLOTCORE_DIFF_SEED` (default 1). A difference prints the seed, the index, the requests that touched the key
 //! before it and both replies; the same seed repeats the run.
 
+mod bits;
 mod generate;
 mod geo;
 mod hashes;
+mod lists;
 mod sets;
 mod zsets;
+mod streams;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -40,6 +43,12 @@ const KNOWN: &[Known] = &[
         redis_70: "-ERR Copying to another database is not allowed in cluster mode",
         redis_72: "-ERR DB index is out of range",
         reason: "7.2 checks the index first, and a cluster node has one database",
+    },
+    Known {
+        command: "COPY",
+        redis_70: "-ERR value is not an integer or out of range",
+        redis_72: "-ERR DB index is out of range",
+        reason: "7.2 checks each index as it reads it, 7.0 only the last one",
     },
     Known {
         command: "EXPIRETIME",
@@ -113,6 +122,24 @@ const KNOWN: &[Known] = &[
         redis_72: "",
         reason: "WITHSCORE is new in 7.2",
     },
+    Known {
+        command: "XADD",
+        redis_70: "-ERR Elements are too large to be stored",
+        redis_72: "-ERR The ID specified in XADD is equal or smaller than the target stream top item",
+        reason: "7.0 has another error's text where a sequence number would run over",
+    },
+    Known {
+        command: "XREAD",
+        redis_70: "-ERR Unbalanced XREAD list of streams",
+        redis_72: "-ERR Unbalanced 'xread' list of streams",
+        reason: "7.2 names the command as it was called",
+    },
+    Known {
+        command: "XSETID",
+        redis_70: "-ERR The ID specified in XSETID is smaller than the target stream top item",
+        redis_72: "-ERR The ID specified in XSETID is smaller than current max_deleted_entry_id",
+        reason: "7.2 looks at the greatest deleted id first",
+    },
 ];
 
 #[test]
@@ -174,7 +201,12 @@ fn run(cluster: bool) {
     let seed = number_from_env("SLOTCORE_DIFF_SEED", 1);
     let commands = number_from_env("SLOTCORE_DIFF_COMMANDS", 40_000) / 2;
     println!("SLOTCORE_DIFF_SEED={seed} SLOTCORE_DIFF_COMMANDS={}, cluster: {cluster}", commands * 2);
-    let args: &[&str] = if cluster { &["--cluster-enabled", "yes"] } else { &[] };
+    // Small nodes, so that streams soon have several of them.
+    let args: &[&str] = if cluster {
+        &["--cluster-enabled", "yes", "--stream-node-max-bytes", "150"]
+    } else {
+        &["--stream-node-max-entries", "4"]
+    };
     let mut generator = Generator::new(seed, cluster);
     let mut run = Run {
         seed,
@@ -244,6 +276,7 @@ impl Run {
             ("{t1}hash", "HSET {t1}hash a b"),
             ("{t1}set", "SADD {t1}set a b"),
             ("{t1}zset", "ZADD {t1}zset 1 a"),
+            ("{t1}stream", "XADD {t1}stream 1-1 a b"),
         ] {
             let (ours, theirs) = (self.ours.clients[0].line(make), self.theirs.clients[0].line(make));
             if ours.is_error() || theirs.is_error() {
@@ -341,12 +374,22 @@ impl Run {
                 for (name, compare) in [("TYPE", Compare::Exact), ("GET", Compare::Exact), ("PEXPIRETIME", expiry)] {
                     requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare });
                 }
-                let range = [b"ZRANGE", &key[..], b"0", b"-1", b"WITHSCORES"];
-                let args = range.into_iter().map(<[u8]>::to_vec).collect();
-                requests.push(Request { args, compare: Compare::Exact });
-                for name in ["HGETALL", "SMEMBERS"] {
-                    requests.push(Request { args: vec![name.as_bytes().to_vec(), key.clone()], compare: Compare::AnyOrder });
+                for (name, rest) in [("LRANGE", &["0", "-1"][..]), ("ZRANGE", &["0", "-1", "WITHSCORES"][..])] {
+                    let words = [name].into_iter().map(|word| word.as_bytes().to_vec());
+                    let rest = rest.iter().map(|word| word.as_bytes().to_vec());
+                    let args = words.chain([key.clone()]).chain(rest).collect();
+                    requests.push(Request { args, compare: Compare::Exact });
                 }
+                for name in ["HGETALL", "SMEMBERS"] {
+                    requests.push(Request {
+                        args: vec![name.as_bytes().to_vec(), key.clone()],
+                        compare: Compare::AnyOrder,
+                    });
+                }
+                requests.push(Request {
+                    args: [b"XINFO", &b"STREAM"[..], key, b"FULL", b"COUNT", b"0"].map(<[u8]>::to_vec).to_vec(),
+                    compare: Compare::StreamTimes,
+                });
                 requests.push(Request {
                     args: vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()],
                     compare: Compare::Exact,
@@ -396,6 +439,7 @@ fn same(ours: &Reply, theirs: &Reply, compare: Compare) -> bool {
                 && sorted(&ours.value) == sorted(&theirs.value)
         }
         Compare::SameType => std::mem::discriminant(&ours.value) == std::mem::discriminant(&theirs.value),
+        Compare::StreamTimes => streams::without_times(ours) == streams::without_times(theirs),
         Compare::Hello => without_identity(ours) == without_identity(theirs),
     }
 }

@@ -3,6 +3,7 @@
 //! The tests know slotcore only by its command line and its sockets; nothing here names the crate's own types.
 
 pub mod client;
+pub mod confine;
 pub mod random;
 pub mod reply;
 pub mod server;

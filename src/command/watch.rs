@@ -1,0 +1,72 @@
+//! WATCH on one core: which of its keys clients watch, and whose have changed.
+//!
+//! The connection's core remembers on which cores a client watches something (`Client::watch_cores`); what is watched, and whether it
+//! was touched, is known where the keys are, so that EXEC is decided without a race.
+
+use hashbrown::HashMap;
+
+use crate::keyspace::{Key, Keyspace};
+
+/// Everything watched on one core.
+#[derive(Default)]
+pub struct Watches {
+    by_key: HashMap<(usize, Box<[u8]>), Vec<u64>>,
+    by_client: HashMap<u64, Watching>,
+}
+
+/// What one client watches.
+#[derive(Default)]
+struct Watching {
+    keys: Vec<(usize, Box<[u8]>)>,
+    touched: bool,
+}
+
+impl Watches {
+    /// Watches a key for a client. One that is there but expired counts as not there.
+    pub fn add(&mut self, keyspace: &mut Keyspace, db: usize, key: Key<'_>, client_id: u64) {
+        let place = (db, Box::from(key.bytes));
+        let watching = self.by_client.entry(client_id).or_default();
+        if watching.keys.contains(&place) {
+            return;
+        }
+        keyspace.peek(db, key);
+        keyspace.mark(db, key.bytes);
+        watching.keys.push(place.clone());
+        self.by_key.entry(place).or_default().push(client_id);
+    }
+
+    /// A marked key has changed.
+    pub fn key_changed(&mut self, db: usize, key: &[u8]) {
+        if self.by_client.is_empty() {
+            return;
+        }
+        for client_id in self.by_key.get(&(db, Box::from(key))).into_iter().flatten() {
+            if let Some(watching) = self.by_client.get_mut(client_id) {
+                watching.touched = true;
+            }
+        }
+    }
+
+    /// Looks at the client's keys once more, so that those whose time has come go, and count as touched once the notes of that
+    /// are settled.
+    pub fn refresh(&self, keyspace: &mut Keyspace, client_id: u64) {
+        for (db, key) in self.by_client.get(&client_id).into_iter().flat_map(|watching| &watching.keys) {
+            keyspace.peek(*db, Key::new(key));
+        }
+    }
+
+    /// Ends all watches of a client. True when nothing that it watched was touched.
+    pub fn end(&mut self, keyspace: &mut Keyspace, client_id: u64) -> bool {
+        let Some(watching) = self.by_client.remove(&client_id) else { return true };
+        for place in watching.keys {
+            keyspace.unmark(place.0, &place.1);
+            if let Some(clients) = self.by_key.get_mut(&place) {
+                clients.retain(|other| *other != client_id);
+                if clients.is_empty() {
+                    self.by_key.remove(&place);
+                }
+            }
+        }
+        !watching.touched
+    }
+}

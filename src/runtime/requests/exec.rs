@@ -1,0 +1,173 @@
+//! EXEC on its way: the cores on which its client watches keys are asked first, then the transaction goes to the core that
+//! runs it, and comes back as one reply (see `command::transactions`).
+
+use super::Requests;
+use crate::base::core_id::CoreId;
+use crate::command::client::{Caller, Client};
+use crate::command::execute::{self, Call};
+use crate::command::gate::{self, Place};
+use crate::command::spec::Run;
+use crate::command::transactions::{self, Exec, Plan};
+use crate::resp::{Reply, ReplyBuffer};
+use crate::runtime::batch::ReplyTarget;
+use crate::runtime::connection::Connection;
+use crate::runtime::mesh::Message;
+
+/// A transaction that waits to hear whether keys on other cores were touched.
+pub(super) struct WatchedExec {
+    exec: Box<Exec>,
+    plan: Plan,
+    target: ReplyTarget,
+    missing: usize,
+    intact: bool,
+}
+
+impl Requests {
+    /// EXEC of a client whose transaction may run.
+    #[cold]
+    pub(super) fn begin_exec(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
+        let client = &mut self.core.clients[call.caller.client.index as usize];
+        let Some(mut transaction) = client.transaction.take() else { unreachable!("the gate has looked") };
+        let watch_cores = std::mem::take(&mut client.watch_cores);
+        let plan = transactions::plan(&self.core, &mut transaction);
+        let sequence = connection.await_reply(wanted);
+        let target = ReplyTarget { client: call.caller.client, sequence };
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.unwatch(call.caller.client.id, &watch_cores);
+                let mut reply = ReplyBuffer::new();
+                execute::refuse(&mut self.core, Some(call.command), &error, &mut reply);
+                return connection.arrived(sequence, reply.len_bytes(), &mut reply);
+            }
+        };
+        // In pieces its own core's watches are looked at here, too.
+        let runs_on = if let Plan::Core(core) = plan { core } else { self.core.id };
+        let guest = Exec::needs_client(&transaction.queue) && runs_on != self.core.id;
+        let exec = Box::new(Exec {
+            caller: call.caller,
+            queue: transaction.queue,
+            guest: guest.then(|| Box::new(self.core.clients[call.caller.client.index as usize].clone())),
+            watches: watch_cores.contains(&runs_on),
+        });
+        self.core.stats.called(call.command, 0, false, false);
+        let mut asked: Vec<CoreId> = watch_cores.into_iter().filter(|core| *core != runs_on).collect();
+        if asked.is_empty() {
+            return self.launch(connection, exec, &plan, target);
+        }
+        connection.begin_exec(sequence);
+        let client_id = exec.caller.client.id;
+        let missing = asked.len();
+        let watches_here = asked.contains(&self.core.id);
+        asked.retain(|core| *core != self.core.id);
+        let waiting = WatchedExec { exec, plan, target, missing, intact: true };
+        let ticket = self.execs.insert(waiting) as u32;
+        for core in asked {
+            self.mesh.send(core, Message::EndWatches { ticket, client_id });
+        }
+        if watches_here {
+            // Answered at once as by any other core, but through the mailbox: the connection is in use here.
+            let intact = transactions::end_watches(&mut self.core, client_id);
+            self.own_watches_ended.push((ticket, intact));
+        }
+    }
+
+    /// A core says whether what the client watched there is untouched.
+    pub(super) fn watches_ended(&mut self, ticket: u32, intact: bool) {
+        let waiting = &mut self.execs[ticket as usize];
+        waiting.intact &= intact;
+        waiting.missing -= 1;
+        if waiting.missing > 0 {
+            return;
+        }
+        let WatchedExec { exec, plan, target, intact, .. } = self.execs.remove(ticket as usize);
+        let index = target.client.index as usize;
+        if self.core.own_client(target.client).is_none() {
+            return; // the client has gone, and with it what it watched
+        }
+        let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
+        if intact {
+            self.launch(&mut connection, exec, &plan, target);
+        } else {
+            let client_id = target.client.id;
+            let runs_on = if let Plan::Core(core) = plan { core } else { self.core.id };
+            self.unwatch(client_id, &[runs_on]);
+            let mut reply = ReplyBuffer::new();
+            transactions::write_aborted(&exec.caller, &mut reply);
+            connection.arrived(target.sequence, reply.len_bytes(), &mut reply);
+        }
+        if connection.end_await(target.sequence) {
+            self.released.push(target.client.index);
+        }
+        self.put_back(target.client.index, connection);
+    }
+
+    /// Runs the transaction here, sends it to its core, or takes it to pieces.
+    fn launch(&mut self, connection: &mut Connection, mut exec: Box<Exec>, plan: &Plan, target: ReplyTarget) {
+        match *plan {
+            Plan::Core(core) if core == self.core.id => {
+                let mut reply = Box::new(ReplyBuffer::new());
+                transactions::run(&mut self.core, &mut exec, &mut reply);
+                self.answer_from_first(target, reply, Some(connection));
+            }
+            Plan::Core(core) => {
+                if exec.guest.is_some() {
+                    connection.hold_until(target.sequence);
+                }
+                self.mesh.send(core, Message::Exec { target, exec });
+            }
+            Plan::Pieces => self.run_in_pieces(connection, &exec, target),
+        }
+    }
+
+    fn run_in_pieces(&mut self, connection: &mut Connection, exec: &Exec, target: ReplyTarget) {
+        let mut header = ReplyBuffer::new();
+        let intact = !exec.watches || transactions::end_watches(&mut self.core, exec.caller.client.id);
+        if !intact {
+            transactions::write_aborted(&exec.caller, &mut header);
+            return connection.arrived(target.sequence, header.len_bytes(), &mut header);
+        }
+        Reply::new(&mut header, exec.caller.resp).array(exec.queue.len());
+        connection.arrived(target.sequence, header.len_bytes(), &mut header);
+        for queued in &exec.queue {
+            let client = &self.core.clients[target.client.index as usize];
+            let caller = Caller { must_not_wait: true, ..client.caller(self.core.id) };
+            let args = queued.args.as_args();
+            let call = Call { command: queued.command, caller, slot: queued.slot, args };
+            let place = match (call.command.spec().run, queued.slot) {
+                (Run::OnOwner(_), Some(slot)) => Place::Core(self.core.owners.owner(slot)),
+                (run, _) => gate::place_without_keys(run),
+            };
+            self.dispatch(connection, &call, place, true);
+        }
+    }
+
+    /// A transaction of another core's client.
+    pub(super) fn run_exec(&mut self, target: ReplyTarget, mut exec: Box<Exec>) {
+        let mut reply = Box::new(ReplyBuffer::new());
+        transactions::run(&mut self.core, &mut exec, &mut reply);
+        if let Some(guest) = exec.guest.take() {
+            self.mesh.send(target.client.core, Message::ClientChanged(guest));
+        }
+        self.answer_from_first(target, reply, None);
+    }
+
+    /// What a transaction that ran elsewhere has set on a client of this core.
+    pub(super) fn client_changed(&mut self, copy: Client) {
+        let client = self.core.clients.get_mut(copy.index as usize).filter(|client| client.id == copy.id);
+        if let Some(client) = client {
+            client.take_over(copy);
+        }
+    }
+
+    /// Ends a client's watches on these cores, whatever became of the keys.
+    pub(super) fn unwatch(&mut self, client_id: u64, cores: &[CoreId]) {
+        for core in cores {
+            if *core == self.core.id {
+                transactions::end_watches(&mut self.core, client_id);
+            } else {
+                self.mesh.send(*core, Message::Unwatch { client_id });
+            }
+        }
+    }
+}

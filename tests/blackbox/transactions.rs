@@ -1,0 +1,227 @@
+//! MULTI, EXEC, DISCARD, WATCH.
+
+use crate::cluster_one_node::own_all_slots;
+use crate::support::{Server, check, holds_within, on_both, on_both_with};
+
+fn table(rows: &[(&str, &str)]) {
+    on_both(|server| check(&mut server.connect(), rows));
+}
+
+#[test]
+fn queued_commands_run_together_and_answer_together() {
+    table(&[
+        ("MULTI", "+OK"),
+        ("SET a 1", "+QUEUED"),
+        ("INCR a", "+QUEUED"),
+        ("GET missing", "+QUEUED"),
+        ("MGET a a", "+QUEUED"),
+        ("EXEC", "[+OK, :2, nil, ['2', '2']]"),
+        ("GET a", "'2'"),
+        ("MULTI", "+OK"),
+        ("EXEC", "[]"),
+        ("EXEC", "-ERR EXEC without MULTI"),
+    ]);
+}
+
+#[test]
+fn a_refused_command_aborts_the_transaction_and_a_failing_one_does_not() {
+    table(&[
+        ("SET text x", "+OK"),
+        ("MULTI", "+OK"),
+        ("SET a 1", "+QUEUED"),
+        ("NOSUCH a", "-ERR unknown command 'NOSUCH', with args beginning with: 'a' "),
+        ("SET a 2", "+QUEUED"),
+        ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+        ("EXISTS a", ":0"),
+        ("MULTI", "+OK"),
+        ("GET", "-ERR wrong number of arguments for 'get' command"),
+        ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+        ("MULTI", "+OK"),
+        ("INCR text", "+QUEUED"),
+        ("SET a 1", "+QUEUED"),
+        ("EXEC", "[-ERR value is not an integer or out of range, +OK]"),
+        ("GET a", "'1'"),
+    ]);
+}
+
+#[test]
+fn discard_forgets_what_was_queued() {
+    table(&[
+        ("DISCARD", "-ERR DISCARD without MULTI"),
+        ("MULTI", "+OK"),
+        ("MULTI", "-ERR MULTI calls can not be nested"),
+        ("WATCH a", "-ERR WATCH inside MULTI is not allowed"),
+        ("SET a 1", "+QUEUED"),
+        ("DISCARD", "+OK"),
+        ("EXISTS a", ":0"),
+        ("MULTI", "+OK"),
+        ("RESET", "+RESET"),
+        ("EXEC", "-ERR EXEC without MULTI"),
+    ]);
+}
+
+#[test]
+fn commands_about_the_connection_keep_what_they_set() {
+    table(&[
+        ("MULTI", "+OK"),
+        ("CLIENT SETNAME bob", "+QUEUED"),
+        ("SELECT 3", "+QUEUED"),
+        ("SET a 1", "+QUEUED"),
+        ("DBSIZE", "+QUEUED"),
+        ("PING", "+QUEUED"),
+        ("ECHO hi", "+QUEUED"),
+        ("EXEC", "[+OK, +OK, +OK, :1, +PONG, 'hi']"),
+        ("CLIENT GETNAME", "'bob'"),
+        ("GET a", "'1'"),
+        ("SELECT 0", "+OK"),
+        ("EXISTS a", ":0"),
+        ("MULTI", "+OK"),
+        ("SET b 1", "+QUEUED"),
+        ("FLUSHALL", "+QUEUED"),
+        ("DBSIZE", "+QUEUED"),
+        ("KEYS *", "+QUEUED"),
+        ("CONFIG SET maxclients 5000", "+QUEUED"),
+        ("EXEC", "[+OK, +OK, :0, [], +OK]"),
+        ("CONFIG GET maxclients", "['maxclients', '5000']"),
+    ]);
+}
+
+#[test]
+fn exec_runs_only_if_watched_keys_are_untouched() {
+    on_both(|server| {
+        let (one, two) = (&mut server.connect(), &mut server.connect());
+        for touch in
+            ["SET k 2", "DEL k", "APPEND k x", "EXPIRE k 100", "RENAME k j", "FLUSHDB", "FLUSHALL", "SWAPDB 0 9"]
+        {
+            two.must("FLUSHALL");
+            two.must("SET k 1");
+            check(one, &[("WATCH k other", "+OK"), ("GET k", "'1'")]);
+            two.must(touch);
+            check(one, &[("MULTI", "+OK"), ("SET mine 1", "+QUEUED"), ("EXEC", "nil*"), ("EXISTS mine", ":0")]);
+        }
+        for harmless in ["SET unrelated 2", "GET k", "DEL missing", "PERSIST k", "EXPIRE missing 100"] {
+            two.must("SET k 1");
+            check(one, &[("WATCH k k missing", "+OK")]);
+            two.must(harmless);
+            check(one, &[("MULTI", "+OK"), ("PING", "+QUEUED"), ("EXEC", "[+PONG]")]);
+        }
+        check(one, &[("WATCH k", "+OK"), ("SET k 3", "+OK"), ("MULTI", "+OK"), ("PING", "+QUEUED"), ("EXEC", "nil*")]);
+        check(one, &[("WATCH k", "+OK"), ("SET k 3", "+OK"), ("UNWATCH", "+OK"), ("MULTI", "+OK"), ("EXEC", "[]")]);
+        check(one, &[("WATCH k", "+OK"), ("SET k 3", "+OK"), ("MULTI", "+OK"), ("DISCARD", "+OK")]);
+        check(one, &[("MULTI", "+OK"), ("EXEC", "[]")]);
+        check(one, &[("HELLO 3", "..."), ("WATCH k", "+OK"), ("SET k 4", "+OK"), ("MULTI", "+OK"), ("EXEC", "null")]);
+    });
+}
+
+#[test]
+fn a_flush_touches_only_watched_keys_that_are_there() {
+    on_both(|server| {
+        let (one, two) = (&mut server.connect(), &mut server.connect());
+        two.must("SET other 1");
+        check(one, &[("WATCH missing", "+OK")]);
+        two.must("FLUSHALL");
+        check(one, &[("MULTI", "+OK"), ("PING", "+QUEUED"), ("EXEC", "[+PONG]")]);
+    });
+}
+
+#[test]
+fn a_watched_key_that_expires_is_touched() {
+    on_both_with(&["--enable-debug-command", "yes"], |server| {
+        let client = &mut server.connect();
+        check(client, &[("SET k 1 PX 20", "+OK"), ("WATCH k", "+OK")]);
+        let two = &mut server.connect();
+        assert!(holds_within(std::time::Duration::from_secs(10), || two.must("PTTL k").integer() == -2));
+        check(client, &[("MULTI", "+OK"), ("PING", "+QUEUED"), ("EXEC", "nil*")]);
+        // One that had expired before it was watched was not there at all.
+        two.must("DEBUG SET-ACTIVE-EXPIRE 0");
+        two.must("SET gone 1 PX 1");
+        assert!(holds_within(std::time::Duration::from_secs(10), || two.must("PTTL gone").integer() == -2));
+        check(client, &[("WATCH gone", "+OK"), ("MULTI", "+OK"), ("PING", "+QUEUED"), ("EXEC", "[+PONG]")]);
+    });
+}
+
+#[test]
+fn a_pipelined_transaction_answers_in_order() {
+    on_both(|server| {
+        let client = &mut server.connect();
+        let lines = ["MULTI", "SET a 1", "SELECT 1", "SET b 2", "EXEC", "GET b", "SELECT 0", "GET a", "GET b"];
+        let replies: Vec<String> = client.pipeline(&lines).iter().map(ToString::to_string).collect();
+        let expected = ["+OK", "+QUEUED", "+QUEUED", "+QUEUED", "[+OK, +OK, +OK]", "'2'", "+OK", "'1'", "nil"];
+        assert_eq!(replies, expected);
+    });
+}
+
+#[test]
+fn in_a_cluster_all_keys_of_a_transaction_share_a_slot() {
+    on_both_with(&["--cluster-enabled", "yes"], |server| {
+        let client = &mut server.connect();
+        own_all_slots(client);
+        check(
+            client,
+            &[
+                ("MULTI", "+OK"),
+                ("SET {x}a 1", "+QUEUED"),
+                ("INCR {x}a", "+QUEUED"),
+                ("CLIENT SETNAME bob", "+QUEUED"),
+                ("GET {x}a", "+QUEUED"),
+                ("EXEC", "[+OK, :2, +OK, '2']"),
+                ("CLIENT GETNAME", "'bob'"),
+                ("MULTI", "+OK"),
+                ("SET {x}a 1", "+QUEUED"),
+                ("SET {y}a 1", "+QUEUED"),
+                ("EXEC", "-CROSSSLOT Keys in request don't hash to the same slot"),
+                ("GET {y}a", "nil"),
+                ("MULTI", "+OK"),
+                ("SET {z}a 1", "+QUEUED"),
+                ("DBSIZE", "+QUEUED"),
+                ("GET {z}a", "+QUEUED"),
+                ("EXEC", "[+OK, :2, '1']"),
+            ],
+        );
+    });
+}
+
+#[test]
+fn watched_keys_may_be_of_other_slots_than_the_transaction() {
+    on_both_with(&["--cluster-enabled", "yes"], |server| {
+        let (one, two) = (&mut server.connect(), &mut server.connect());
+        own_all_slots(one);
+        for number in 0..40 {
+            let watches: Vec<String> = (0..3).map(|other| format!("WATCH {{w{number}}}{other}")).collect();
+            for watch in &watches {
+                one.must(watch);
+            }
+            one.must("WATCH {far}1");
+            if number % 2 == 0 {
+                two.must("SET {far}1 x");
+            }
+            let (set, reply) = (format!("SET {{t{number}}} 1"), if number % 2 == 0 { "nil*" } else { "[+OK]" });
+            check(one, &[("MULTI", "+OK"), (&set, "+QUEUED"), ("EXEC", reply)]);
+        }
+    });
+}
+
+#[test]
+fn transactions_of_many_clients_never_see_each_other_half_done() {
+    let server = Server::slotcore(&[]);
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let mut client = server.connect();
+            std::thread::spawn(move || {
+                for round in 0..300 {
+                    let value = format!("{writer}-{round}");
+                    let lines = ["MULTI".into(), format!("SET a {value}"), format!("SET b {value}"), "EXEC".into()];
+                    let replies = client.pipeline(&lines);
+                    assert_eq!(replies[3].to_string(), "[+OK, +OK]");
+                }
+            })
+        })
+        .collect();
+    let mut reader = server.connect();
+    reader.must("MSET a 0 b 0");
+    while writers.iter().any(|writer| !writer.is_finished()) {
+        let reply = reader.must("MGET a b");
+        assert_eq!(reply.items()[0], reply.items()[1]);
+    }
+    writers.into_iter().for_each(|writer| writer.join().expect("the writer has not failed"));
+}

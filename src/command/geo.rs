@@ -31,7 +31,7 @@ fn geoadd(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         first += 1;
     }
     let count = args.len() - first;
-    if count == 0 || count % 3 != 0 || (rules.nx && rules.xx) {
+    if count == 0 || !count.is_multiple_of(3) || (rules.nx && rules.xx) {
         return Err(CommandError::Syntax);
     }
     let mut scores = Vec::with_capacity(count / 3);
@@ -192,7 +192,8 @@ fn reply_position(reply: &mut Reply<'_>, position: Position) {
     }
 }
 
-/// GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius unit | BYBOX width height unit> ...
+/// GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius unit | BYBOX width height unit>
+/// ...
 fn geosearch(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     search(cx, args, Variant::Search)
 }

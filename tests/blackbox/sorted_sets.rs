@@ -408,14 +408,17 @@ fn a_negative_zero_shows_in_the_large_form_only() {
     });
     // A stored range is compact until it cannot be.
     on_both_with(&["--zset-max-listpack-value", "3"], |server| {
-        check(&mut server.connect(), &[
-            ("ZADD z 1 long -0 a", ":2"),
-            ("ZSCORE z a", "'-0'"),
-            ("ZRANGESTORE d z -1 2 BYSCORE", ":2"),
-            ("ZSCORE d a", "'0'"),
-            ("ZRANGESTORE d z 2 -1 BYSCORE REV", ":2"),
-            ("ZSCORE d a", "'-0'"),
-        ]);
+        check(
+            &mut server.connect(),
+            &[
+                ("ZADD z 1 long -0 a", ":2"),
+                ("ZSCORE z a", "'-0'"),
+                ("ZRANGESTORE d z -1 2 BYSCORE", ":2"),
+                ("ZSCORE d a", "'0'"),
+                ("ZRANGESTORE d z 2 -1 BYSCORE REV", ":2"),
+                ("ZSCORE d a", "'-0'"),
+            ],
+        );
     });
 }
 

@@ -10,7 +10,10 @@ use crate::resp::Args;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
     /// GEORADIUS and GEORADIUSBYMEMBER.
-    Radius { by_member: bool, may_store: bool },
+    Radius {
+        by_member: bool,
+        may_store: bool,
+    },
     Search,
     SearchStore,
 }
@@ -185,7 +188,11 @@ impl<'a> Reader<'a, '_> {
                     self.read_radius(index)?;
                     index += 2;
                 }
-                _ if is_word(option, "BYBOX") && left >= 3 && is_search && (self.outline.is_none() || self.has_box()) => {
+                _ if is_word(option, "BYBOX")
+                    && left >= 3
+                    && is_search
+                    && (self.outline.is_none() || self.has_box()) =>
+                {
                     self.read_box(index)?;
                     index += 3;
                 }

@@ -1,6 +1,7 @@
 //! Several sorted sets (or sets) made one: ZUNION, ZINTER, ZDIFF, the same stored, and ZINTERCARD.
 //!
-//! Scores are added up in Redis's order, the smallest input first, so that sums of doubles come out the same to the last bit.
+//! Scores are added up in Redis's order, the smallest input first, so that sums of doubles come out the same to the
+//! last bit.
 
 use hashbrown::HashMap;
 
@@ -214,8 +215,8 @@ fn intersection<'a>(inputs: &[Input<'a>], aggregate: Aggregate, visit: &mut dyn 
     }
 }
 
-/// What is in the first input and in none of the others: either each member is looked for in the others, or those of the
-/// others are taken out of a copy of the first, whichever is less work.
+/// What is in the first input and in none of the others: either each member is looked for in the others, or those of
+/// the others are taken out of a copy of the first, whichever is less work.
 fn difference<'a>(inputs: &[Input<'a>]) -> Vec<Entry<'a>> {
     let Some((first, others)) = inputs.split_first() else { return Vec::new() };
     let others: Vec<Source<'a>> = others.iter().map(|input| input.source).filter(|source| source.len() > 0).collect();

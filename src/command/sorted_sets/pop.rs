@@ -41,10 +41,10 @@ enum Layout {
     KeyAndPairs,
 }
 
-/// Takes up to `count` members of the first of these keys that is there and replies them; false when none of them is there.
+/// Takes up to `count` members of the first of these keys that is there and replies them; false when none of them is
+/// there.
 ///
-/// # Errors
-/// `WrongType`: the first that is there is no sorted set.
+/// # Errors `WrongType`: the first that is there is no sorted set.
 fn pop_first<'a>(
     cx: &mut Context<'_>,
     keys: impl Iterator<Item = &'a [u8]>,

@@ -7,8 +7,9 @@ mod options;
 
 use super::arguments::is_word;
 use super::context::Context;
+use super::elements::reply_element;
 use super::error::CommandError;
-use super::sorted_sets::{self, add, limits, reply_member};
+use super::sorted_sets::{self, add, limits};
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::geo::{Position, Shape};
 use crate::base::number::format_i64;
@@ -126,8 +127,8 @@ fn find<'a>(set: &'a SortedSet, shape: &Shape, limit: usize) -> Vec<Found<'a>> {
 fn search(cx: &mut Context<'_>, args: &Args<'_>, variant: Variant) -> CommandResult {
     let (key, db, limits) = (cx.key(&args[variant.source_at()]), cx.db(), limits(cx));
     let set = cx.core.keyspace.read_as::<SortedSet>(db, key)?;
-    let position_of = |member: &[u8]| set.map(|set| position_of(set, member));
-    let search = Search::parse(args, variant, &position_of)?;
+    let position_of = |member: &[u8]| set.and_then(|set| position_of(set, member));
+    let search = Search::parse(args, variant, set.is_some().then_some(&position_of))?;
     let unit_m = search.shape.unit_m;
     let mut found = match set {
         Some(set) => find(set, &search.shape, if search.any { search.count } else { usize::MAX }),
@@ -154,7 +155,7 @@ fn search(cx: &mut Context<'_>, args: &Args<'_>, variant: Variant) -> CommandRes
         if details > 0 {
             cx.reply.array(1 + details);
         }
-        reply_member(&mut cx.reply, found.member);
+        reply_element(&mut cx.reply, found.member);
         if with.distance {
             reply_distance(&mut cx.reply, found.distance_m / unit_m);
         }

@@ -16,9 +16,10 @@ pub mod scores;
 mod source;
 
 use super::context::Context;
+use super::elements::reply_element;
 use crate::base::number::format_double;
 use crate::config::NotifyFlags;
-use crate::keyspace::listpack::{Digits, Element};
+use crate::keyspace::listpack::Element;
 use crate::keyspace::sorted_set::{Limits, SortedSet};
 use crate::resp::{Reply, RespVersion};
 
@@ -26,12 +27,6 @@ use crate::resp::{Reply, RespVersion};
 pub fn limits(cx: &Context<'_>) -> Limits {
     let config = &cx.core.config;
     Limits { entries: config.zset_max_listpack_entries, value_bytes: config.zset_max_listpack_value }
-}
-
-/// Writes a member.
-#[inline]
-pub fn reply_member(reply: &mut Reply<'_>, member: Element<'_>) {
-    reply.bulk(member.as_bytes(&mut Digits::new()));
 }
 
 /// Writes `count` members, with their scores if asked for: in version 2 behind each member, in version 3 in a pair
@@ -49,7 +44,7 @@ fn reply_entries<'a>(
         if in_pairs {
             reply.array(2);
         }
-        reply_member(reply, member);
+        reply_element(reply, member);
         if with_scores {
             scores.reply(reply, score);
         }

@@ -1,8 +1,9 @@
-//! Positions on the globe as Redis keeps them in sorted sets: 52-bit geohashes, distances, and the squares to look in.
+//! Positions on the globe as Redis keeps them in sorted sets: 52-bit geohashes, distances, and the squares to look
+//! in.
 //!
-//! A geohash interleaves longitude and latitude, each as a fraction of its range with `step` bits; longitude has the odd bits,
-//! the highest first. A score is the geohash with 26 bits each. The formulas take their steps in Redis's order, so that every
-//! double comes out the same to the last bit. Pure functions; called by `command::geo`.
+//! A geohash interleaves longitude and latitude, each as a fraction of its range with `step` bits; longitude has the
+//! odd bits, the highest first. A score is the geohash with 26 bits each. The formulas take their steps in Redis's
+//! order, so that every double comes out the same to the last bit. Pure functions; called by `command::geo`.
 
 /// Bits of each coordinate in a score.
 const STEP_MAX: u32 = 26;
@@ -235,8 +236,8 @@ impl Shape {
         }
     }
 
-    /// Ranges of scores, the first end of each in and the second out of it, that have every member within the shape: those of
-    /// the square with the centre, and of the squares around it as far as they matter.
+    /// Ranges of scores, the first end of each in and the second out of it, that have every member within the shape:
+    /// those of the square with the centre, and of the squares around it as far as they matter.
     pub fn score_ranges(&self) -> impl Iterator<Item = (f64, f64)> {
         let (longitudes, latitudes) = self.bounds();
         let mut step = steps_for(self.reach_m(), self.center.latitude);
@@ -259,7 +260,8 @@ impl Shape {
                 || (east > 0 && around_x.max > longitudes.max);
             step < 2 || !is_needless
         };
-        const DIRECTIONS: [(i8, i8); 9] = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)];
+        const DIRECTIONS: [(i8, i8); 9] =
+            [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)];
         // With large shapes squares are their own neighbours; only equal ones in a row are noticed, and not the first.
         let mut before = None;
         DIRECTIONS.into_iter().enumerate().filter_map(move |(index, (east, north))| {
@@ -291,9 +293,7 @@ impl Shape {
     fn reach_m(&self) -> f64 {
         let reach = match self.outline {
             Outline::Circle { radius } => radius,
-            Outline::Box { width, height } => {
-                ((width / 2.0) * (width / 2.0) + (height / 2.0) * (height / 2.0)).sqrt()
-            }
+            Outline::Box { width, height } => ((width / 2.0) * (width / 2.0) + (height / 2.0) * (height / 2.0)).sqrt(),
         };
         reach * self.unit_m
     }

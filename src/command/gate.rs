@@ -2,7 +2,7 @@
 //!
 //! The connection's core calls `check` once per request; nothing reaches a handler that has not passed here.
 
-use super::arguments::text;
+use super::arguments::{is_word, text};
 use super::client::Client;
 use super::core::Core;
 use super::error::CommandError;
@@ -332,6 +332,12 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
             let first = count_at + 1;
             (first..first + keys_count(args, count_at).unwrap_or(0)).collect()
         }
+        Keys::IntoCounted { into, count_at } => {
+            let (first, keys_count) = (count_at + 1, keys_count(args, count_at).unwrap_or(0));
+            let into = (keys_count > 0).then_some(into);
+            into.into_iter().chain(first..first + keys_count).collect()
+        }
+        Keys::AndStore { from } => std::iter::once(1).chain(stored_key(args, from)).collect(),
         Keys::AtAndFound { finder, .. } | Keys::Behind { finder, .. } | Keys::Found { finder, .. } => {
             let mut found = Vec::new();
             finder(args, &mut found)?;
@@ -340,6 +346,19 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
     };
     indexes.retain(|index| *index < count);
     Ok(indexes)
+}
+
+/// The last key behind STORE or STOREDIST.
+fn stored_key(args: &Args<'_>, from: usize) -> Option<usize> {
+    let (mut index, mut found) = (from, None);
+    while let Some(option) = args.get(index) {
+        if index + 1 < args.len() && (is_word(option, "STORE") || is_word(option, "STOREDIST")) {
+            index += 1;
+            found = Some(index);
+        }
+        index += 1;
+    }
+    found
 }
 
 #[cfg(test)]

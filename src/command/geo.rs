@@ -7,8 +7,9 @@ mod options;
 
 use super::arguments::is_word;
 use super::context::Context;
+use super::elements::reply_element;
 use super::error::CommandError;
-use super::sorted_sets::{self, add, limits, reply_member};
+use super::sorted_sets::{self, add, limits};
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::geo::{Position, Shape};
 use crate::base::number::format_i64;
@@ -31,7 +32,7 @@ fn geoadd(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         first += 1;
     }
     let count = args.len() - first;
-    if count == 0 || count % 3 != 0 || (rules.nx && rules.xx) {
+    if count == 0 || !count.is_multiple_of(3) || (rules.nx && rules.xx) {
         return Err(CommandError::Syntax);
     }
     let mut scores = Vec::with_capacity(count / 3);
@@ -126,8 +127,8 @@ fn find<'a>(set: &'a SortedSet, shape: &Shape, limit: usize) -> Vec<Found<'a>> {
 fn search(cx: &mut Context<'_>, args: &Args<'_>, variant: Variant) -> CommandResult {
     let (key, db, limits) = (cx.key(&args[variant.source_at()]), cx.db(), limits(cx));
     let set = cx.core.keyspace.read_as::<SortedSet>(db, key)?;
-    let position_of = |member: &[u8]| set.map(|set| position_of(set, member));
-    let search = Search::parse(args, variant, &position_of)?;
+    let position_of = |member: &[u8]| set.and_then(|set| position_of(set, member));
+    let search = Search::parse(args, variant, set.is_some().then_some(&position_of))?;
     let unit_m = search.shape.unit_m;
     let mut found = match set {
         Some(set) => find(set, &search.shape, if search.any { search.count } else { usize::MAX }),
@@ -154,7 +155,7 @@ fn search(cx: &mut Context<'_>, args: &Args<'_>, variant: Variant) -> CommandRes
         if details > 0 {
             cx.reply.array(1 + details);
         }
-        reply_member(&mut cx.reply, found.member);
+        reply_element(&mut cx.reply, found.member);
         if with.distance {
             reply_distance(&mut cx.reply, found.distance_m / unit_m);
         }
@@ -192,7 +193,8 @@ fn reply_position(reply: &mut Reply<'_>, position: Position) {
     }
 }
 
-/// GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius unit | BYBOX width height unit> ...
+/// GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius unit | BYBOX width height unit>
+/// ...
 fn geosearch(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     search(cx, args, Variant::Search)
 }
@@ -222,23 +224,6 @@ fn georadiusbymember_ro(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult 
     search(cx, args, Variant::Radius { by_member: true, may_store: false })
 }
 
-/// The key, and the last one that STORE or STOREDIST names.
-fn find_keys(args: &Args<'_>, found: &mut Vec<usize>) -> Result<(), CommandError> {
-    found.push(1);
-    let mut index = 5;
-    let mut destination = None;
-    while let Some(option) = args.get(index) {
-        if (is_word(option, "STORE") || is_word(option, "STOREDIST")) && index + 1 < args.len() {
-            index += 1;
-            destination = Some(index);
-        }
-        index += 1;
-    }
-    found.extend(destination);
-    Ok(())
-}
-
-const RADIUS_KEYS: Keys = Keys::Found { finder: find_keys, access: Access::READ };
 const SEARCH: &str = "O(N+log(M)), N being the number of members in the squares around the shape and M those within it";
 
 pub const COMMANDS: &[CommandSpec] = &[
@@ -318,7 +303,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "georadius",
         arity: Arity::AtLeast(6),
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        keys: RADIUS_KEYS,
+        keys: Keys::AndStore { from: 6 },
         group: Group::Geo,
         since: "3.2.0",
         summary: "Returns or stores the members within a circle around a position.",
@@ -342,7 +327,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "georadiusbymember",
         arity: Arity::AtLeast(5),
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        keys: RADIUS_KEYS,
+        keys: Keys::AndStore { from: 5 },
         group: Group::Geo,
         since: "3.2.0",
         summary: "Returns or stores the members within a circle around one of them.",

@@ -210,6 +210,17 @@ fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
             let unknown = |access: &Access| KeySpec { access: *access, begin: Begin::Unknown, find: Find::Unknown };
             std::iter::once(at(index, access)).chain(more.iter().map(unknown)).collect()
         }
+        Keys::IntoCounted { into, count_at } => {
+            let sources = KeySpec { access: Access::READ, begin: Begin::At(count_at), find: Find::Counted };
+            vec![at(into, Access::WRITE), sources]
+        }
+        Keys::AndStore { from } => {
+            let behind = |word| {
+                let find = Find::Range { last: 0, step: 1 };
+                KeySpec { access: Access::WRITE, begin: Begin::Behind(word, from), find }
+            };
+            vec![at(1, Access::READ), behind("STORE"), behind("STOREDIST")]
+        }
         Keys::Found { access, .. } => vec![KeySpec { access, begin: Begin::Unknown, find: Find::Unknown }],
     }
 }
@@ -233,7 +244,7 @@ fn legacy_keys(specs: &[KeySpec]) -> (i64, i64, i64) {
 
 /// The row's flags, and `movablekeys` when the keys are not all in ranges.
 fn shown_flags(spec: &CommandSpec, specs: &[KeySpec]) -> Flags {
-    let is_movable = specs.iter().any(|keys| !matches!(keys.find, Find::Range { .. }));
+    let is_movable = specs.iter().any(|keys| !matches!((&keys.begin, &keys.find), (Begin::At(_), Find::Range { .. })));
     if is_movable { spec.flags.and(Flags::MOVABLEKEYS) } else { spec.flags }
 }
 
@@ -338,7 +349,7 @@ fn lookup(request: &Args<'_>) -> Option<CommandId> {
 fn counts_fit(spec: &CommandSpec, request: &Args<'_>) -> bool {
     match spec.keys {
         Keys::Into(at, _) => request.len() > at + 1,
-        Keys::Counted { count_at, .. } => keys_count(request, count_at).is_some(),
+        Keys::Counted { count_at, .. } | Keys::IntoCounted { count_at, .. } => keys_count(request, count_at).is_some(),
         _ => true,
     }
 }
@@ -378,6 +389,9 @@ fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
         Keys::AtAndFound { at, access, .. } if index == at => access,
         Keys::AtAndFound { access, more, .. } => more.last().copied().unwrap_or(access),
         Keys::Pair(_, _, access) => access,
+        Keys::IntoCounted { into, .. } if index == into => Access::WRITE,
+        Keys::AndStore { .. } if index > 1 => Access::WRITE,
+        Keys::IntoCounted { .. } | Keys::AndStore { .. } => Access::READ,
         Keys::None | Keys::SlotNumber(_) => unreachable!("a row without keys has none to ask about"),
     }
 }

@@ -138,6 +138,15 @@ pub enum Keys {
     },
     /// A number at this index is the slot itself (CLUSTER COUNTKEYSINSLOT).
     SlotNumber(usize),
+    /// A key at `into` that receives what is made of the keys that `count_at` counts (ZUNIONSTORE).
+    IntoCounted {
+        into: usize,
+        count_at: usize,
+    },
+    /// A key at 1 that is read, and the last one that STORE or STOREDIST names from the argument `from` on (GEORADIUS).
+    AndStore {
+        from: usize,
+    },
     /// A key at this index, and others that cannot be told beforehand: of each kind what is done with them (SORT). The finder
     /// finds all.
     AtAndFound {

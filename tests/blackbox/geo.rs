@@ -69,7 +69,10 @@ fn searches_find_what_is_within_a_shape() {
             "[['Catania', '56.4413', :3479447370796909, ['15.08726745843887329', '37.50266842333162032']]]",
         ),
         ("GEOSEARCH s FROMLONLAT 15 37 BYBOX 400 400 km ASC", "['Catania', 'Palermo', 'edge2', 'edge1']"),
-        ("GEOSEARCH s FROMMEMBER Palermo BYRADIUS 100 mi WITHDIST ASC", "[['Palermo', '0.0000'], ['edge1', '56.7939']]"),
+        (
+            "GEOSEARCH s FROMMEMBER Palermo BYRADIUS 100 mi WITHDIST ASC",
+            "[['Palermo', '0.0000'], ['edge1', '56.7939']]",
+        ),
         ("GEOSEARCH s FROMLONLAT 15 37 BYRADIUS 200 km COUNT 1 ANY", "?"),
         ("GEOSEARCH s FROMLONLAT 100 80 BYRADIUS 1 m", "[]"),
         ("GEOSEARCH missing FROMMEMBER x BYRADIUS 1 m", "[]"),
@@ -84,10 +87,7 @@ fn searches_find_what_is_within_a_shape() {
         ("GEOSEARCH s FROMLONLAT 15 37 BYBOX 1 -1 km", "-ERR height or width cannot be negative"),
         ("GEOSEARCH s FROMLONLAT 15 37 BYRADIUS 1 km BYBOX 1 1 km", SYNTAX),
         ("GEOSEARCH s FROMLONLAT 15 37 FROMMEMBER Palermo BYBOX 1 1 km", SYNTAX),
-        (
-            "GEOSEARCH s BYRADIUS 200 km WITHDIST",
-            "-ERR wrong number of arguments for 'geosearch' command",
-        ),
+        ("GEOSEARCH s BYRADIUS 200 km WITHDIST", "-ERR wrong number of arguments for 'geosearch' command"),
         (
             "geoSearch s BYRADIUS 200 km WITHDIST ASC",
             "-ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for geoSearch",
@@ -169,8 +169,14 @@ fn other_types_are_refused() {
         let mut client = server.connect();
         client.must("SET s x");
         let lines = [
-            "GEOADD s 1 2 a", "GEOPOS s a", "GEODIST s a b", "GEOHASH s a", "GEOSEARCH s FROMMEMBER x BYRADIUS x x",
-            "GEOSEARCHSTORE d s FROMMEMBER x BYRADIUS x x", "GEORADIUS s 1 2 3 4", "GEORADIUSBYMEMBER s 1 2 3",
+            "GEOADD s 1 2 a",
+            "GEOPOS s a",
+            "GEODIST s a b",
+            "GEOHASH s a",
+            "GEOSEARCH s FROMMEMBER x BYRADIUS x x",
+            "GEOSEARCHSTORE d s FROMMEMBER x BYRADIUS x x",
+            "GEORADIUS s 1 2 3 4",
+            "GEORADIUSBYMEMBER s 1 2 3",
         ];
         let rows: Vec<(&str, &str)> = lines.iter().map(|line| (*line, WRONG_TYPE)).collect();
         check(&mut client, &rows);

@@ -1,6 +1,6 @@
 //! The sorted set commands, as tables.
 
-use crate::support::{Server, check, on_both, on_both_with};
+use crate::support::{Server, check, check_published, on_both, on_both_with};
 
 fn table(rows: &[(&str, &str)]) {
     on_both(|server| check(&mut server.connect(), rows));
@@ -408,14 +408,17 @@ fn a_negative_zero_shows_in_the_large_form_only() {
     });
     // A stored range is compact until it cannot be.
     on_both_with(&["--zset-max-listpack-value", "3"], |server| {
-        check(&mut server.connect(), &[
-            ("ZADD z 1 long -0 a", ":2"),
-            ("ZSCORE z a", "'-0'"),
-            ("ZRANGESTORE d z -1 2 BYSCORE", ":2"),
-            ("ZSCORE d a", "'0'"),
-            ("ZRANGESTORE d z 2 -1 BYSCORE REV", ":2"),
-            ("ZSCORE d a", "'-0'"),
-        ]);
+        check(
+            &mut server.connect(),
+            &[
+                ("ZADD z 1 long -0 a", ":2"),
+                ("ZSCORE z a", "'-0'"),
+                ("ZRANGESTORE d z -1 2 BYSCORE", ":2"),
+                ("ZSCORE d a", "'0'"),
+                ("ZRANGESTORE d z 2 -1 BYSCORE REV", ":2"),
+                ("ZSCORE d a", "'-0'"),
+            ],
+        );
     });
 }
 
@@ -476,6 +479,23 @@ fn other_types_are_refused() {
     });
 }
 
+#[test]
+fn keys_are_found_among_the_arguments() {
+    table(&[
+        ("COMMAND GETKEYS ZUNIONSTORE d 2 a b WEIGHTS 1 2", "['d', 'a', 'b']"),
+        ("COMMAND GETKEYS ZUNIONSTORE d 5 a b", "-ERR Invalid arguments specified for command"),
+        ("COMMAND GETKEYS ZDIFF 2 a b WITHSCORES", "['a', 'b']"),
+        ("COMMAND GETKEYS ZRANGESTORE d a 0 1", "['d', 'a']"),
+        ("COMMAND GETKEYS BZPOPMIN a b 0", "['a', 'b']"),
+        ("COMMAND GETKEYS BZMPOP 0 2 a b MIN", "['a', 'b']"),
+        ("COMMAND GETKEYS GEORADIUS a 1 2 3 km STORE d", "['a', 'd']"),
+        ("COMMAND GETKEYS GEORADIUS a 1 2 3 km", "['a']"),
+        ("COMMAND GETKEYS GEORADIUSBYMEMBER a m 3 km WITHDIST STOREDIST d", "['a', 'd']"),
+        ("COMMAND GETKEYS GEOSEARCHSTORE d a FROMMEMBER m BYRADIUS 1 m", "['d', 'a']"),
+        ("COMMAND GETKEYSANDFLAGS ZUNIONSTORE d 1 a", "[['d', [+OW, +update]], ['a', [+RO, +access]]]"),
+    ]);
+}
+
 /// Redis 7.0 does not know it.
 #[test]
 fn ranks_come_with_scores() {
@@ -494,4 +514,80 @@ fn ranks_come_with_scores() {
             ],
         );
     }
+}
+
+#[test]
+fn changes_are_published_and_counted() {
+    for entries in ["128", "0"] {
+        on_both_with(&["--notify-keyspace-events", "EAn", "--zset-max-listpack-entries", entries], |server| {
+            check_published(server, PUBLISHED);
+        });
+    }
+}
+
+/// Each request with the events that it publishes, and how many changes it counts as.
+const PUBLISHED: &[(&str, &str, i64)] = &[
+    ("ZADD {t}a 1 a 2 b 3 c", "new:{t}a zadd:{t}a", 3),
+    ("ZADD {t}a 1 a", "", 0),
+    ("ZADD {t}a XX 5 none", "", 0),
+    ("ZADD {t}none XX 5 none", "", 0),
+    ("ZADD {t}a 9 a 4 d", "zadd:{t}a", 2),
+    ("ZADD {t}a INCR 1 a", "zincr:{t}a", 1),
+    ("ZINCRBY {t}a 1 e", "zincr:{t}a", 1),
+    ("ZINCRBY {t}a 0 e", "", 0),
+    ("ZREM {t}a none", "", 0),
+    ("ZREM {t}a a b none", "zrem:{t}a", 2),
+    ("ZREMRANGEBYRANK {t}a 0 0", "zremrangebyrank:{t}a", 1),
+    ("ZREMRANGEBYSCORE {t}a 50 60", "", 0),
+    ("ZREMRANGEBYSCORE {t}a 3 3", "zremrangebyscore:{t}a", 1),
+    ("ZREMRANGEBYLEX {t}a [d [d", "zremrangebylex:{t}a del:{t}a", 1),
+    ("ZADD {t}a 1 a 2 b 3 c 4 d 5 e 6 f", "new:{t}a zadd:{t}a", 6),
+    ("ZPOPMIN {t}a 2", "zpopmin:{t}a", 2),
+    ("ZPOPMAX {t}a 0", "", 0),
+    ("ZPOPMAX {t}a", "zpopmax:{t}a", 1),
+    ("ZMPOP 2 {t}none {t}a MAX COUNT 2", "zpopmax:{t}a", 2),
+    ("BZPOPMIN {t}a 0", "zpopmin:{t}a del:{t}a", 1),
+    ("ZADD {t}a 1 a 2 b 3 c", "new:{t}a zadd:{t}a", 3),
+    ("ZUNIONSTORE {t}b 1 {t}a", "new:{t}b zunionstore:{t}b", 1),
+    ("ZINTERSTORE {t}b 2 {t}a {t}b", "zinterstore:{t}b", 1),
+    ("ZDIFFSTORE {t}b 2 {t}b {t}a", "del:{t}b", 1),
+    ("ZDIFFSTORE {t}b 2 {t}a {t}a", "", 0),
+    ("ZRANGESTORE {t}b {t}a 0 1", "new:{t}b zrangestore:{t}b", 1),
+    ("ZRANGESTORE {t}b {t}a 9 10", "del:{t}b", 1),
+    ("BZMPOP 0 1 {t}a MIN COUNT 9", "zpopmin:{t}a del:{t}a", 3),
+    ("GEOADD {t}g 1 2 a 3 4 b", "new:{t}g zadd:{t}g", 2),
+    ("GEOADD {t}g CH 1 2 a 3 5 b", "zadd:{t}g", 1),
+    ("GEOSEARCHSTORE {t}b {t}g FROMMEMBER a BYRADIUS 9000 km", "new:{t}b geosearchstore:{t}b", 2),
+    ("GEORADIUS {t}g 1 2 9000 km STOREDIST {t}b", "georadiusstore:{t}b", 2),
+    ("GEORADIUS {t}g 100 2 1 km STORE {t}b", "del:{t}b", 1),
+    ("GEORADIUS {t}g 100 2 1 km STORE {t}b", "", 0),
+];
+
+#[test]
+fn watching_clients_are_told_of_what_has_changed() {
+    on_both(|server| {
+        let (watcher, other) = (&mut server.connect(), &mut server.connect());
+        for (key, line, told) in [
+            ("{t}a", "ZADD {t}a 1 a", false),
+            ("{t}a", "ZADD {t}a 2 a", true),
+            ("{t}a", "ZADD {t}a XX 1 none", false),
+            ("{t}a", "ZREM {t}a none", false),
+            ("{t}a", "ZREM {t}a a", true),
+            ("{t}a", "ZPOPMIN {t}a 0", false),
+            ("{t}a", "ZRANGE {t}a 0 -1", false),
+            ("{t}a", "ZUNIONSTORE {t}b 1 {t}a", false),
+            ("{t}b", "ZUNIONSTORE {t}b 1 {t}a", true),
+            ("{t}b", "ZINTERSTORE {t}b 1 {t}none", true),
+        ] {
+            other.must("DEL {t}a {t}b");
+            other.must("ZADD {t}a 1 a 2 b");
+            other.must("ZADD {t}b 1 a 2 b");
+            watcher.must(&format!("WATCH {key}"));
+            other.line(line);
+            watcher.must("MULTI");
+            watcher.must("PING");
+            let reply = watcher.line("EXEC").to_string();
+            assert_eq!(reply, if told { "nil*" } else { "[+PONG]" }, "{key} {line}");
+        }
+    });
 }

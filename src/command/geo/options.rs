@@ -10,7 +10,10 @@ use crate::resp::Args;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
     /// GEORADIUS and GEORADIUSBYMEMBER.
-    Radius { by_member: bool, may_store: bool },
+    Radius {
+        by_member: bool,
+        may_store: bool,
+    },
     Search,
     SearchStore,
 }
@@ -64,14 +67,15 @@ pub struct Search<'a> {
     pub store_distance: bool,
 }
 
-/// A member's position, if it is there; `None` when there is no sorted set.
-pub type PositionOf<'f> = &'f dyn Fn(&[u8]) -> Option<Option<Position>>;
+/// A member's position in the sorted set, if it is there.
+pub type PositionOf<'f> = &'f dyn Fn(&[u8]) -> Option<Position>;
 
 /// Options as they are read, before it is known whether they go together.
 struct Reader<'a, 'f> {
     args: Args<'a>,
     variant: Variant,
-    position_of: PositionOf<'f>,
+    /// None when there is no sorted set: members are not looked for, then.
+    position_of: Option<PositionOf<'f>>,
     center: Option<Position>,
     from_member: bool,
     from_position: bool,
@@ -90,7 +94,11 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// `Syntax`, and Redis's texts for each thing that may be wrong.
-    pub fn parse(args: &Args<'a>, variant: Variant, position_of: PositionOf<'_>) -> Result<Search<'a>, CommandError> {
+    pub fn parse(
+        args: &Args<'a>,
+        variant: Variant,
+        position_of: Option<PositionOf<'_>>,
+    ) -> Result<Search<'a>, CommandError> {
         let mut reader = Reader {
             args: *args,
             variant,
@@ -129,7 +137,7 @@ impl<'a> Reader<'a, '_> {
             }
             Variant::Radius { by_member: true, .. } => {
                 // Without a sorted set nothing is looked at: options decide what is replied.
-                if (self.position_of)(b"").is_some() {
+                if self.position_of.is_some() {
                     self.read_member(2)?;
                     self.read_radius(3)?;
                 }
@@ -185,7 +193,11 @@ impl<'a> Reader<'a, '_> {
                     self.read_radius(index)?;
                     index += 2;
                 }
-                _ if is_word(option, "BYBOX") && left >= 3 && is_search && (self.outline.is_none() || self.has_box()) => {
+                _ if is_word(option, "BYBOX")
+                    && left >= 3
+                    && is_search
+                    && (self.outline.is_none() || self.has_box()) =>
+                {
                     self.read_box(index)?;
                     index += 3;
                 }
@@ -200,9 +212,9 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn read_member(&mut self, index: usize) -> Result<(), CommandError> {
-        if let Some(position) = (self.position_of)(self.argument(index)) {
+        if let Some(position_of) = self.position_of {
             let unknown = CommandError::text_static("ERR could not decode requested zset member");
-            self.center = Some(position.ok_or(unknown)?);
+            self.center = Some(position_of(self.argument(index)).ok_or(unknown)?);
         }
         Ok(())
     }

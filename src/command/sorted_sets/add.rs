@@ -15,7 +15,8 @@ fn zadd(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     add(cx, args, AddRules::default())
 }
 
-/// ZINCRBY key increment member: takes ZADD's options too, as Redis does, where its three arguments leave room for them.
+/// ZINCRBY key increment member: takes ZADD's options too, as Redis does, where its three arguments leave room for
+/// them.
 fn zincrby(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     add(cx, args, AddRules { incr: true, ..AddRules::default() })
 }
@@ -51,7 +52,7 @@ impl Options {
         if nx && xx {
             return Err(CommandError::text_static("ERR XX and NX options at the same time are not compatible"));
         }
-        if (gt && nx) || (lt && nx) || (gt && lt) {
+        if (nx && (gt || lt)) || (gt && lt) {
             let text = "ERR GT, LT, and/or NX options at the same time are not compatible";
             return Err(CommandError::text_static(text));
         }

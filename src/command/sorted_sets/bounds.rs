@@ -32,8 +32,8 @@ pub fn score_range(min: &[u8], max: &[u8]) -> Result<ScoreRange, CommandError> {
     Ok(ScoreRange { min, max, min_exclusive, max_exclusive })
 }
 
-/// A number as C's `strtod` reads it, which is more lenient than what scores must be: white space in front, nothing at all
-/// (0), what is too large (infinite) and too small (0).
+/// A number as C's `strtod` reads it, which is more lenient than what scores must be: white space in front, nothing
+/// at all (0), what is too large (infinite) and too small (0).
 fn lenient_f64(text: &[u8]) -> Option<f64> {
     let text = match text {
         [] => return Some(0.0),

@@ -1,6 +1,7 @@
 //! Several sorted sets (or sets) made one: ZUNION, ZINTER, ZDIFF, the same stored, and ZINTERCARD.
 //!
-//! Scores are added up in Redis's order, the smallest input first, so that sums of doubles come out the same to the last bit.
+//! Scores are added up in Redis's order, the smallest input first, so that sums of doubles come out the same to the
+//! last bit.
 
 use hashbrown::HashMap;
 
@@ -214,8 +215,8 @@ fn intersection<'a>(inputs: &[Input<'a>], aggregate: Aggregate, visit: &mut dyn 
     }
 }
 
-/// What is in the first input and in none of the others: either each member is looked for in the others, or those of the
-/// others are taken out of a copy of the first, whichever is less work.
+/// What is in the first input and in none of the others: either each member is looked for in the others, or those of
+/// the others are taken out of a copy of the first, whichever is less work.
 fn difference<'a>(inputs: &[Input<'a>]) -> Vec<Entry<'a>> {
     let Some((first, others)) = inputs.split_first() else { return Vec::new() };
     let others: Vec<Source<'a>> = others.iter().map(|input| input.source).filter(|source| source.len() > 0).collect();
@@ -276,18 +277,7 @@ fn zintercard(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     combine(cx, args, form)
 }
 
-/// The destination, then as many keys as the number behind it says; no key at all when the number is none.
-fn find_keys(args: &Args<'_>, found: &mut Vec<usize>) -> Result<(), CommandError> {
-    let count = args.get(2).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-    let count = count.filter(|count| *count > 0 && *count <= args.len().saturating_sub(3));
-    if let Some(count) = count {
-        found.push(1);
-        found.extend(3..3 + count);
-    }
-    Ok(())
-}
-
-const STORE_KEYS: Keys = Keys::Found { finder: find_keys, access: Access::WRITE };
+const STORE_KEYS: Keys = Keys::IntoCounted { into: 1, count_at: 2 };
 const UNION: &str = "O(N)+O(M*log(M)), N being the members of all inputs and M those of the result";
 const INTERSECTION: &str = "O(N*K)+O(M*log(M)), N being the size of the smallest of K inputs and M that of the result";
 const DIFFERENCE: &str = "O(L)+O(M*log(M)), L being the members of all inputs and M those of the result";

@@ -1,8 +1,9 @@
-//! The commands of sorted sets, by purpose: `add`, `scores` (of members, and how many there are), `ranges`, `removal`, `combine`
-//! (unions, intersections, differences, whose inputs are `source`s), `pop`, `sample` (random members, walking in steps).
+//! The commands of sorted sets, by purpose: `add`, `scores` (of members, and how many there are), `ranges`,
+//! `removal`, `combine` (unions, intersections, differences, whose inputs are `source`s), `pop`, `sample` (random
+//! members, walking in steps).
 //!
-//! Here is what they share: replying members, storing a result, the limits of the compact form. `bounds` reads the ends of
-//! ranges. `command::geo` uses these too.
+//! Here is what they share: replying members, storing a result, the limits of the compact form. `bounds` reads the
+//! ends of ranges. `command::geo` uses these too.
 
 pub mod add;
 mod bounds;
@@ -15,9 +16,10 @@ pub mod scores;
 mod source;
 
 use super::context::Context;
+use super::elements::reply_element;
 use crate::base::number::format_double;
 use crate::config::NotifyFlags;
-use crate::keyspace::listpack::{Digits, Element};
+use crate::keyspace::listpack::Element;
 use crate::keyspace::sorted_set::{Limits, SortedSet};
 use crate::resp::{Reply, RespVersion};
 
@@ -27,13 +29,8 @@ pub fn limits(cx: &Context<'_>) -> Limits {
     Limits { entries: config.zset_max_listpack_entries, value_bytes: config.zset_max_listpack_value }
 }
 
-/// Writes a member.
-#[inline]
-pub fn reply_member(reply: &mut Reply<'_>, member: Element<'_>) {
-    reply.bulk(member.as_bytes(&mut Digits::new()));
-}
-
-/// Writes `count` members, with their scores if asked for: in version 2 behind each member, in version 3 in a pair with it.
+/// Writes `count` members, with their scores if asked for: in version 2 behind each member, in version 3 in a pair
+/// with it.
 fn reply_entries<'a>(
     reply: &mut Reply<'_>,
     entries: impl Iterator<Item = (Element<'a>, f64)>,
@@ -47,7 +44,7 @@ fn reply_entries<'a>(
         if in_pairs {
             reply.array(2);
         }
-        reply_member(reply, member);
+        reply_element(reply, member);
         if with_scores {
             scores.reply(reply, score);
         }
@@ -71,8 +68,8 @@ impl Scores {
     }
 }
 
-/// Puts a result in place of what is at a key, whatever that is, or removes the key when the result is empty. Replies how many
-/// members there are. Setting counts as `changes` changes of the data, removing as one.
+/// Puts a result in place of what is at a key, whatever that is, or removes the key when the result is empty. Replies
+/// how many members there are. Setting counts as `changes` changes of the data, removing as one.
 pub fn store(cx: &mut Context<'_>, destination: &[u8], result: SortedSet, event: &str, changes: u64) {
     let (key, db, count) = (cx.key(destination), cx.db(), result.len());
     let mut entry = cx.core.keyspace.write(db, key);

@@ -1,10 +1,11 @@
 //! Taking members from either end: ZPOPMIN, ZPOPMAX, ZMPOP, and the same waiting for some: BZPOPMIN, BZPOPMAX, BZMPOP.
 
-use super::{Scores, reply_member};
+use super::Scores;
 use crate::base::number::parse_i64;
 use crate::command::arguments::is_word;
 use crate::command::blocking::{Nothing, Timeout, Wait, wait};
 use crate::command::context::Context;
+use crate::command::elements::reply_element;
 use crate::command::error::CommandError;
 use crate::command::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::config::NotifyFlags;
@@ -41,10 +42,10 @@ enum Layout {
     KeyAndPairs,
 }
 
-/// Takes up to `count` members of the first of these keys that is there and replies them; false when none of them is there.
+/// Takes up to `count` members of the first of these keys that is there and replies them; false when none of them is
+/// there.
 ///
-/// # Errors
-/// `WrongType`: the first that is there is no sorted set.
+/// # Errors `WrongType`: the first that is there is no sorted set.
 fn pop_first<'a>(
     cx: &mut Context<'_>,
     keys: impl Iterator<Item = &'a [u8]>,
@@ -77,7 +78,7 @@ fn pop_first<'a>(
             if matches!(layout, Layout::Pairs | Layout::KeyAndPairs) {
                 cx.reply.array(2);
             }
-            reply_member(&mut cx.reply, member);
+            reply_element(&mut cx.reply, member);
             scores.reply(&mut cx.reply, score);
         }
         set.remove_ranks(ranks);

@@ -101,8 +101,8 @@ fn zscan(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     Ok(())
 }
 
-/// Appends a score as C's `%.17g` does, which is how Redis shows the scores of the large form here: the shortest of plain and
-/// scientific, 17 digits less the zeros at their end.
+/// Appends a score as C's `%.17g` does, which is how Redis shows the scores of the large form here: the shortest of
+/// plain and scientific, 17 digits less the zeros at their end.
 fn format_17_digits(score: f64, out: &mut Vec<u8>) {
     if !score.is_finite() {
         return format_double(score, out);

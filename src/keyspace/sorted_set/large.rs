@@ -1,4 +1,5 @@
-//! The large form of a sorted set, which OBJECT ENCODING calls "skiplist": an index from member to score, and an order tree.
+//! The large form of a sorted set, which OBJECT ENCODING calls "skiplist": an index from member to score, and an
+//! order tree.
 
 use std::ops::Range;
 

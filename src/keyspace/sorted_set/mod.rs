@@ -1,9 +1,9 @@
 //! Sorted sets: members with scores, in the order of score, then bytes.
 //!
-//! `packed` is the compact form, a listpack; `large` the one for many or long members, an index and an order tree (`tree`, its
-//! leaves in `leaf`). This file chooses between them as Redis 7.2 does, and gives both one face: members are looked for by
-//! themselves, by rank, or by a range of scores or members, which is always made ranks first. Called by the commands of sorted
-//! sets and of geography; reads no arguments, writes no replies.
+//! `packed` is the compact form, a listpack; `large` the one for many or long members, an index and an order tree
+//! (`tree`, its leaves in `leaf`). This file chooses between them as Redis 7.2 does, and gives both one face: members
+//! are looked for by themselves, by rank, or by a range of scores or members, which is always made ranks first.
+//! Called by the commands of sorted sets and of geography; reads no arguments, writes no replies.
 
 mod large;
 mod leaf;
@@ -290,8 +290,8 @@ impl SortedSet {
         self.walk(0..self.len(), false)
     }
 
-    /// Visits members from `cursor` (0 at the beginning) on, all of the compact form and about `count` of the large one;
-    /// returns where to go on, 0 at the end. A member that is there from first to last is visited at least once.
+    /// Visits members from `cursor` (0 at the beginning) on, all of the compact form and about `count` of the large
+    /// one; returns where to go on, 0 at the end. A member that is there from first to last is visited at least once.
     pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(Element<'_>, f64)) -> u64 {
         match &self.form {
             Form::Packed(packed) => {

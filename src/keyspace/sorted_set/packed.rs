@@ -1,7 +1,7 @@
 //! The compact form of a sorted set: one listpack with each member followed by its score, in order.
 //!
-//! Scores are written as Redis writes them there: as an integer where the score is one, which has no negative zero, else as the
-//! shortest text. Everything walks the listpack; `SortedSet` holds it small.
+//! Scores are written as Redis writes them there: as an integer where the score is one, which has no negative zero,
+//! else as the shortest text. Everything walks the listpack; `SortedSet` holds it small.
 
 use std::ops::Range;
 
@@ -135,8 +135,9 @@ impl Packed {
         scores.take_while(|score| before(*score)).count()
     }
 
-    /// The ranks of what a range by members gives when `offset` members of it are skipped. The scores should be the same; where
-    /// they are not, what comes out is what looking at one member after the other finds, from the front or the back.
+    /// The ranks of what a range by members gives when `offset` members of it are skipped. The scores should be the
+    /// same; where they are not, what comes out is what looking at one member after the other finds, from the front
+    /// or the back.
     pub fn lex_range(&self, range: &LexRange<'_>, offset: usize, reverse: bool) -> Range<usize> {
         let mut digits = (Digits::new(), Digits::new());
         let is_above = |member: Element<'_>, digits: &mut Digits| range.is_above_min(member.as_bytes(digits));

@@ -1,8 +1,9 @@
 //! The order tree: scored members in order, with counts, so that places are found by rank as fast as by value.
 //!
-//! A B+-tree whose inner nodes know how many entries lie below each child, and a bound that parts it from the child before.
-//! Insertion, removal, rank and selection take O(log n) steps and touch one leaf; nothing ever walks the whole tree but
-//! iteration. Used by `large`, which keeps each member once; the tree itself would hold one entry twice.
+//! A B+-tree whose inner nodes know how many entries lie below each child, and a bound that parts it from the child
+//! before. Insertion, removal, rank and selection take O(log n) steps and touch one leaf; nothing ever walks the
+//! whole tree but iteration. Used by `large`, which keeps each member once; the tree itself would hold one entry
+//! twice.
 
 use super::leaf::{LEAF_MAX, Leaf, order};
 
@@ -66,7 +67,8 @@ struct Split {
     node: Node,
 }
 
-/// Whether a node lies at an end of the tree: whoever adds in order fills nodes there, and half of each is not left empty.
+/// Whether a node lies at an end of the tree: whoever adds in order fills nodes there, and half of each is not left
+/// empty.
 #[derive(Clone, Copy)]
 struct Edge {
     first: bool,
@@ -229,7 +231,8 @@ impl Inner {
         Some(Split { bound, count, node: Node::Inner(Box::new(Inner { children: upper })) })
     }
 
-    /// Notes that a child has lost entries: it goes when it has none, and is merged with a neighbour when both are small.
+    /// Notes that a child has lost entries: it goes when it has none, and is merged with a neighbour when both are
+    /// small.
     fn shrunk(&mut self, at: usize, removed: usize) {
         self.children[at].count -= removed;
         if self.children[at].count == 0 && self.children.len() > 1 {

@@ -10,8 +10,8 @@ mod geo;
 mod hashes;
 mod lists;
 mod sets;
-mod zsets;
 mod streams;
+mod zsets;
 
 use std::collections::{BTreeSet, VecDeque};
 

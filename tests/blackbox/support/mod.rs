@@ -13,7 +13,7 @@ pub mod table;
 pub use client::Client;
 pub use reply::{Reply, Value};
 pub use server::{Kind, Server};
-pub use table::{check, on_both, on_both_with};
+pub use table::{check, check_published, on_both, on_both_with};
 
 use std::time::{Duration, Instant};
 

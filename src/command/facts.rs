@@ -124,6 +124,27 @@ pub fn is_double(command: &str, argument: &str) -> bool {
     DOUBLES.contains(&(command, argument))
 }
 
+/// Arguments of other types than their names tell elsewhere: the command, the argument, the type.
+const TYPES: &[(&str, &str, &str)] = &[
+    ("xautoclaim", "start", "string"),
+    ("xclaim", "ms", "integer"),
+    ("xgroup|create", "entries-read", "integer"),
+    ("xgroup|setid", "entries-read", "integer"),
+    ("xpending", "end", "string"),
+    ("xpending", "min-idle-time", "integer"),
+    ("xpending", "start", "string"),
+    ("xrange", "end", "string"),
+    ("xrange", "start", "string"),
+    ("xrevrange", "end", "string"),
+    ("xrevrange", "start", "string"),
+    ("xsetid", "entries-added", "integer"),
+];
+
+/// The type of an argument whose name does not tell it.
+pub fn argument_type(command: &str, argument: &str) -> Option<&'static str> {
+    TYPES.iter().find(|(name, of, _)| *name == command && *of == argument).map(|(_, _, kind)| *kind)
+}
+
 /// The command's hints.
 pub fn tips(name: &str) -> &'static [&'static str] {
     TIPS.iter().find(|(_, names)| names.contains(&name)).map_or(&[], |(tips, _)| *tips)

@@ -543,7 +543,7 @@ fn document_argument(reply: &mut Reply<'_>, argument: &Argument, keys: &mut KeyA
     let kind = match &argument.kind {
         Kind::Key if key_spec.is_none() => "string",
         _ if facts::is_double(keys.command, &argument.name) => "double",
-        kind => kind.name(),
+        kind => facts::argument_type(keys.command, &argument.name).unwrap_or(kind.name()),
     };
     let parts = match &argument.kind {
         Kind::OneOf(parts) | Kind::Block(parts) => Some(parts),

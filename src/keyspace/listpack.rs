@@ -485,6 +485,19 @@ impl Listpack {
         }
     }
 
+    /// Puts an integer in place of the element at `at`, and moves nothing where it takes as many bytes: for counters in front
+    /// of much else.
+    pub fn overwrite_integer(&mut self, at: At, integer: i64) {
+        let mut scratch = [0; SCRATCH_BYTES];
+        let length = encode_integer(integer, &mut scratch);
+        let old = checked_size(&self.bytes[at.0..]).expect("positions are of elements");
+        if length == old {
+            self.bytes[at.0..at.0 + length].copy_from_slice(&scratch[..length]);
+        } else {
+            self.replace_integer(at, integer);
+        }
+    }
+
     /// Appends several elements and makes room for them once.
     pub fn push_back_all<'a>(&mut self, elements: impl Iterator<Item = Needle<'a>> + Clone) {
         let mut scratch = [0; SCRATCH_BYTES];
@@ -787,6 +800,20 @@ mod tests {
         at_once.push_back_all([Needle::new(b"last")].into_iter());
         assert_eq!(at_once.len(), 70_019);
         checked(&at_once);
+    }
+
+    #[test]
+    fn an_overwritten_integer_is_a_replaced_one() {
+        let numbers = [0, 127, 128, -1, 4095, -4096, 4096, 40_000, -8_388_608, i64::from(i32::MAX), i64::MIN];
+        for (old, new) in numbers.iter().flat_map(|old| numbers.map(|new| (*old, new))) {
+            let mut overwritten = Listpack::new();
+            overwritten.push_back_all([Needle::from_integer(old), Needle::new(b"behind")].into_iter());
+            let mut replaced = overwritten.clone();
+            let at = replaced.first().unwrap();
+            overwritten.overwrite_integer(at, new);
+            replaced.replace_integer(at, new);
+            assert_eq!(overwritten, replaced, "{old} {new}");
+        }
     }
 
     #[test]

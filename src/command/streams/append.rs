@@ -187,7 +187,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "5.0.0",
         summary: "Removes the oldest entries of a stream.",
         complexity: "O(N) in the number of entries removed",
-        syntax: "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]",
+        syntax: "key <<MAXLEN | MINID> [= | ~] threshold [LIMIT count]>",
         run: Run::OnOwner(xtrim),
     },
     CommandSpec {

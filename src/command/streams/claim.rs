@@ -1,7 +1,7 @@
 //! Taking over what another consumer was given and has not acknowledged: XCLAIM by id, XAUTOCLAIM whatever has waited long.
 
 use super::ids::{self, End};
-use super::{SHRINK, count_lookup, no_key_or_group, now_ms, reply_entry, reply_id};
+use super::{SHRINK, counting_lookup, no_key_or_group, now_ms, reply_entry, reply_id};
 use crate::base::number::parse_i64;
 use crate::command::arguments::is_word;
 use crate::command::context::Context;
@@ -14,9 +14,14 @@ use crate::resp::{Args, Reply};
 /// XCLAIM key group consumer min-idle-time id [id ...] [IDLE ms] [TIME unix-ms] [RETRYCOUNT count] [FORCE] [JUSTID]
 /// [LASTID id]: the entries that are the consumer's now. Entries that were deleted since are forgotten.
 fn xclaim(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    counting_lookup(cx, args, claim)
+}
+
+fn claim(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> CommandResult {
     let now_ms = now_ms(cx);
     let (db, key) = (cx.db(), cx.key(&args[1]));
     let mut entry = cx.core.keyspace.write(db, key);
+    *found = entry.exists();
     let stream = entry.collection_mut::<Stream>()?;
     let missing = || no_key_or_group(&args[1], &args[2]);
     let Stream { log, groups } = stream.ok_or_else(missing)?;
@@ -59,7 +64,6 @@ fn xclaim(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     if changes > 0 {
         entry.commit(changes);
     }
-    count_lookup(cx, true);
     if is_created {
         cx.notify(NotifyFlags::STREAM, "xgroup-createconsumer", &args[1]);
     }
@@ -137,10 +141,15 @@ impl ClaimOptions {
 /// XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]: where to go on, the entries that are the
 /// consumer's now, and the ids of those that were deleted since and are forgotten.
 fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    let options = AutoOptions::parse(args)?;
+    counting_lookup(cx, args, claim_idle)
+}
+
+fn claim_idle(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> CommandResult {
     let now_ms = now_ms(cx);
     let (db, key) = (cx.db(), cx.key(&args[1]));
     let mut entry = cx.core.keyspace.write(db, key);
+    *found = entry.exists();
+    let options = AutoOptions::parse(args)?;
     let missing = || no_key_or_group(&args[1], &args[2]);
     let Stream { log, groups } = entry.collection_mut::<Stream>()?.ok_or_else(missing)?;
     let group = groups.get_mut(&args[2]).ok_or_else(missing)?;
@@ -176,7 +185,6 @@ fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     if changes > 0 {
         entry.commit(changes);
     }
-    count_lookup(cx, true);
     if is_created {
         cx.notify(NotifyFlags::STREAM, "xgroup-createconsumer", &args[1]);
     }

@@ -15,7 +15,7 @@ mod trim;
 use super::arguments::text;
 use super::context::Context;
 use super::error::CommandError;
-use super::spec::Access;
+use super::spec::{Access, CommandResult};
 use crate::keyspace::listpack::Element;
 use crate::keyspace::stream::{Entry, IdText, StreamId};
 use crate::resp::{Args, Reply};
@@ -109,8 +109,16 @@ fn now_ms(cx: &Context<'_>) -> i64 {
     cx.core.keyspace.now().get()
 }
 
-/// Commands that Redis lets read before they change, and that use the write door here, count as readers all the same.
-fn count_lookup(cx: &mut Context<'_>, found: bool) {
+/// Runs a handler that uses the write door where Redis reads before it changes: it counts as a reader all the same, whatever
+/// becomes of it. The handler says whether the key was there.
+fn counting_lookup(
+    cx: &mut Context<'_>,
+    args: &Args<'_>,
+    handler: fn(&mut Context<'_>, &Args<'_>, &mut bool) -> CommandResult,
+) -> CommandResult {
+    let mut found = false;
+    let result = handler(cx, args, &mut found);
     cx.core.keyspace.stats.hits += u64::from(found);
     cx.core.keyspace.stats.misses += u64::from(!found);
+    result
 }

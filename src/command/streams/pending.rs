@@ -1,7 +1,7 @@
 //! What a group was given and has not acknowledged: XACK takes it off, XPENDING shows it.
 
 use super::ids::{self, End};
-use super::{count_lookup, no_key_or_group, now_ms, reply_id};
+use super::{counting_lookup, no_key_or_group, now_ms, reply_id};
 use crate::command::arguments::{integer, is_word};
 use crate::command::context::Context;
 use crate::command::error::CommandError;
@@ -11,12 +11,15 @@ use crate::resp::{Args, Reply};
 
 /// XACK key group id [id ...]: how many of the entries waited.
 fn xack(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    counting_lookup(cx, args, acknowledge)
+}
+
+fn acknowledge(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> CommandResult {
     let (db, key) = (cx.db(), cx.key(&args[1]));
     let mut entry = cx.core.keyspace.write(db, key);
-    let stream = entry.collection_mut::<Stream>()?;
-    let found = stream.is_some();
+    *found = entry.exists();
     let mut acknowledged = 0;
-    if let Some(group) = stream.and_then(|stream| stream.groups.get_mut(&args[2])) {
+    if let Some(group) = entry.collection_mut::<Stream>()?.and_then(|stream| stream.groups.get_mut(&args[2])) {
         let ids = args.iter().skip(3).map(|id| ids::strict(id, 0));
         ids.clone().try_for_each(|id| id.map(drop))?;
         acknowledged = ids.flatten().filter(|id| group.acknowledge(*id)).count();
@@ -24,7 +27,6 @@ fn xack(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
             entry.commit(acknowledged as u64);
         }
     }
-    count_lookup(cx, found);
     cx.reply.integer(acknowledged as i64);
     Ok(())
 }

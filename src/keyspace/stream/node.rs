@@ -107,9 +107,9 @@ impl Node {
 
     fn set_counts(&mut self, live: u64, deleted: u64) {
         let Some(at) = self.listpack.first() else { return };
-        let at = self.listpack.replace_integer(at, live as i64);
+        self.listpack.overwrite_integer(at, live as i64);
         if let Some(at) = self.listpack.next(at) {
-            self.listpack.replace_integer(at, deleted as i64);
+            self.listpack.overwrite_integer(at, deleted as i64);
         }
     }
 
@@ -166,7 +166,7 @@ impl Node {
     /// Setting the lowest bit never changes how many bytes the flags take.
     fn mark(&mut self, head: &Head) {
         let flags = self.listpack.get(head.flags).integer().unwrap_or(0);
-        self.listpack.replace_integer(head.flags, flags | DELETED);
+        self.listpack.overwrite_integer(head.flags, flags | DELETED);
     }
 
     /// The entry that stands last, deleted or not.

@@ -17,8 +17,15 @@ pub struct Watches {
 /// What one client watches.
 #[derive(Default)]
 struct Watching {
-    keys: Vec<(usize, Box<[u8]>)>,
+    keys: Vec<Watched>,
     touched: bool,
+}
+
+/// A key that a client watches.
+struct Watched {
+    place: (usize, Box<[u8]>),
+    /// It was there when the watch began: its expiry is a change. One that was not and has come since has been noted then.
+    was_there: bool,
 }
 
 impl Watches {
@@ -26,12 +33,12 @@ impl Watches {
     pub fn add(&mut self, keyspace: &mut Keyspace, db: usize, key: Key<'_>, client_id: u64) {
         let place = (db, Box::from(key.bytes));
         let watching = self.by_client.entry(client_id).or_default();
-        if watching.keys.contains(&place) {
+        if watching.keys.iter().any(|watched| watched.place == place) {
             return;
         }
-        keyspace.peek(db, key);
+        let was_there = keyspace.peek(db, key).is_some();
         keyspace.mark(db, key.bytes);
-        watching.keys.push(place.clone());
+        watching.keys.push(Watched { place: place.clone(), was_there });
         self.by_key.entry(place).or_default().push(client_id);
     }
 
@@ -50,7 +57,8 @@ impl Watches {
     /// Looks at the client's keys once more, so that those whose time has come go, and count as touched once the notes of that
     /// are settled.
     pub fn refresh(&self, keyspace: &mut Keyspace, client_id: u64) {
-        for (db, key) in self.by_client.get(&client_id).into_iter().flat_map(|watching| &watching.keys) {
+        let watched = self.by_client.get(&client_id).into_iter().flat_map(|watching| &watching.keys);
+        for Watched { place: (db, key), .. } in watched.filter(|watched| watched.was_there) {
             keyspace.peek(*db, Key::new(key));
         }
     }
@@ -58,7 +66,7 @@ impl Watches {
     /// Ends all watches of a client. True when nothing that it watched was touched.
     pub fn end(&mut self, keyspace: &mut Keyspace, client_id: u64) -> bool {
         let Some(watching) = self.by_client.remove(&client_id) else { return true };
-        for place in watching.keys {
+        for Watched { place, .. } in watching.keys {
             keyspace.unmark(place.0, &place.1);
             if let Some(clients) = self.by_key.get_mut(&place) {
                 clients.retain(|other| *other != client_id);

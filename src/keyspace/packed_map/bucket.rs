@@ -164,6 +164,9 @@ impl Bucket {
         let slots = usize::from(self.slots);
         self.bytes[2 * slots + place.index] = new as u8;
         self.set_data_bytes(data_bytes);
+        if new < old {
+            self.give_back();
+        }
     }
 
     pub fn remove(&mut self, place: Place, figures: &mut LargeFigures) {
@@ -195,7 +198,7 @@ impl Bucket {
 
     /// Moves the entries whose keys go up to a bucket of their own.
     pub fn split(&mut self, goes_up: impl FnMut(&[u8]) -> bool) -> Bucket {
-        let mut old = take(self);
+        let old = take(self);
         let up: Vec<bool> = old.iter().map(|(key, _)| key).map(goes_up).collect();
         let mut halves = [(0, 0); 2];
         for ((key_length, value_length), up) in old.lengths().zip(&up) {
@@ -206,38 +209,32 @@ impl Bucket {
         let mut upper = Bucket::default();
         self.make_room(halves[0].0, halves[0].1, old.has_values());
         upper.make_room(halves[1].0, halves[1].1, old.has_values());
-        let large = old.large.take();
-        let mut large = large.into_iter().flat_map(|large| large.0);
-        let mut offset = old.data_start();
-        for (index, ((key_length, value_length), up)) in old.lengths().zip(&up).enumerate() {
-            let target = if *up { &mut upper } else { &mut *self };
-            if old.is_large(index) {
-                target.push_large(old.tags()[index], large.next().expect("a large entry for each mark"));
-            } else {
-                let (key, value) = old.bytes[offset..offset + key_length + value_length].split_at(key_length);
-                target.push_inline(old.tags()[index], key, value);
-                offset += key_length + value_length;
-            }
-        }
+        old.hand_over([self, &mut upper], |index| up[index]);
         upper
     }
 
     /// Takes over all entries of another bucket.
-    pub fn merge(&mut self, mut other: Bucket) {
+    pub fn merge(&mut self, other: Bucket) {
         if other.count == 0 {
             return;
         }
         let (count, data_bytes) = (self.len() + other.len(), self.data_bytes() + other.data_bytes());
         self.make_room(count, data_bytes, self.has_values() || other.has_values());
-        let large = other.large.take();
+        other.hand_over([self, &mut Bucket::default()], |_| false);
+    }
+
+    /// Moves every entry to one of two buckets; their order stays.
+    fn hand_over(mut self, targets: [&mut Bucket; 2], goes_up: impl Fn(usize) -> bool) {
+        let large = self.large.take();
         let mut large = large.into_iter().flat_map(|large| large.0);
-        let mut offset = other.data_start();
-        for (index, (key_length, value_length)) in other.lengths().enumerate() {
-            if other.is_large(index) {
-                self.push_large(other.tags()[index], large.next().expect("a large entry for each mark"));
+        let mut offset = self.data_start();
+        for (index, (key_length, value_length)) in self.lengths().enumerate() {
+            let target = &mut *targets[usize::from(goes_up(index))];
+            if self.is_large(index) {
+                target.push_large(self.tags()[index], large.next().expect("a large entry for each mark"));
             } else {
-                let (key, value) = other.bytes[offset..offset + key_length + value_length].split_at(key_length);
-                self.push_inline(other.tags()[index], key, value);
+                let (key, value) = self.bytes[offset..offset + key_length + value_length].split_at(key_length);
+                target.push_inline(self.tags()[index], key, value);
                 offset += key_length + value_length;
             }
         }

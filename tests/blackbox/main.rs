@@ -26,6 +26,7 @@ mod sets;
 mod sort;
 mod sorted_sets;
 mod start;
+mod stream_waits;
 mod streams;
 mod strings;
 mod tracking;

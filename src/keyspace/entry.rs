@@ -131,6 +131,18 @@ pub(super) fn size_class(bytes: usize) -> usize {
     }
 }
 
+/// What to ask for when a buffer that goes on growing needs so many bytes: the allocator's class, which costs nothing more,
+/// and for large ones a step that keeps the number of moves logarithmic.
+pub(super) fn room_for(bytes: usize) -> usize {
+    const CLASSED_MAX_BYTES: usize = 4096;
+    const FINE_STEP_MIN_BYTES: usize = 128 * 1024;
+    match bytes {
+        0..=CLASSED_MAX_BYTES => size_class(bytes),
+        ..FINE_STEP_MIN_BYTES => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)),
+        _ => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 3)),
+    }
+}
+
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Header {

@@ -22,6 +22,7 @@
 
 use std::cmp::Ordering;
 
+use super::entry::room_for;
 use crate::base::number::parse_i64;
 
 const HEADER_BYTES: usize = 6;
@@ -395,12 +396,11 @@ impl Listpack {
         At(offset)
     }
 
-    /// Makes the bytes longer by `more`; a small listpack grows to what it needs, a large one by an eighth at least.
+    /// Makes the bytes longer by `more`, in steps of the allocator's classes.
     fn grow(&mut self, more: usize) {
-        let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
-        if length + more > capacity {
-            let wanted = (length + more).max(capacity + capacity / 8).next_multiple_of(16);
-            self.bytes.reserve_exact(wanted - length);
+        let length = self.bytes.len();
+        if length + more > self.bytes.capacity() {
+            self.bytes.reserve_exact(room_for(length + more) - length);
         }
         self.bytes.resize(length + more, 0);
     }

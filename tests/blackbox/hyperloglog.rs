@@ -222,3 +222,13 @@ fn strings_go_to_redis_and_back() {
         assert!(get(ours, "merged") == get(theirs, "merged"), "{added} elements merge to other bytes");
     }
 }
+
+#[test]
+fn merging_stops_at_a_run_that_has_no_room() {
+    // As 7.2 does; 7.0 refuses.
+    let server = Server::slotcore(&[]);
+    let client = &mut server.connect();
+    check(client, &[("PFADD x a", ":1"), ("PFADD y b", ":1")]);
+    client.cmd(&[&b"APPEND"[..], b"x", b"\xaa"]);
+    check(client, &[("PFCOUNT y x", ":2"), ("PFCOUNT x", "-INVALIDOBJ...")]);
+}

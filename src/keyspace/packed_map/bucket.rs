@@ -14,7 +14,7 @@
 
 use std::mem::take;
 
-use crate::keyspace::entry::size_class;
+use crate::keyspace::entry::{room_for, size_class};
 
 /// Key and value of at most so many bytes together stand in the buffer.
 pub const INLINE_MAX_BYTES: usize = 128;
@@ -412,12 +412,6 @@ fn join_large(key: &[u8], value: &[u8]) -> LargeEntry {
 fn split_large(entry: &[u8]) -> (&[u8], &[u8]) {
     let (header, rest) = entry.split_first_chunk::<LARGE_HEADER_BYTES>().expect("a large entry has a header");
     rest.split_at(u64::from_le_bytes(*header) as usize)
-}
-
-/// The allocator's class for so many bytes: [`size_class`], going on with four classes for each doubling.
-fn room_for(bytes: usize) -> usize {
-    const CLASSED_MAX_BYTES: usize = 4096;
-    if bytes <= CLASSED_MAX_BYTES { size_class(bytes) } else { bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)) }
 }
 
 /// Entries of a bucket.

@@ -27,7 +27,7 @@ use super::listen::{Accepted, Listener};
 use super::mesh::Mesh;
 use super::park::Parking;
 use super::requests::Requests;
-use super::ring::{ClientRing, Completion, Operation};
+use super::ring::{ClientRing, Completion, Operation, Patience};
 use crate::base::clock::TurnClock;
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
@@ -120,10 +120,8 @@ pub struct Worker {
     completions: Vec<Completion>,
     /// Listeners whose accept has failed.
     accepts_to_arm: Vec<usize>,
-    /// Sends submitted in this turn, each of which completes once.
+    /// Sends submitted in this turn, each of which completes when it is submitted.
     sends_submitted: usize,
-    /// Sends that did not complete at once: their sockets are full.
-    sends_stalled: usize,
     turn_clock: TurnClock,
     breath: Breath,
     /// The earliest deadline of a waiting client for which a timer is in the ring, in monotonic milliseconds.
@@ -163,7 +161,6 @@ impl Worker {
             completions: Vec::with_capacity(1024),
             accepts_to_arm: Vec::new(),
             sends_submitted: 0,
-            sends_stalled: 0,
             turn_clock: TurnClock::read(),
             breath: Breath::default(),
             deadline_ms: None,
@@ -230,9 +227,8 @@ impl Worker {
             self.breath.armed = true;
             self.ring.breath_after(BREATH);
         }
-        // Each send of this turn completes within the call, unless its socket is full: wait for one event more.
-        let want = if self.sends_stalled == 0 { self.sends_submitted + 1 } else { 1 };
-        self.sends_stalled += std::mem::take(&mut self.sends_submitted);
+        // Each send of this turn completes within the call, with an error where the socket is full: wait for one event more.
+        let want = std::mem::take(&mut self.sends_submitted) + 1;
         if busy || !self.requests.mesh.begin_wait() {
             return self.ring.enter(0);
         }
@@ -347,9 +343,9 @@ impl Worker {
     }
 
     fn sent(&mut self, index: u32, result: i32) {
-        self.sends_stalled = self.sends_stalled.saturating_sub(1);
         match usize::try_from(result) {
             Ok(count) => self.requests.sent(index, count),
+            Err(_) if result == -libc::EAGAIN => self.requests.send_stalled(index),
             Err(_) => self.requests.send_failed(index),
         }
         self.finish_if_shut(index);
@@ -439,12 +435,13 @@ impl Worker {
             return;
         }
         let descriptor = connection.descriptor();
+        let patience = if connection.is_stalled { Patience::Waits } else { Patience::None };
         match connection.prepare_send() {
             None => return,
-            Some(Outgoing::One(bytes)) => self.ring.send(index, descriptor, bytes),
-            Some(Outgoing::Many(message)) => self.ring.send_vectored(index, descriptor, message),
+            Some(Outgoing::One(bytes)) => self.ring.send(index, descriptor, bytes, patience),
+            Some(Outgoing::Many(message)) => self.ring.send_vectored(index, descriptor, message, patience),
         }
-        self.sends_submitted += 1;
+        self.sends_submitted += usize::from(patience == Patience::None);
     }
 
     /// Shuts the sockets of clients that are to go; they are forgotten once their operations have completed.

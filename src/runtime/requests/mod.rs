@@ -285,6 +285,16 @@ impl Requests {
         }
     }
 
+    /// A send found the socket full and is to be tried again.
+    pub fn send_stalled(&mut self, index: u32) {
+        let Some(connection) = self.connection(index) else { return };
+        connection.send_stalled();
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
     pub fn send_failed(&mut self, index: u32) {
         if let Some(connection) = self.connection(index) {
             connection.send_failed();

@@ -41,6 +41,7 @@ mod keys;
 mod latency_commands;
 mod lcs;
 mod memory;
+pub mod memory_limit;
 mod object;
 mod ranges;
 mod scan;

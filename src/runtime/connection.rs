@@ -263,6 +263,19 @@ impl Connection {
         self.input.len() + self.parser.memory_bytes()
     }
 
+    /// As `input_bytes`, as Redis counts it: of a request whose large argument is being collected, the arguments alone.
+    pub fn query_buffer_bytes(&self) -> usize {
+        match self.parser.collected_bytes() {
+            0 => self.input.len(),
+            collected => collected,
+        }
+    }
+
+    /// Memory of what was received and not run.
+    pub fn input_memory_bytes(&self) -> usize {
+        self.input.capacity() + self.parser.memory_bytes()
+    }
+
     /// Gives back what a quiet connection does not need.
     pub fn shrink(&mut self) {
         if self.input.is_empty() {

@@ -17,12 +17,13 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
 
 use super::connection::Outgoing;
+use super::ledger::NodeLedger;
 use super::listen::{Accepted, Listener};
 use super::mesh::Mesh;
 use super::park::Parking;
@@ -41,12 +42,10 @@ const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// Keys or large values freed in one turn while the core is otherwise busy.
 const FREED_PER_TURN: usize = 256;
 
-/// Counters that cores share: who has how many clients, and the next client's number.
+/// Counters that cores share: who has how many clients, and the next client's number. And what they share about memory.
 pub struct Census {
+    pub ledger: Arc<NodeLedger>,
     connected: Vec<AtomicU32>,
-    /// Bytes that each core had allocated at its last tick, and the largest sum of them.
-    allocated_bytes: Vec<AtomicI64>,
-    allocated_peak_bytes: AtomicI64,
     next_client_id: AtomicU64,
 }
 
@@ -54,22 +53,9 @@ impl Census {
     pub fn new(cores_count: usize) -> Arc<Census> {
         Arc::new(Census {
             connected: (0..cores_count).map(|_| AtomicU32::new(0)).collect(),
-            allocated_bytes: (0..cores_count).map(|_| AtomicI64::new(0)).collect(),
-            allocated_peak_bytes: AtomicI64::new(0),
+            ledger: Arc::new(NodeLedger::new(cores_count)),
             next_client_id: AtomicU64::new(1),
         })
-    }
-
-    /// A core says what it has allocated; may be negative, if it frees what others have made.
-    pub fn note_allocated(&self, core: CoreId, bytes: i64) {
-        self.allocated_bytes[core.index()].store(bytes, Ordering::Relaxed);
-        let sum = self.allocated_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-        self.allocated_peak_bytes.fetch_max(sum, Ordering::Relaxed);
-    }
-
-    /// Most bytes that all cores together had allocated at a tick.
-    pub fn allocated_peak_bytes(&self) -> u64 {
-        self.allocated_peak_bytes.load(Ordering::Relaxed).max(0).unsigned_abs()
     }
 
     /// Clients of the whole node.
@@ -200,6 +186,10 @@ impl Worker {
         worked |= self.requests.take_messages();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
+        if worked || self.requests.is_easing() {
+            worked = true;
+            self.requests.keep_limits();
+        }
         self.open_doors();
         self.adopt_connections();
         self.close_connections();

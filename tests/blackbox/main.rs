@@ -9,6 +9,7 @@ mod clients;
 mod cluster_one_node;
 mod connection;
 mod differential;
+mod eviction;
 mod expiry;
 mod keys;
 mod leaks;

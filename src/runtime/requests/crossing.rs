@@ -120,6 +120,7 @@ impl Requests {
                 }
                 Message::ClientLeft(client) => self.core.client_left(client),
                 Message::Slow { client, entry } => self.slow(client, *entry),
+                Message::FreeMemory => {}
                 Message::Connection(accepted) => self.adopt(*accepted),
                 Message::Stop => self.stopped = Some(None),
             }

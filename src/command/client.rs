@@ -81,7 +81,15 @@ pub enum CloseReason {
     OutputLimit,
     QueryBufferLimit,
     Shutdown,
+    /// `maxmemory-clients`: all clients together took too much, this one most.
+    Evicted,
 }
+
+/// What a connection takes besides its buffers: the client, the runtime's side of it, the kernel's not included.
+const CLIENT_BYTES: usize = size_of::<Client>() + 512;
+
+/// What a watched key or a subscription takes, about, its name not included.
+const INTEREST_BYTES: usize = 64;
 
 /// A connected client of this core.
 #[derive(Clone)]
@@ -110,8 +118,9 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// CLIENT TRACKING.
     pub tracking: Option<Box<Tracking>>,
-    /// Cores on which the client watches keys.
+    /// Cores on which the client watches keys, and how many it has named.
     pub watch_cores: Vec<CoreId>,
+    pub watched_count: usize,
     /// Channels, patterns and shard channels that it listens to.
     pub subscriptions: [usize; 3],
     /// A blocking command of it has not been answered.
@@ -125,6 +134,8 @@ pub struct Client {
     pub last_command: Option<&'static CommandSpec>,
     /// Since when the output has been above its soft limit.
     pub output_soft_since: Option<UnixMillis>,
+    /// Its part in what the core's clients take together; kept while they are limited.
+    pub accounted_bytes: usize,
     pub traffic: Traffic,
 }
 
@@ -172,6 +183,7 @@ impl Client {
             transaction: None,
             tracking: None,
             watch_cores: Vec::new(),
+            watched_count: 0,
             subscriptions: [0; 3],
             blocked: false,
             has_footprint: false,
@@ -180,6 +192,7 @@ impl Client {
             last_interaction: now,
             last_command: None,
             output_soft_since: None,
+            accounted_bytes: 0,
             traffic: Traffic::default(),
         }
     }
@@ -189,6 +202,15 @@ impl Client {
             Endpoint::Tcp(address) => address.ip().is_loopback(),
             Endpoint::Unix(_) => true,
         }
+    }
+
+    /// Bytes that the client takes: its buffers as last reported, what it has queued.
+    pub fn memory_bytes(&self) -> usize {
+        let traffic = &self.traffic;
+        let buffers = traffic.query_buffer_bytes + traffic.query_buffer_free_bytes + traffic.output_memory_bytes;
+        let interests = self.watched_count + self.subscriptions.iter().sum::<usize>();
+        let queue_bytes = self.transaction.as_ref().map_or(0, |transaction| transaction.memory_bytes());
+        CLIENT_BYTES + buffers + queue_bytes + interests * INTEREST_BYTES
     }
 
     /// What travels with a request of this client.

@@ -11,6 +11,7 @@ use slab::Slab;
 use super::blocking::{Blocked, Wait};
 use super::client::{Client, ClientRef, CloseReason};
 use super::latency::LatencyEvents;
+use super::memory_limit::{self, Ledger};
 use super::node::Node;
 use super::pause::Pause;
 use super::pubsub::{Delivery, Subscriptions};
@@ -25,7 +26,7 @@ use crate::base::random::Random;
 use crate::base::slot::Slot;
 use crate::cluster::view::{ClusterView, SlotOwners};
 use crate::config::Config;
-use crate::keyspace::{Key, Keyspace};
+use crate::keyspace::{Disposal, Key, Keyspace, LazyFree};
 use crate::resp::{Args, LOOKAHEAD_MAX, ReplyBuffer};
 
 /// Facts that hold from start to end of the process, the same on every core.
@@ -95,6 +96,10 @@ pub struct Core {
     pub paused_tick: bool,
     /// Reads the allocator's counters of this thread.
     pub memory: fn() -> MemoryFigures,
+    /// Bytes of clients that are being closed to make room: they are as good as free.
+    pub departing_bytes: i64,
+    /// What all cores know of the node's memory.
+    pub ledger: Box<dyn Ledger>,
 }
 
 /// What a handler wants done that reaches beyond its core's data.
@@ -125,6 +130,8 @@ pub enum Effect {
     PauseChanged,
     /// End the process (core 0 only).
     Shutdown(ShutdownOptions),
+    /// Another core has been asked to free memory: wake it.
+    FreeMemory(CoreId),
     /// Return free memory to the system on this core's thread.
     PurgeMemory,
 }
@@ -169,6 +176,12 @@ impl Core {
         let any = |names: &[&str]| changed.is_empty() || changed.iter().any(|name| names.contains(name));
         if any(&["maxmemory-policy", "lfu-log-factor", "lfu-decay-time"]) {
             self.keyspace.set_access_policy(super::server::access_policy(&self.config));
+        }
+        if any(&["lazyfree-lazy-expire", "lazyfree-lazy-server-del"]) {
+            self.keyspace.lazy_free = lazy_free(&self.config);
+        }
+        if any(&["maxmemory", "maxmemory-policy"]) {
+            memory_limit::settings_changed(self);
         }
         self.slow_threshold_ns = slow_threshold_ns(&self.config);
         if any(&["notify-keyspace-events"]) {
@@ -235,6 +248,12 @@ impl Core {
         }
     }
 
+    /// Bytes that this core has allocated, as the limits count them.
+    #[inline]
+    pub fn allocated_bytes(&self) -> i64 {
+        (self.memory)().allocated_bytes - self.departing_bytes
+    }
+
     /// Takes up what background work has done to keys.
     pub fn settle(&mut self) {
         self.running_client = 0;
@@ -265,6 +284,12 @@ impl Core {
     pub fn node(&mut self) -> &mut Node {
         self.node.as_mut().expect("only core 0 owns the node's state")
     }
+}
+
+/// How what expires and what is replaced is freed.
+fn lazy_free(config: &Config) -> LazyFree {
+    let disposal = |lazy| if lazy { Disposal::Background } else { Disposal::Now };
+    LazyFree { expired: disposal(config.lazyfree_lazy_expire), replaced: disposal(config.lazyfree_lazy_server_del) }
 }
 
 /// u64::MAX when neither the slow log nor the latency monitor wants anything.

@@ -6,6 +6,7 @@ use super::client::Caller;
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
+use super::memory_limit;
 use super::redact::redacted;
 use super::slowlog::SlowEntry;
 use super::spec::{Flags, Part, Run};
@@ -29,7 +30,8 @@ pub struct Share {
     pub duration_ns: u64,
 }
 
-/// Runs the handler and writes its reply, or the error that it returned, to `output`.
+/// Runs the handler and writes its reply, or the error that it returned, to `output`. A command that needs memory is refused
+/// when there is none left, unless it is part of a transaction, which is refused as a whole.
 pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
     let handler = match call.command.spec().run {
         Run::OnConnection(handler) | Run::ContainerOr(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => {
@@ -39,6 +41,12 @@ pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
             unreachable!("the gate sends these elsewhere")
         }
     };
+    if core.config.maxmemory != 0
+        && !call.caller.must_not_wait
+        && memory_limit::refuses(core, call.command.spec().flags)
+    {
+        return refuse(core, Some(call.command), &CommandError::OutOfMemory, output);
+    }
     timed(core, call, 0, output, |cx| handler(cx, &call.args));
 }
 

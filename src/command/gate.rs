@@ -6,6 +6,7 @@ use super::arguments::{is_word, text};
 use super::client::Client;
 use super::core::Core;
 use super::error::CommandError;
+use super::memory_limit::{self, Pressure};
 use super::spec::{CommandSpec, Flags, Group, Keys, Run};
 use super::table::{CommandId, table};
 use super::transactions::Queued;
@@ -74,6 +75,7 @@ pub fn check(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
             false => Verdict::Run { command: *command, place: *place, slot: *slot },
         },
         Verdict::Run { command, place: Place::Core(core), .. } if is_watch(command.spec()) => {
+            client.watched_count += args.len() - 1;
             if !client.watch_cores.contains(core) {
                 client.watch_cores.push(*core);
                 client.has_footprint = true;
@@ -117,6 +119,12 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
         Ok(found) => found,
         Err(error) => return Verdict::Refused { error, command: Some(command) },
     };
+    // What is queued takes memory too, whatever it does.
+    let queues_up = client.transaction.is_some() && !matches!(spec.name, "exec" | "discard" | "quit" | "reset");
+    if queues_up && core.config.maxmemory != 0 && memory_limit::relieve(core) == Pressure::Full {
+        return Verdict::Refused { error: CommandError::OutOfMemory, command: Some(command) };
+    }
+    let client = &core.clients[index as usize];
     if let Some(error) = listening_refusal(client, spec, args) {
         return Verdict::Refused { error, command: Some(command) };
     }

@@ -50,6 +50,7 @@ mod latency_commands;
 mod lcs;
 mod lists;
 mod memory;
+pub mod memory_limit;
 mod object;
 mod ranges;
 mod sample;

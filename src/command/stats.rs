@@ -76,6 +76,11 @@ pub struct CoreStats {
     /// Time of the expiry cycle, and how often it left something for the next time.
     pub expire_cycle_ns: u64,
     pub expire_budget_reached: u64,
+    /// Clients closed because all clients together took too much.
+    pub evicted_clients: u64,
+    /// Time that the node was above maxmemory, and since when it is (monotonic; 0: it is not). Kept by core 0.
+    pub eviction_exceeded_us: u64,
+    pub eviction_exceeded_since_us: u64,
     turn_begun_ns: u64,
     turn_begun_commands: u64,
     /// Most clients at one time; kept by core 0.
@@ -242,6 +247,9 @@ impl CoreStats {
         self.ticks_ns += other.ticks_ns;
         self.expire_cycle_ns += other.expire_cycle_ns;
         self.expire_budget_reached += other.expire_budget_reached;
+        self.evicted_clients += other.evicted_clients;
+        self.eviction_exceeded_us += other.eviction_exceeded_us;
+        self.eviction_exceeded_since_us = self.eviction_exceeded_since_us.max(other.eviction_exceeded_since_us);
         for (ours, theirs) in self.rates.samples.iter_mut().flatten().zip(other.rates.samples.iter().flatten()) {
             *ours += theirs;
         }

@@ -14,6 +14,7 @@ use super::core::{Core, Effect};
 use super::error::CommandError;
 use super::execute::{self, Call};
 use super::gate::{self, Place};
+use super::memory_limit;
 use super::monitor;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use super::table::CommandId;
@@ -94,6 +95,12 @@ pub fn plan(core: &Core, transaction: &mut Transaction) -> Result<Plan, CommandE
     }
 }
 
+/// EXEC of a transaction that needs memory while there is none left.
+pub fn out_of_memory() -> CommandError {
+    let reason = CommandError::OutOfMemory.text();
+    CommandError::formatted(format!("EXECABORT Transaction discarded because of: {reason}"))
+}
+
 /// A transaction on its way to the core that runs it.
 pub struct Exec {
     pub caller: Caller,
@@ -166,10 +173,13 @@ fn multi(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 
 /// EXEC where there is nothing to run: the runtime takes a transaction that can be run before it comes to this.
 fn exec(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    let Some(_) = cx.client().transaction.take() else {
+    let Some(transaction) = cx.client().transaction.take() else {
         return Err(CommandError::text_static("ERR EXEC without MULTI"));
     };
     forget_watches(cx);
+    if memory_limit::refuses_transaction(cx.core, &transaction) {
+        return Err(out_of_memory());
+    }
     Err(CommandError::text_static("EXECABORT Transaction discarded because of previous errors."))
 }
 
@@ -206,6 +216,7 @@ fn unwatch(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 pub(super) fn forget_watches(cx: &mut Context<'_>) {
     let client = cx.caller.client;
     let cores = std::mem::take(&mut cx.client().watch_cores);
+    cx.client().watched_count = 0;
     if !cores.is_empty() {
         cx.core.effects.push(Effect::Unwatch { client, cores });
     }

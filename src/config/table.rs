@@ -25,7 +25,6 @@ const REPLICATION: Applies = Later("replication");
 const BUS: Applies = Later("the cluster bus");
 const ACL: Applies = Later("ACL users");
 const TLS: Applies = Later("TLS");
-const EVICTION: Applies = Later("eviction");
 const SCRIPTS: Applies = Later("scripts");
 const CRASH: Applies = Later("crash reports");
 const TITLE: Applies = Later("the process title");
@@ -102,7 +101,7 @@ directives! {
     proto_max_bulk_len: u64 = 512 << 20; "proto-max-bulk-len", memory(1 << 20, LONG), [DEBUG], Now;
     client_query_buffer_limit: u64 = 1 << 30; "client-query-buffer-limit", memory(1 << 20, LONG), [DEBUG], Now;
     client_output_buffer_limit: OutputLimits = OutputLimits::DEFAULT; "client-output-buffer-limit", OutputLimitsKind, [MULTI], Now;
-    maxmemory_clients: BytesOrPercent = BytesOrPercent::Bytes(0); "maxmemory-clients", MemoryOrPercent, [], Later("client eviction");
+    maxmemory_clients: BytesOrPercent = BytesOrPercent::Bytes(0); "maxmemory-clients", MemoryOrPercent, [], Now;
     tracking_table_max_keys: u64 = 1_000_000; "tracking-table-max-keys", integer(0, LONG), [], Now;
 
     // Process.
@@ -156,16 +155,16 @@ directives! {
 
     // Memory.
     /// Bytes; 0 is no limit.
-    maxmemory: u64 = 0; "maxmemory", memory(0, u64::MAX as i128), [], EVICTION;
-    maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction; "maxmemory-policy", choice(), [], EVICTION;
-    maxmemory_samples: u32 = 5; "maxmemory-samples", integer(1, INT), [], EVICTION;
-    maxmemory_eviction_tenacity: u32 = 10; "maxmemory-eviction-tenacity", integer(0, 100), [], EVICTION;
+    maxmemory: u64 = 0; "maxmemory", memory(0, u64::MAX as i128), [], Now;
+    maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction; "maxmemory-policy", choice(), [], Now;
+    maxmemory_samples: u32 = 5; "maxmemory-samples", integer(1, INT), [], Now;
+    maxmemory_eviction_tenacity: u32 = 10; "maxmemory-eviction-tenacity", integer(0, 100), [], Now;
     lfu_log_factor: u32 = 10; "lfu-log-factor", integer(0, INT), [], Now;
     /// Minutes.
     lfu_decay_time: u32 = 1; "lfu-decay-time", integer(0, INT), [], Now;
     /// 1 to 10.
     active_expire_effort: u32 = 1; "active-expire-effort", integer(1, 10), [], Now;
-    lazyfree_lazy_eviction: bool = false; "lazyfree-lazy-eviction", YesNo, [DEBUG], EVICTION;
+    lazyfree_lazy_eviction: bool = false; "lazyfree-lazy-eviction", YesNo, [DEBUG], Now;
     lazyfree_lazy_expire: bool = false; "lazyfree-lazy-expire", YesNo, [DEBUG], Now;
     lazyfree_lazy_server_del: bool = false; "lazyfree-lazy-server-del", YesNo, [DEBUG], Now;
     lazyfree_lazy_user_del: bool = false; "lazyfree-lazy-user-del", YesNo, [DEBUG], Now;

@@ -7,15 +7,16 @@ use crate::base::slot::SLOTS_COUNT;
 const GROUP_SLOTS: usize = u64::BITS as usize;
 const GROUPS_COUNT: usize = SLOTS_COUNT / GROUP_SLOTS;
 
-/// Tables and counts. The arrays are allocated with the first key.
+/// Tables and counts. The arrays are allocated with the first key and stay.
 #[derive(Default)]
 pub(super) struct Database {
     tables: Vec<SlotTable>,
     /// Slots that have keys, and those that have keys with an expiry: one bit each.
     occupied: Vec<u64>,
     volatile: Vec<u64>,
-    /// Keys of each 64 slots, to find the slot of the n-th key.
+    /// Keys of each 64 slots, to find the slot of the n-th key; and those with an expiry.
     len_by_group: Vec<u64>,
+    volatile_by_group: Vec<u64>,
     len: u64,
     volatile_len: u64,
 }
@@ -57,6 +58,7 @@ impl Database {
         }
         if new_volatile != volatile {
             self.volatile_len = self.volatile_len - volatile + new_volatile;
+            self.volatile_by_group[group] = self.volatile_by_group[group] - volatile + new_volatile;
             set_bit(&mut self.volatile[group], bit, new_volatile > 0);
         }
         result
@@ -67,6 +69,7 @@ impl Database {
         self.occupied = vec![0; GROUPS_COUNT];
         self.volatile = vec![0; GROUPS_COUNT];
         self.len_by_group = vec![0; GROUPS_COUNT];
+        self.volatile_by_group = vec![0; GROUPS_COUNT];
     }
 
     /// The first slot from `from` on that has keys.
@@ -81,29 +84,40 @@ impl Database {
 
     /// The slot of the n-th key (from 0) in order of slots.
     pub fn slot_of_nth(&self, n: u64) -> Option<usize> {
-        let mut left = n;
-        let group = self.len_by_group.iter().position(|&len| {
-            let here = left < len;
-            left -= if here { 0 } else { len };
-            here
-        })?;
-        let slots = group * GROUP_SLOTS..(group + 1) * GROUP_SLOTS;
-        slots.into_iter().find(|&slot| {
-            let len = self.tables[slot].len();
-            let here = left < len;
-            left -= if here { 0 } else { len };
-            here
-        })
+        self.nth(n, &self.len_by_group, SlotTable::len)
     }
 
-    /// Takes all tables out; the database is empty after.
+    /// The slot of the n-th key that has an expiry (from 0) in order of slots.
+    pub fn slot_of_nth_volatile(&self, n: u64) -> Option<usize> {
+        self.nth(n, &self.volatile_by_group, SlotTable::volatile_len)
+    }
+
+    fn nth(&self, n: u64, by_group: &[u64], count: fn(&SlotTable) -> u64) -> Option<usize> {
+        let mut left = n;
+        let mut is_here = |count: u64| {
+            let here = left < count;
+            left -= if here { 0 } else { count };
+            here
+        };
+        let group = by_group.iter().position(|&count| is_here(count))?;
+        let slots = group * GROUP_SLOTS..(group + 1) * GROUP_SLOTS;
+        slots.into_iter().find(|&slot| is_here(count(&self.tables[slot])))
+    }
+
+    /// Takes all tables out; the database is empty after. One that has been used keeps the arrays it had: else its next key would
+    /// cost half a megabyte, which matters where memory is limited.
     pub fn take_tables(&mut self) -> Vec<SlotTable> {
-        std::mem::take(self).tables
+        let tables = std::mem::take(self).tables;
+        if !tables.is_empty() {
+            self.allocate();
+        }
+        tables
     }
 
     /// Bytes of everything but the entries.
     pub fn overhead_bytes(&self) -> usize {
-        let bitmaps = (self.occupied.len() + self.volatile.len() + self.len_by_group.len()) * size_of::<u64>();
+        let groups = self.len_by_group.len() + self.volatile_by_group.len();
+        let bitmaps = (self.occupied.len() + self.volatile.len() + groups) * size_of::<u64>();
         let occupied = std::iter::successors(self.next_occupied(0), |slot| self.next_occupied(slot + 1));
         let tables: usize = occupied.map(|slot| self.tables[slot].overhead_bytes()).sum();
         bitmaps + self.tables.len() * size_of::<SlotTable>() + tables
@@ -127,6 +141,7 @@ impl Database {
         }
         assert_eq!((len, volatile), (self.len, self.volatile_len));
         assert_eq!(self.len_by_group.iter().sum::<u64>(), len);
+        assert_eq!(self.volatile_by_group.iter().sum::<u64>(), volatile);
     }
 }
 

@@ -3,7 +3,12 @@
 use std::collections::VecDeque;
 
 use super::entry::EntryBox;
+use super::object::Object;
 use super::table::SlotTable;
+use super::value::Value;
+
+/// A collection that takes more allocations than this is worth freeing later (Redis's LAZYFREE_THRESHOLD).
+const BACKGROUND_EFFORT_MIN: usize = 64;
 
 /// When the memory of what was removed is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,11 +19,33 @@ pub enum Disposal {
     Background,
 }
 
-/// First in, first out.
+/// How what nobody asked to be removed is freed: the `lazyfree-lazy-...` settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LazyFree {
+    /// Keys whose time has come.
+    pub expired: Disposal,
+    /// Values that a command replaces.
+    pub replaced: Disposal,
+}
+
+impl Default for LazyFree {
+    fn default() -> LazyFree {
+        LazyFree { expired: Disposal::Now, replaced: Disposal::Now }
+    }
+}
+
+/// Single values and whole tables, each first in, first out.
 #[derive(Default)]
 pub(super) struct Garbage {
+    values: VecDeque<Waiting>,
     tables: VecDeque<Vec<SlotTable>>,
     pending: u64,
+}
+
+/// A value that waits.
+enum Waiting {
+    Entry(EntryBox),
+    Object(Object),
 }
 
 impl Garbage {
@@ -34,32 +61,65 @@ impl Garbage {
         }
     }
 
-    /// A single entry. Strings are freed at once: that costs no more than to queue them.
-    pub fn dispose_entry(&mut self, entry: EntryBox, _disposal: Disposal) {
-        drop(entry);
+    /// A single entry. Only one with a large collection waits: for the others that costs no more than to queue them.
+    pub fn dispose_entry(&mut self, entry: EntryBox, disposal: Disposal) {
+        if disposal == Disposal::Background && effort(&entry) > BACKGROUND_EFFORT_MIN {
+            self.wait(Waiting::Entry(entry));
+        }
     }
 
-    /// Frees up to `budget` entries; returns how many it freed.
+    /// Takes a large collection out of its entry, whose value is about to be replaced.
+    pub fn dispose_content(&mut self, object: &mut Object) {
+        if object.free_effort() > BACKGROUND_EFFORT_MIN {
+            let object = std::mem::replace(object, Object::Set(Default::default()));
+            self.wait(Waiting::Object(object));
+        }
+    }
+
+    fn wait(&mut self, waiting: Waiting) {
+        self.pending += 1;
+        self.values.push_back(waiting);
+    }
+
+    /// Frees entries that take up to `budget` allocations, one collection more at most; returns how many it freed.
     pub fn free(&mut self, budget: usize) -> u64 {
-        let mut freed = 0;
-        while freed < budget as u64 {
-            let Some(tables) = self.tables.front_mut() else {
-                break;
-            };
-            let Some(table) = tables.last_mut() else {
-                self.tables.pop_front();
-                continue;
-            };
-            if table.pop().is_some() {
-                freed += 1;
-            } else {
-                tables.pop();
-            }
+        let (mut freed, mut spent) = (0, 0);
+        while spent < budget
+            && let Some(cost) = self.free_one()
+        {
+            freed += 1;
+            spent += cost;
         }
         self.pending -= freed;
         if self.pending == 0 {
             self.tables.clear();
         }
         freed
+    }
+
+    /// Frees one value, and says how many allocations it took.
+    fn free_one(&mut self) -> Option<usize> {
+        if let Some(waiting) = self.values.pop_front() {
+            return Some(match waiting {
+                Waiting::Entry(entry) => effort(&entry),
+                Waiting::Object(object) => object.free_effort(),
+            });
+        }
+        loop {
+            let tables = self.tables.front_mut()?;
+            match tables.last_mut().map(SlotTable::pop) {
+                Some(Some(entry)) => return Some(effort(&entry)),
+                Some(None) => drop(tables.pop()),
+                None => drop(self.tables.pop_front()),
+            }
+        }
+    }
+}
+
+/// How many allocations freeing the entry takes, about; at least 1.
+fn effort(entry: &EntryBox) -> usize {
+    match entry.borrow().value() {
+        Value::Object(object) => object.free_effort().max(1),
+        Value::String(_) => 1,
     }
 }

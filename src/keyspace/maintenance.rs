@@ -295,7 +295,7 @@ impl Keyspace {
                     self.stats.expired_keys += 1;
                     self.changed(db, key, 0);
                     self.note_expired(db, key);
-                    self.garbage.dispose_entry(entry, Disposal::Now);
+                    self.garbage.dispose_entry(entry, self.lazy_free.expired);
                 }
             }
             self.expire_cursor.bucket += 1;

@@ -2,7 +2,8 @@
 //!
 //! For each database an array of 16384 tables, one for each slot, so that a slot is counted, listed, flushed and
 //! handed to another core by itself. `table` and `bucket` find entries, `entry` lays one out in memory, `write` is
-//! the door through which all values change, `scan`, `expiry`, `garbage`, `access` and `database` are what their names say.
+//! the door through which all values change, `scan`, `expiry`, `eviction`, `garbage`, `access` and `database` are what
+//! their names say.
 //!
 //! Handlers come in by three doors: [`Keyspace::read`] (expiry, hit and miss counts, access clock),
 //! [`Keyspace::inspect`] and [`Keyspace::peek`] (fewer of those), and [`Keyspace::write`]. Every change of any
@@ -19,6 +20,7 @@ mod attention;
 mod bucket;
 mod database;
 mod entry;
+mod eviction;
 mod expiry;
 mod garbage;
 pub mod hash;
@@ -48,7 +50,8 @@ use crate::base::slot::{Slot, key_slot};
 
 pub use access::AccessPolicy;
 pub use attention::{Happening, Note, NotesWanted};
-pub use garbage::Disposal;
+pub use eviction::{Evicted, EvictionOrder, EvictionRule};
+pub use garbage::{Disposal, LazyFree};
 pub use maintenance::ExpireOutcome;
 pub use object::{Collection, Object, WrongKind};
 pub use scan::ScanCursor;
@@ -59,6 +62,7 @@ pub use write::{Entry, OwnedEntry};
 use access::AccessClock;
 use attention::Attention;
 use database::Database;
+use eviction::EvictionPool;
 use garbage::Garbage;
 use table::{KeyHash, Place, tag_of};
 
@@ -104,6 +108,8 @@ pub struct KeyspaceStats {
     pub dirty: u64,
     /// Entries freed in the background.
     pub lazyfreed_objects: u64,
+    /// Keys removed to make room.
+    pub evicted_keys: u64,
 }
 
 /// What there is to know about a key besides its value.
@@ -135,6 +141,8 @@ pub struct Keyspace {
     pub stats: KeyspaceStats,
     /// While set, reads and writes leave access clocks alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
+    /// How what expires and what is replaced is freed.
+    pub lazy_free: LazyFree,
     databases: Vec<Database>,
     hasher: Seeded,
     now: UnixMillis,
@@ -143,6 +151,7 @@ pub struct Keyspace {
     access: AccessClock,
     random: Random,
     garbage: Garbage,
+    eviction: EvictionPool,
     attention: Attention,
     expire_cursor: maintenance::ExpireCursor,
     /// A buffer for strings while they are changed.
@@ -157,6 +166,7 @@ impl Keyspace {
         Keyspace {
             stats: KeyspaceStats::default(),
             no_touch: false,
+            lazy_free: LazyFree::default(),
             databases: std::iter::repeat_with(Database::default).take(databases).collect(),
             hasher: Seeded(ahash::RandomState::with_seeds(a, b, c, d)),
             now,
@@ -164,6 +174,7 @@ impl Keyspace {
             access: AccessClock::new(access, now),
             random: Random::new(a ^ b.rotate_left(32)),
             garbage: Garbage::default(),
+            eviction: EvictionPool::default(),
             attention: Attention::default(),
             expire_cursor: maintenance::ExpireCursor::default(),
             scratch: Vec::new(),
@@ -322,7 +333,7 @@ impl Keyspace {
         let hash = self.hasher.hash(key.bytes);
         if let Some(place) = self.locate(db, key, hash) {
             let old = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
-            self.garbage.dispose_entry(old, Disposal::Now);
+            self.garbage.dispose_entry(old, self.lazy_free.replaced);
         }
         let entry = owned.0.borrow().duplicate(key.bytes);
         drop(owned);
@@ -498,7 +509,7 @@ impl Keyspace {
     #[cold]
     fn expire(&mut self, db: usize, key: Key<'_>, place: Place) {
         let entry = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
-        self.garbage.dispose_entry(entry, Disposal::Now);
+        self.garbage.dispose_entry(entry, self.lazy_free.expired);
         self.stats.expired_keys += 1;
         self.changed(db, key, 0);
         self.note_expired(db, key);

@@ -11,6 +11,7 @@
 
 use super::bucket::{BUCKET_MAX_ENTRIES, Bucket};
 use super::entry::{EntryBox, EntryRef};
+use super::expiry::NEVER;
 use super::object::Object;
 use crate::base::random::Random;
 
@@ -200,6 +201,26 @@ impl SlotTable {
                 return Some(Place { bucket, index });
             }
         }
+    }
+
+    /// An entry that has an expiry, `None` where there is none. Roughly every one is equally likely; where they are rare
+    /// among many it looks at bucket after bucket.
+    pub(super) fn random_volatile_entry(&self, random: &mut Random) -> Option<Place> {
+        if self.volatile == 0 {
+            return None;
+        }
+        let buckets = self.buckets();
+        let first = random.below(buckets.len() as u64) as usize;
+        (first..buckets.len()).chain(0..first).find_map(|bucket| {
+            let entries = &buckets[bucket];
+            if entries.min_expiry() == NEVER {
+                return None;
+            }
+            let from = random.below(entries.len().max(1) as u64) as usize;
+            let mut indexes = (from..entries.len()).chain(0..from);
+            let index = indexes.find(|index| entries.entry(*index).expiry().is_some())?;
+            Some(Place { bucket, index })
+        })
     }
 
     /// Sets, changes or removes the expiry (Unix milliseconds).

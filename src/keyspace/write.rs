@@ -236,7 +236,7 @@ impl<'a> Entry<'a> {
             return false;
         };
         let entry = self.keyspace.databases[self.db].edit(self.key.slot.index(), |table| table.remove(place));
-        self.keyspace.garbage.dispose_entry(entry, Disposal::Now);
+        self.keyspace.garbage.dispose_entry(entry, self.keyspace.lazy_free.replaced);
         self.place = None;
         self.changed();
         true
@@ -295,6 +295,11 @@ impl<'a> Entry<'a> {
             Some(place) => {
                 let access = keyspace.access;
                 if let Some(table) = keyspace.databases[self.db].table_mut(slot) {
+                    if keyspace.lazy_free.replaced == Disposal::Background
+                        && let Some(object) = table.object_mut(place)
+                    {
+                        keyspace.garbage.dispose_content(object);
+                    }
                     table.with_entry(place, |entry| {
                         entry.set_value(value, raw);
                         if changed {

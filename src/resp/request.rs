@@ -184,6 +184,12 @@ impl RequestParser {
         filling + self.large.iter().map(Bytes::len).sum::<usize>() + self.spans.capacity() * size_of::<Span>()
     }
 
+    /// Bytes of large arguments that have come so far.
+    pub fn collected_bytes(&self) -> usize {
+        let filling = self.filling.as_ref().map_or(0, |filling| filling.bytes.len());
+        filling + self.large.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// Feeds bytes straight into a large argument that is being collected, past the connection's buffer. Returns how many
     /// it took: 0 when none is.
     pub fn feed_large(&mut self, chunk: &[u8]) -> usize {

@@ -49,6 +49,8 @@ pub struct Connection {
     pub receiving: bool,
     /// A send is under way.
     pub is_sending: bool,
+    /// The socket was full: the next send waits for room.
+    pub is_stalled: bool,
     /// It stands in the list of connections to flush.
     pub is_dirty: bool,
     /// The socket has been shut down: it goes once its operations have completed.
@@ -74,6 +76,7 @@ impl Connection {
             message: None,
             receiving: false,
             is_sending: false,
+            is_stalled: false,
             is_dirty: false,
             is_shut: false,
         }
@@ -229,7 +232,14 @@ impl Connection {
     /// A send has moved `count` bytes.
     pub fn sent(&mut self, count: usize) {
         self.is_sending = false;
+        self.is_stalled = false;
         self.sending.advance(count);
+    }
+
+    /// A send found the socket full.
+    pub fn send_stalled(&mut self) {
+        self.is_sending = false;
+        self.is_stalled = true;
     }
 
     /// Gives up what was on its way: the peer is gone.
@@ -251,6 +261,19 @@ impl Connection {
     /// Bytes received and not run, the collected part of a large argument included.
     pub fn input_bytes(&self) -> usize {
         self.input.len() + self.parser.memory_bytes()
+    }
+
+    /// As `input_bytes`, as Redis counts it: of a request whose large argument is being collected, the arguments alone.
+    pub fn query_buffer_bytes(&self) -> usize {
+        match self.parser.collected_bytes() {
+            0 => self.input.len(),
+            collected => collected,
+        }
+    }
+
+    /// Memory of what was received and not run.
+    pub fn input_memory_bytes(&self) -> usize {
+        self.input.capacity() + self.parser.memory_bytes()
     }
 
     /// Gives back what a quiet connection does not need.

@@ -32,7 +32,7 @@ impl Machine for Process {
         ProcessMemory {
             resident_bytes: kib_line("/proc/self/status", "VmRSS:"),
             system_bytes: kib_line("/proc/meminfo", "MemTotal:"),
-            peak_allocated_bytes: self.census.allocated_peak_bytes(),
+            peak_allocated_bytes: self.census.ledger.allocated_peak_bytes(),
         }
     }
 

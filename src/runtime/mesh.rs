@@ -118,6 +118,8 @@ pub enum Message {
         client: ClientRef,
         entry: Box<SlowEntry>,
     },
+    /// You are asked to free memory: the end of your turn sees to it.
+    FreeMemory,
     /// A connection for you to serve.
     Connection(Box<Accepted>),
     /// End.

@@ -8,6 +8,7 @@ mod admission;
 pub mod allocator;
 mod batch;
 mod connection;
+mod ledger;
 mod listen;
 pub mod log;
 mod machine;
@@ -42,6 +43,7 @@ use crate::command::slowlog::SlowLog;
 use crate::command::stats::CoreStats;
 use crate::config::{Config, Cores};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
+use ledger::CoreLedger;
 use mesh::Mesh;
 use worker::{Census, Doors, Worker};
 
@@ -243,6 +245,8 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         startup_bytes: 0,
         paused_tick: false,
         memory: allocator::figures,
+        departing_bytes: 0,
+        ledger: Box::new(CoreLedger::new(seed.census.ledger.clone(), id)),
         config: Box::new(config),
     };
     core.settings_changed(&[]);

@@ -91,6 +91,25 @@ pub struct Completion {
     pub more: bool,
 }
 
+/// What a send does when its socket is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Completes at once: with what the socket has taken, or with EAGAIN.
+    None,
+    /// Waits until the socket has taken everything.
+    Waits,
+}
+
+impl Patience {
+    fn flags(self) -> i32 {
+        let flags = match self {
+            Patience::None => libc::MSG_DONTWAIT,
+            Patience::Waits => libc::MSG_WAITALL,
+        };
+        flags | libc::MSG_NOSIGNAL
+    }
+}
+
 /// The client ring of one core.
 pub struct ClientRing {
     ring: IoUring,
@@ -162,17 +181,16 @@ impl ClientRing {
         self.push(entry.build().user_data(Operation::Receive(connection).encode()));
     }
 
-    /// Sends all of `bytes`, which must stay where they are until the completion.
-    pub fn send(&mut self, connection: u32, fd: RawFd, bytes: &[u8]) {
+    /// Sends `bytes`, which must stay where they are until the completion.
+    pub fn send(&mut self, connection: u32, fd: RawFd, bytes: &[u8], patience: Patience) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(Fd(fd), bytes.as_ptr(), length).flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL);
+        let entry = opcode::Send::new(Fd(fd), bytes.as_ptr(), length).flags(patience.flags());
         self.push(entry.build().user_data(Operation::Send(connection).encode()));
     }
 
     /// Sends the pieces that `message` names; it and they must stay until the completion.
-    pub fn send_vectored(&mut self, connection: u32, fd: RawFd, message: *const libc::msghdr) {
-        let flags = (libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32;
-        let entry = opcode::SendMsg::new(Fd(fd), message).flags(flags);
+    pub fn send_vectored(&mut self, connection: u32, fd: RawFd, message: *const libc::msghdr, patience: Patience) {
+        let entry = opcode::SendMsg::new(Fd(fd), message).flags(patience.flags() as u32);
         self.push(entry.build().user_data(Operation::Send(connection).encode()));
     }
 

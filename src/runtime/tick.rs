@@ -35,8 +35,9 @@ pub fn observe(client: &mut Client, connection: &mut Connection, now: UnixMillis
 /// Copies the connection's figures into its client.
 pub fn report(client: &mut Client, connection: &Connection) {
     let traffic = &mut client.traffic;
-    traffic.query_buffer_bytes = connection.input_bytes();
-    traffic.query_buffer_free_bytes = connection.input.capacity() - connection.input.len();
+    traffic.query_buffer_bytes = connection.query_buffer_bytes();
+    let memory_bytes = connection.input_memory_bytes();
+    traffic.query_buffer_free_bytes = memory_bytes.saturating_sub(traffic.query_buffer_bytes);
     traffic.output_bytes = connection.output_bytes();
     traffic.output_memory_bytes = connection.output_memory_bytes();
     traffic.elsewhere_count = connection.elsewhere_count();

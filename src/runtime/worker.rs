@@ -17,17 +17,18 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
 
 use super::connection::Outgoing;
+use super::ledger::NodeLedger;
 use super::listen::{Accepted, Listener};
 use super::mesh::Mesh;
 use super::park::Parking;
 use super::requests::Requests;
-use super::ring::{ClientRing, Completion, Operation};
+use super::ring::{ClientRing, Completion, Operation, Patience};
 use crate::base::clock::TurnClock;
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
@@ -41,12 +42,10 @@ const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// Keys or large values freed in one turn while the core is otherwise busy.
 const FREED_PER_TURN: usize = 256;
 
-/// Counters that cores share: who has how many clients, and the next client's number.
+/// Counters that cores share: who has how many clients, and the next client's number. And what they share about memory.
 pub struct Census {
+    pub ledger: Arc<NodeLedger>,
     connected: Vec<AtomicU32>,
-    /// Bytes that each core had allocated at its last tick, and the largest sum of them.
-    allocated_bytes: Vec<AtomicI64>,
-    allocated_peak_bytes: AtomicI64,
     next_client_id: AtomicU64,
 }
 
@@ -54,22 +53,9 @@ impl Census {
     pub fn new(cores_count: usize) -> Arc<Census> {
         Arc::new(Census {
             connected: (0..cores_count).map(|_| AtomicU32::new(0)).collect(),
-            allocated_bytes: (0..cores_count).map(|_| AtomicI64::new(0)).collect(),
-            allocated_peak_bytes: AtomicI64::new(0),
+            ledger: Arc::new(NodeLedger::new(cores_count)),
             next_client_id: AtomicU64::new(1),
         })
-    }
-
-    /// A core says what it has allocated; may be negative, if it frees what others have made.
-    pub fn note_allocated(&self, core: CoreId, bytes: i64) {
-        self.allocated_bytes[core.index()].store(bytes, Ordering::Relaxed);
-        let sum = self.allocated_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-        self.allocated_peak_bytes.fetch_max(sum, Ordering::Relaxed);
-    }
-
-    /// Most bytes that all cores together had allocated at a tick.
-    pub fn allocated_peak_bytes(&self) -> u64 {
-        self.allocated_peak_bytes.load(Ordering::Relaxed).max(0).unsigned_abs()
     }
 
     /// Clients of the whole node.
@@ -120,10 +106,8 @@ pub struct Worker {
     completions: Vec<Completion>,
     /// Listeners whose accept has failed.
     accepts_to_arm: Vec<usize>,
-    /// Sends submitted in this turn, each of which completes once.
+    /// Sends submitted in this turn, each of which completes when it is submitted.
     sends_submitted: usize,
-    /// Sends that did not complete at once: their sockets are full.
-    sends_stalled: usize,
     turn_clock: TurnClock,
     breath: Breath,
     /// The earliest deadline of a waiting client for which a timer is in the ring, in monotonic milliseconds.
@@ -163,7 +147,6 @@ impl Worker {
             completions: Vec::with_capacity(1024),
             accepts_to_arm: Vec::new(),
             sends_submitted: 0,
-            sends_stalled: 0,
             turn_clock: TurnClock::read(),
             breath: Breath::default(),
             deadline_ms: None,
@@ -203,6 +186,10 @@ impl Worker {
         worked |= self.requests.take_messages();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
+        if worked || self.requests.is_easing() {
+            worked = true;
+            self.requests.keep_limits();
+        }
         self.open_doors();
         self.adopt_connections();
         self.close_connections();
@@ -229,9 +216,8 @@ impl Worker {
             self.breath.armed = true;
             self.ring.breath_after(BREATH);
         }
-        // Each send of this turn completes within the call, unless its socket is full: wait for one event more.
-        let want = if self.sends_stalled == 0 { self.sends_submitted + 1 } else { 1 };
-        self.sends_stalled += std::mem::take(&mut self.sends_submitted);
+        // Each send of this turn completes within the call, with an error where the socket is full: wait for one event more.
+        let want = std::mem::take(&mut self.sends_submitted) + 1;
         if busy || !self.requests.mesh.begin_wait() {
             return self.ring.enter(0);
         }
@@ -347,9 +333,9 @@ impl Worker {
     }
 
     fn sent(&mut self, index: u32, result: i32) {
-        self.sends_stalled = self.sends_stalled.saturating_sub(1);
         match usize::try_from(result) {
             Ok(count) => self.requests.sent(index, count),
+            Err(_) if result == -libc::EAGAIN => self.requests.send_stalled(index),
             Err(_) => self.requests.send_failed(index),
         }
         self.finish_if_shut(index);
@@ -439,12 +425,13 @@ impl Worker {
             return;
         }
         let descriptor = connection.descriptor();
+        let patience = if connection.is_stalled { Patience::Waits } else { Patience::None };
         match connection.prepare_send() {
             None => return,
-            Some(Outgoing::One(bytes)) => self.ring.send(index, descriptor, bytes),
-            Some(Outgoing::Many(message)) => self.ring.send_vectored(index, descriptor, message),
+            Some(Outgoing::One(bytes)) => self.ring.send(index, descriptor, bytes, patience),
+            Some(Outgoing::Many(message)) => self.ring.send_vectored(index, descriptor, message, patience),
         }
-        self.sends_submitted += 1;
+        self.sends_submitted += usize::from(patience == Patience::None);
     }
 
     /// Shuts the sockets of clients that are to go; they are forgotten once their operations have completed.

@@ -164,3 +164,18 @@ fn five_hundred_connections_at_once_are_served() {
         }
     });
 }
+
+#[test]
+fn sockets_that_fill_up_in_the_same_turn_stop_nobody() {
+    on_both(|server| {
+        let publisher = &mut server.connect();
+        let mut deaf: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+        deaf.iter_mut().for_each(|client| drop(client.must("SUBSCRIBE channel")));
+        let message = encode(&[b"PUBLISH".as_slice(), b"channel", &vec![b'x'; 100_000]]);
+        publisher.set_read_timeout(Duration::from_secs(20));
+        for _ in 0..100 {
+            publisher.send(&message);
+            assert_eq!(publisher.read().to_string(), ":20");
+        }
+    });
+}

@@ -11,6 +11,7 @@ mod clients;
 mod cluster_one_node;
 mod connection;
 mod differential;
+mod eviction;
 mod expiry;
 mod geo;
 mod hashes;

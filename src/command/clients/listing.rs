@@ -160,6 +160,7 @@ struct Figures {
     output_own: usize,
     replies_count: usize,
     output_list: usize,
+    total: usize,
     is_sending: bool,
 }
 
@@ -172,23 +173,24 @@ impl Figures {
             None => traffic.query_buffer_free_bytes,
             Some(_) => traffic.query_buffer_free_bytes.max(QUERY_BUFFER_BYTES.saturating_sub(query_buffer)),
         };
+        let reported = traffic.query_buffer_bytes + traffic.query_buffer_free_bytes;
+        let arguments = request.map_or(0, |args| args.total_bytes());
         let is_large = traffic.output_bytes > OWN_OUTPUT_BYTES;
         Figures {
             query_buffer,
             query_buffer_free,
-            arguments: request.map_or(0, |args| args.total_bytes()),
+            arguments,
             output_buffer: traffic.output_memory_bytes.min(OWN_OUTPUT_BYTES),
             output_peak: traffic.largest_output_bytes.min(OWN_OUTPUT_BYTES),
             output_own: traffic.output_bytes.min(OWN_OUTPUT_BYTES),
             replies_count: traffic.output_bytes.saturating_sub(OWN_OUTPUT_BYTES).div_ceil(OWN_OUTPUT_BYTES),
             output_list: if is_large { traffic.output_memory_bytes } else { 0 },
+            total: client.memory_bytes() - reported + query_buffer + query_buffer_free + arguments,
             is_sending: traffic.output_bytes > 0,
         }
     }
 
     fn fields(&self) -> [(&'static str, usize); 10] {
-        let query = self.query_buffer + self.query_buffer_free;
-        let total = size_of::<Client>() + query + self.arguments + self.output_buffer + self.output_list;
         [
             ("qbuf", self.query_buffer),
             ("qbuf-free", self.query_buffer_free),
@@ -199,7 +201,7 @@ impl Figures {
             ("obl", self.output_own),
             ("oll", self.replies_count),
             ("omem", self.output_list),
-            ("tot-mem", total),
+            ("tot-mem", self.total),
         ]
     }
 }

@@ -106,7 +106,6 @@ pub enum Coming {
     Replication,
     Bus,
     Scripts,
-    Eviction,
     Migration,
     Acl,
 }
@@ -138,7 +137,7 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
     Field { section, name, show: Show::Lines(value) }
 }
 
-use Coming::{Acl, Bus, Eviction, Migration, Persistence, Replication, Scripts};
+use Coming::{Acl, Bus, Migration, Persistence, Replication, Scripts};
 use Section::{
     Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
     Persistence as Saved, Replication as Replicas, Server, Stats,
@@ -233,7 +232,7 @@ pub const FIELDS: &[Field] = &[
     always(Memory, "rss_overhead_bytes", "0", "see allocator_resident"),
     is(Memory, "mem_fragmentation_ratio", |f| format!("{:.2}", f.fragmentation_ratio())),
     is(Memory, "mem_fragmentation_bytes", |f| f.fragmentation_bytes().to_string()),
-    until(Memory, "mem_not_counted_for_evict", "0", Eviction),
+    until(Memory, "mem_not_counted_for_evict", "0", Replication),
     until(Memory, "mem_replication_backlog", "0", Replication),
     until(Memory, "mem_total_replication_buffers", "0", Replication),
     until(Memory, "mem_clients_slaves", "0", Replication),
@@ -296,10 +295,12 @@ pub const FIELDS: &[Field] = &[
     always(Stats, "expired_stale_perc", "0.00", "expiry finds what is due without sampling"),
     is(Stats, "expired_time_cap_reached_count", |f| f.stats.expire_budget_reached.to_string()),
     is(Stats, "expire_cycle_cpu_milliseconds", |f| (f.stats.expire_cycle_ns / 1_000_000).to_string()),
-    until(Stats, "evicted_keys", "0", Eviction),
-    until(Stats, "evicted_clients", "0", Eviction),
-    until(Stats, "total_eviction_exceeded_time", "0", Eviction),
-    until(Stats, "current_eviction_exceeded_time", "0", Eviction),
+    is(Stats, "evicted_keys", |f| f.keyspace.evicted_keys.to_string()),
+    is(Stats, "evicted_clients", |f| f.stats.evicted_clients.to_string()),
+    is(Stats, "total_eviction_exceeded_time", |f| {
+        ((f.stats.eviction_exceeded_us + f.eviction_exceeded_us()) / 1000).to_string()
+    }),
+    is(Stats, "current_eviction_exceeded_time", |f| (f.eviction_exceeded_us() / 1000).to_string()),
     is(Stats, "keyspace_hits", |f| f.keyspace.hits.to_string()),
     is(Stats, "keyspace_misses", |f| f.keyspace.misses.to_string()),
     is(Stats, "pubsub_channels", |f| f.core.subscriptions.names(Kind::Channel).len().to_string()),

@@ -2,7 +2,6 @@
 
 use crate::base::hex::HexId;
 use crate::command::blocking::WaitFigures;
-use crate::command::client::Client;
 use crate::command::context::Context;
 use crate::command::core::Core;
 use crate::command::machine::{CpuTimes, ProcessMemory};
@@ -11,12 +10,10 @@ use crate::command::stats::CoreStats;
 use crate::config::Config;
 use crate::keyspace::KeyspaceStats;
 
-/// What a connection takes besides its buffers: the client, the runtime's side of it, the kernel's not included.
-const CLIENT_BYTES: usize = size_of::<Client>() + 512;
 /// A key's share of its table, on average: pointer, tag and free places of a bucket, a place in the directory.
 const TABLE_BYTES_PER_KEY: u64 = 16;
 /// The tables of a database in use, before their first key: one for each slot and the counts.
-const DATABASE_BYTES: u64 = 16384 * 32 + 256 * 24;
+const DATABASE_BYTES: u64 = 16384 * 32 + 256 * 32;
 
 /// How much of a core's statistics is asked for: histograms are large.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,12 +126,11 @@ impl ClientFigures {
         let mut figures = ClientFigures::default();
         for (_, client) in &core.clients {
             let traffic = &client.traffic;
-            let buffers = traffic.query_buffer_bytes + traffic.query_buffer_free_bytes + traffic.output_memory_bytes;
             figures.add(ClientFigures {
                 count: 1,
                 blocked_count: u64::from(client.postponed || client.blocked),
                 tracking_count: u64::from(client.tracking.is_some()),
-                memory_bytes: (CLIENT_BYTES + buffers) as u64,
+                memory_bytes: client.memory_bytes() as u64,
                 largest_input_bytes: traffic.largest_query_buffer_bytes as u64,
                 largest_output_bytes: traffic.largest_output_bytes as u64,
             });
@@ -208,6 +204,7 @@ impl<'a> Figures<'a> {
         ours.expired_keys += theirs.expired_keys;
         ours.dirty += theirs.dirty;
         ours.lazyfreed_objects += theirs.lazyfreed_objects;
+        ours.evicted_keys += theirs.evicted_keys;
         self.lazyfree_pending += share.lazyfree_pending;
         self.clients.add(share.clients);
         self.waits.add(share.waits);
@@ -239,6 +236,14 @@ impl<'a> Figures<'a> {
     /// Bytes allocated and not freed, of all cores.
     pub fn used_bytes(&self) -> u64 {
         self.allocated_bytes.max(0).unsigned_abs()
+    }
+
+    /// Microseconds that the node has been above maxmemory, if it is.
+    pub fn eviction_exceeded_us(&self) -> u64 {
+        match self.stats.eviction_exceeded_since_us {
+            0 => 0,
+            since_us => self.core.clock.monotonic_us().saturating_sub(since_us),
+        }
     }
 
     /// Bytes that were allocated before the first client came.

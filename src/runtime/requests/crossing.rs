@@ -121,6 +121,7 @@ impl Requests {
                 Message::Untrack { client, prefixes } => self.core.untrack(client, &prefixes),
                 Message::ClientLeft(client) => self.core.client_left(client),
                 Message::Slow { client, entry } => self.slow(client, *entry),
+                Message::FreeMemory => {}
                 Message::Connection(accepted) => self.adopt(*accepted),
                 Message::Stop => self.stopped = Some(None),
             }

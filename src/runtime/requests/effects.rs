@@ -50,6 +50,7 @@ impl Requests {
             Effect::Slow { client, entry } => self.mesh.send(client.core, Message::Slow { client, entry }),
             Effect::PauseChanged => self.pause_changed = true, // looked at when the turn settles
             Effect::Shutdown(options) => self.shut_down(options),
+            Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
             Effect::Publish(publication) => self.core.apply(publication),
         }

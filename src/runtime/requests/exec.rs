@@ -6,6 +6,7 @@ use crate::base::core_id::CoreId;
 use crate::command::client::{Caller, Client};
 use crate::command::execute::{self, Call};
 use crate::command::gate::{self, Place};
+use crate::command::memory_limit;
 use crate::command::spec::Run;
 use crate::command::transactions::{self, Exec, Plan};
 use crate::resp::{Reply, ReplyBuffer};
@@ -29,7 +30,11 @@ impl Requests {
         let client = &mut self.core.clients[call.caller.client.index as usize];
         let Some(mut transaction) = client.transaction.take() else { unreachable!("the gate has looked") };
         let watch_cores = std::mem::take(&mut client.watch_cores);
-        let plan = transactions::plan(&self.core, &mut transaction);
+        client.watched_count = 0;
+        let plan = match memory_limit::refuses_transaction(&mut self.core, &transaction) {
+            true => Err(transactions::out_of_memory()),
+            false => transactions::plan(&self.core, &mut transaction),
+        };
         let sequence = connection.await_reply(wanted);
         let target = ReplyTarget { client: call.caller.client, sequence };
         let plan = match plan {

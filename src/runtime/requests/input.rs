@@ -53,6 +53,7 @@ impl Requests {
             self.dirty.push(index);
         }
         self.connections[index as usize] = Some(connection);
+        self.account(index);
         self.carry_out_effects();
     }
 

@@ -3,13 +3,15 @@
 //!
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
-//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind).
+//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind); and
+//! `limits`, at the end of a turn.
 
 mod crossing;
 mod dispatch;
 mod effects;
 mod exec;
 mod input;
+mod limits;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -79,6 +81,12 @@ pub struct Requests {
     released: Vec<u32>,
     /// Messages for the connection whose input is being run.
     late_pushes: Vec<(u32, Bytes)>,
+    /// This core is asked to free memory and has not freed it.
+    easing: bool,
+    /// What this core's clients take; kept while they are limited.
+    clients_bytes: i64,
+    /// The limit of those as of the last look.
+    clients_limit_bytes: Option<u64>,
     /// The pause has changed: those are to ask the gate again.
     pause_changed: bool,
     /// Set when the node is to end.
@@ -109,6 +117,9 @@ impl Requests {
             postponed: Vec::new(),
             released: Vec::new(),
             late_pushes: Vec::new(),
+            easing: false,
+            clients_bytes: 0,
+            clients_limit_bytes: None,
             pause_changed: false,
             stopped: None,
             expiring: false,
@@ -191,6 +202,7 @@ impl Requests {
         if finished {
             self.connections[index as usize] = None;
             let client = self.core.clients.remove(index as usize);
+            self.account_gone(&client);
             let left = client.caller(self.core.id).client;
             if client.monitor {
                 self.monitor_left(left);
@@ -238,7 +250,13 @@ impl Requests {
             || !self.adopted.is_empty()
             || !self.released.is_empty()
             || !self.own_watches_ended.is_empty()
+            || self.easing
             || self.core.keyspace.lazyfree_pending() > 0
+    }
+
+    /// Whether there are keys to evict at once.
+    pub fn is_easing(&self) -> bool {
+        self.easing
     }
 
     pub fn is_expiring(&self) -> bool {
@@ -247,7 +265,8 @@ impl Requests {
 
     /// Periodic work, `hz` times a second.
     pub fn tick(&mut self) {
-        self.census.note_allocated(self.core.id, (self.core.memory)().allocated_bytes);
+        let own_bytes = self.core.allocated_bytes();
+        self.core.ledger.note_peak(own_bytes);
         if self.core.paused_tick {
             return;
         }
@@ -274,6 +293,7 @@ impl Requests {
                 idle.push(index as u32);
             }
         }
+        self.account_all();
         idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
         self.core.stats.sample(self.core.clock.monotonic_us());
         let clock = self.core.clock;
@@ -307,6 +327,16 @@ impl Requests {
         }
     }
 
+    /// A send found the socket full and is to be tried again.
+    pub fn send_stalled(&mut self, index: u32) {
+        let Some(connection) = self.connection(index) else { return };
+        connection.send_stalled();
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
     pub fn send_failed(&mut self, index: u32) {
         if let Some(connection) = self.connection(index) {
             connection.send_failed();
@@ -316,8 +346,12 @@ impl Requests {
 
     /// client-output-buffer-limit: true when the output may go out, false when it has overrun and the client goes.
     pub fn check_output(&mut self, index: u32) -> bool {
+        self.account(index);
         let Some(Some(connection)) = self.connections.get_mut(index as usize) else { return false };
         let Some(client) = self.core.clients.get_mut(index as usize) else { return false };
+        if matches!(client.closing, Some(CloseReason::OutputLimit | CloseReason::Evicted)) {
+            return false;
+        }
         let waiting = connection.output_bytes() as u64;
         let limits = &self.core.config.client_output_buffer_limit;
         let limit = if client.is_listening() { &limits.pubsub } else { &limits.normal };
@@ -337,6 +371,7 @@ impl Requests {
         self.core.stats.client_output_limit_disconnections += 1;
         connection.is_dirty = false;
         self.close(index, CloseReason::OutputLimit);
+        self.account(index);
         false
     }
 }

@@ -11,6 +11,8 @@ use crate::resp::{ArgsBuf, ReplyBuffer, RequestParser};
 
 /// Pieces of one vectored send (the kernel's UIO_MAXIOV).
 const PIECES_MAX: usize = 1024;
+/// An input buffer of this size is kept whatever is sent.
+const INPUT_KEPT_BYTES: usize = 32 * 1024;
 
 /// A reply that cannot leave yet.
 enum Pending {
@@ -30,6 +32,8 @@ pub struct Connection {
     pub parser: RequestParser,
     /// Bytes of a request that is not complete, or that must wait.
     pub input: Vec<u8>,
+    /// Most bytes that `input` has held since the last tick.
+    pub input_used: usize,
     /// No request is run before the one with this sequence number is answered: it blocks, or changes the client elsewhere.
     awaited: Option<u32>,
     /// Messages that came while the reply to EXEC was in the making: nothing may stand between its parts.
@@ -63,6 +67,7 @@ impl Connection {
             descriptor,
             parser: RequestParser::new(),
             input: Vec::new(),
+            input_used: 0,
             awaited: None,
             late: ReplyBuffer::new(),
             defers_pushes: false,
@@ -274,6 +279,14 @@ impl Connection {
     /// Memory of what was received and not run.
     pub fn input_memory_bytes(&self) -> usize {
         self.input.capacity() + self.parser.memory_bytes()
+    }
+
+    /// Gives back the room of one large request, which a client that goes on with small ones does not need.
+    pub fn shrink_input(&mut self) {
+        let used = std::mem::take(&mut self.input_used);
+        if self.input.is_empty() && self.input.capacity() > INPUT_KEPT_BYTES && used < self.input.capacity() / 2 {
+            self.input = Vec::new();
+        }
     }
 
     /// Gives back what a quiet connection does not need.

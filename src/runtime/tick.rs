@@ -27,6 +27,7 @@ pub fn expire(core: &mut Core) -> bool {
 /// Refreshes what CLIENT LIST shows of a connection and gives back what it does not need.
 pub fn observe(client: &mut Client, connection: &mut Connection, now: UnixMillis) {
     report(client, connection);
+    connection.shrink_input();
     if now.since(client.last_interaction) > SHRINK_AFTER_MS {
         connection.shrink();
     }

@@ -72,6 +72,7 @@ impl Requests {
         }
         let mut input = std::mem::take(&mut connection.input);
         input.extend_from_slice(chunk);
+        connection.input_used = connection.input_used.max(input.len());
         let used = self.run_requests(index, connection, &input);
         input.truncate(used.kept);
         input.drain(..used.consumed);

@@ -104,8 +104,11 @@ pub fn out_of_memory() -> CommandError {
 /// A transaction on its way to the core that runs it.
 pub struct Exec {
     pub caller: Caller,
+    /// EXEC itself.
+    pub command: CommandId,
     pub queue: Vec<Queued>,
-    /// A copy of the client, when commands about the connection are queued and the transaction runs on another core.
+    /// A copy of the client, when commands about the connection are queued, or monitors want to know where they come from, and
+    /// the transaction runs on another core.
     pub guest: Option<Box<Client>>,
     /// The client watches keys of the core that runs it.
     pub watches: bool,
@@ -156,6 +159,11 @@ pub fn run(core: &mut Core, exec: &mut Exec, output: &mut ReplyBuffer) {
         if !core.monitors.is_empty() {
             monitor::feed(core, &call);
         }
+    }
+    if !core.monitors.is_empty() {
+        let args: ArgsBuf = [exec.command.spec().name].into_iter().collect();
+        let call = Call { command: exec.command, caller: exec.caller, slot: None, args: args.as_args() };
+        monitor::feed(core, &call);
     }
     exec.guest = core.guest.take();
 }

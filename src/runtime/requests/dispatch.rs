@@ -42,7 +42,8 @@ impl Requests {
                 }
                 let call = Call { command, caller, slot, args: *args };
                 self.dispatch(connection, &call, place, wanted);
-                if !self.core.monitors.is_empty() {
+                // A transaction is fed by whoever runs it: its commands first, then EXEC.
+                if !self.core.monitors.is_empty() && place != Place::Transaction {
                     monitor::feed(&mut self.core, &call);
                 }
             }

@@ -48,9 +48,12 @@ impl Requests {
         };
         // In pieces its own core's watches are looked at here, too.
         let runs_on = if let Plan::Core(core) = plan { core } else { self.core.id };
-        let guest = Exec::needs_client(&transaction.queue) && runs_on != self.core.id;
+        // Monitors are shown where a command came from.
+        let is_seen = Exec::needs_client(&transaction.queue) || !self.core.monitors.is_empty();
+        let guest = is_seen && runs_on != self.core.id;
         let exec = Box::new(Exec {
             caller: call.caller,
+            command: call.command,
             queue: transaction.queue,
             guest: guest.then(|| Box::new(self.core.clients[call.caller.client.index as usize].clone())),
             watches: watch_cores.contains(&runs_on),

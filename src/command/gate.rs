@@ -345,7 +345,8 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
             let into = (keys_count > 0).then_some(into);
             into.into_iter().chain(first..first + keys_count).collect()
         }
-        Keys::AndStore { from } => std::iter::once(1).chain(stored_key(args, from)).collect(),
+        // Redis looks from the same place on for all of them, whatever the specification says.
+        Keys::AndStore { .. } => std::iter::once(1).chain(stored_key(args, STORE_FROM)).collect(),
         Keys::AtAndFound { finder, .. } | Keys::Behind { finder, .. } | Keys::Found { finder, .. } => {
             let mut found = Vec::new();
             finder(args, &mut found)?;
@@ -355,6 +356,9 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
     indexes.retain(|index| *index < count);
     Ok(indexes)
 }
+
+/// Where the options of the shortest command with STORE begin.
+const STORE_FROM: usize = 5;
 
 /// The last key behind STORE or STOREDIST.
 fn stored_key(args: &Args<'_>, from: usize) -> Option<usize> {

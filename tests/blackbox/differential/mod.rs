@@ -41,13 +41,13 @@ const KNOWN: &[Known] = &[
     Known {
         command: "PFCOUNT",
         redis_70: "-INVALIDOBJ",
-        redis_72: ":",
+        redis_72: "",
         reason: "merging stops at a run of values that has no room, and what came before it may be whole",
     },
     Known {
         command: "PFMERGE",
         redis_70: "-INVALIDOBJ",
-        redis_72: "+OK",
+        redis_72: "",
         reason: "as PFCOUNT",
     },
     Known {

@@ -9,7 +9,7 @@ use super::error::CommandError;
 use super::memory_limit::{self, Pressure};
 use super::spec::{CommandSpec, Flags, Group, Keys, Run};
 use super::table::{CommandId, table};
-use super::transactions::Queued;
+use super::transactions::{self, Queued};
 use crate::base::core_id::CoreId;
 use crate::base::number::{parse_i64, parse_u64_lenient};
 use crate::base::slot::{Slot, key_slot};
@@ -51,6 +51,11 @@ const QUOTED_BYTES_MAX: usize = 128;
 /// Passes judgement on a request of the client at `index`.
 pub fn check(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     let verdict = judge(core, index, args);
+    if let Verdict::Refused { error, command: Some(command) } = &verdict
+        && is_exec(command.spec())
+    {
+        return Verdict::Refused { error: transactions::refuse_exec(core, index, error), command: Some(*command) };
+    }
     let client = &mut core.clients[index as usize];
     match &verdict {
         Verdict::Refused { .. } => {
@@ -61,11 +66,15 @@ pub fn check(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
         }
         Verdict::Run { command, place, slot } if client.transaction.is_some() => match queues(command.spec()) {
             true => {
-                let queued = Queued { command: *command, slot: *slot, args: ArgsBuf::from(args) };
-                client.transaction.as_mut().expect("looked at above").queue.push(queued);
+                let transaction = client.transaction.as_mut().expect("looked at above");
+                // One that will not run needs no more of it; nor does it count then of which slots the later keys are.
+                if !transaction.failed {
+                    let queued = Queued { command: *command, slot: *slot, args: ArgsBuf::from(args) };
+                    transaction.queue.push(queued);
+                }
                 Verdict::Queued
             }
-            false if command.spec().name == "exec" && !client.transaction.as_ref().is_some_and(|t| t.failed) => {
+            false if is_exec(command.spec()) && !client.transaction.as_ref().is_some_and(|t| t.failed) => {
                 Verdict::Run { command: *command, place: Place::Transaction, slot: *slot }
             }
             false if is_watch(command.spec()) => Verdict::Refused {
@@ -98,6 +107,10 @@ fn is_held_by_pause(core: &Core, client: &Client, spec: &CommandSpec) -> bool {
     let queue = client.transaction.iter().flat_map(|transaction| &transaction.queue);
     let executes_writes = spec.name == "exec" && queue.map(|queued| queued.command.spec()).any(writes);
     core.pause.holds(writes(spec) || executes_writes, core.clock.unix()) && !client.monitor
+}
+
+fn is_exec(spec: &CommandSpec) -> bool {
+    spec.group == Group::Transactions && spec.name == "exec"
 }
 
 #[inline]

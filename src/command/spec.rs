@@ -332,13 +332,14 @@ impl Group {
             Group::Hash => Some("@hash"),
             Group::HyperLogLog => Some("@hyperloglog"),
             Group::List => Some("@list"),
-            Group::PubSub => Some("@pubsub"),
             Group::Scripting => Some("@scripting"),
             Group::Set => Some("@set"),
             Group::SortedSet => Some("@sortedset"),
             Group::Stream => Some("@stream"),
             Group::String => Some("@string"),
             Group::Transactions => Some("@transaction"),
+            // The flag says which of its commands have to do with messages: PUBSUB HELP has not.
+            Group::PubSub => None,
             Group::Cluster | Group::Sentinel | Group::Server => None,
         }
     }
@@ -394,7 +395,7 @@ impl CommandSpec {
         if is_admin || self.flags.has(Flags::DANGEROUS) {
             categories.push("@dangerous");
         }
-        if self.flags.has(Flags::PUBSUB) && self.group != Group::PubSub {
+        if self.flags.has(Flags::PUBSUB) {
             categories.push("@pubsub");
         }
         if self.flags.has(Flags::CONNECTION) {

@@ -58,7 +58,9 @@ pub enum Plan {
 /// # Errors
 /// What the gate says of one of them, or that their keys are of different slots.
 pub fn plan(core: &Core, transaction: &mut Transaction) -> Result<Plan, CommandError> {
-    let mut owner = None;
+    // A node without cluster mode has all keys on its first core.
+    let first_has_all = !core.cluster.enabled;
+    let (mut owner, mut has_several_owners) = (None, false);
     let (mut concerns_all, mut concerns_keys_of_all) = (false, false);
     let mut common = None;
     for queued in &mut transaction.queue {
@@ -72,7 +74,11 @@ pub fn plan(core: &Core, transaction: &mut Transaction) -> Result<Plan, CommandE
             common = Some(slot);
         }
         match (spec.run, place) {
-            (Run::OnOwner(_), Place::Core(core)) => owner = Some(core),
+            // A slot's number may be of another core than the keys. One without a slot has an error for its client, anywhere.
+            (Run::OnOwner(_), Place::Core(core)) if slot.is_some() || first_has_all => {
+                has_several_owners |= owner.is_some_and(|owner| owner != core);
+                owner = Some(core);
+            }
             (Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. }, _) => {
                 let is_about_keys = spec.group == Group::Generic || spec.flags.has(Flags::KEYSPACE);
                 concerns_keys_of_all |= is_about_keys;
@@ -82,11 +88,9 @@ pub fn plan(core: &Core, transaction: &mut Transaction) -> Result<Plan, CommandE
             _ => {}
         }
     }
-    // A node without cluster mode has all keys on its first core.
-    let first_has_all = !core.cluster.enabled;
     if core.facts.cores_count == 1 {
         Ok(Plan::Core(core.id))
-    } else if concerns_all || concerns_keys_of_all && !first_has_all {
+    } else if concerns_all || has_several_owners || concerns_keys_of_all && !first_has_all {
         Ok(Plan::Pieces)
     } else if first_has_all && (owner.is_some() || concerns_keys_of_all) {
         Ok(Plan::Core(CoreId::FIRST))
@@ -168,6 +172,21 @@ pub fn run(core: &mut Core, exec: &mut Exec, output: &mut ReplyBuffer) {
     exec.guest = core.guest.take();
 }
 
+/// The gate refuses EXEC itself: its transaction is over, if there is one, and so are the watches. Returns what EXEC answers.
+pub(super) fn refuse_exec(core: &mut Core, index: u32, error: &CommandError) -> CommandError {
+    let own = core.id;
+    let client = &mut core.clients[index as usize];
+    client.transaction = None;
+    let cores = std::mem::take(&mut client.watch_cores);
+    let client = client.caller(own).client;
+    if !cores.is_empty() {
+        core.effects.push(Effect::Unwatch { client, cores });
+    }
+    let line = error.line();
+    let why = line.strip_prefix(b"ERR ").unwrap_or(&line);
+    CommandError::Text([b"EXECABORT Transaction discarded because of: ", why].concat().into())
+}
+
 /// MULTI. The gate lets no second one through to here but with its own error.
 fn multi(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     let client = cx.client();
@@ -181,10 +200,12 @@ fn multi(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 
 /// EXEC where there is nothing to run: the runtime takes a transaction that can be run before it comes to this.
 fn exec(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    let Some(transaction) = cx.client().transaction.take() else {
+    let Some(mut transaction) = cx.client().transaction.take() else {
         return Err(CommandError::text_static("ERR EXEC without MULTI"));
     };
     forget_watches(cx);
+    // What the cluster has against it is said first.
+    plan(cx.core, &mut transaction)?;
     if memory_limit::refuses_transaction(cx.core, &transaction) {
         return Err(out_of_memory());
     }

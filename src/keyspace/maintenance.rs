@@ -189,13 +189,16 @@ impl Keyspace {
         removed
     }
 
-    /// Exchanges the contents of two databases: one change.
+    /// Exchanges the contents of two databases: one change. A database and itself: one change that touches no key.
     pub fn swap_databases(&mut self, a: usize, b: usize) {
+        self.stats.dirty += 1;
+        if a == b {
+            return;
+        }
         // What was under a name and what is there now: both may matter to whoever watches it.
         [a, b].into_iter().for_each(|db| self.note_marked(db, None));
         self.databases.swap(a, b);
         [a, b].into_iter().for_each(|db| self.note_marked(db, None));
-        self.stats.dirty += 1;
     }
 
     /// Takes a slot out as a whole, for another core. Counts no change.

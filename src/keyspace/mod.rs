@@ -531,4 +531,9 @@ impl Keyspace {
             self.attention.note_change(db, key.bytes, hash);
         }
     }
+
+    /// The same for a change that neither WATCH nor who waits for the key sees.
+    fn changed_aside(&mut self, dirty: u64) {
+        self.stats.dirty += dirty;
+    }
 }

@@ -216,6 +216,14 @@ impl<'a> Entry<'a> {
         spent
     }
 
+    /// Notes changes beside the value, which those who watch the key or wait for it do not see: what the groups of a stream know.
+    pub fn commit_aside(&mut self, changes: u64) {
+        if changes > 0 && self.place.is_some() {
+            self.counted = true;
+            self.keyspace.changed_aside(changes);
+        }
+    }
+
     /// Sets, changes or removes the expiry; whether the key is there and its expiry changed.
     pub fn set_expiry(&mut self, expiry: Option<UnixMillis>) -> bool {
         let Some(place) = self.place else {

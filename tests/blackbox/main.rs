@@ -8,6 +8,7 @@ mod support;
 mod bitmaps;
 mod blocking;
 mod clients;
+mod command_sweep;
 mod cluster_one_node;
 mod connection;
 mod differential;

@@ -239,47 +239,6 @@ fn command_describes_every_command_it_lists() {
     });
 }
 
-/// Name, arity, flags, first, last, step and ACL categories of the commands this server has, as the peer gives them.
-/// Key specifications and tips are compared too where both servers are 7.0 or 7.2 alike.
-#[test]
-fn command_info_agrees_with_redis() {
-    const COMMANDS: &str = "get set getex getdel getset setnx setex psetex mget mset msetnx append strlen getrange substr \
-        setrange incr decr incrby decrby incrbyfloat lcs del unlink exists type touch expire pexpire expireat pexpireat \
-        ttl pttl expiretime pexpiretime persist rename renamenx copy move swapdb randomkey keys scan dbsize flushdb \
-        flushall setbit getbit bitcount bitpos bitop bitfield bitfield_ro pfadd pfcount pfmerge pfdebug pfselftest hset hmset hsetnx hget hmget hgetall hkeys \
-        hvals hlen hstrlen hexists hdel hscan hrandfield hincrby hincrbyfloat sadd srem smove sismember smismember scard \
-        smembers sscan spop srandmember sinter sintercard sinterstore sunion sunionstore sdiff sdiffstore ping echo select auth hello quit reset time role lolwut monitor shutdown";
-    let (ours, theirs) = (Server::slotcore(&[]), Server::redis(&[]));
-    let line = format!("COMMAND INFO {COMMANDS}");
-    let (ours, theirs) = (ours.connect().must(&line), theirs.connect().must(&line));
-    let sorted = |value: &Value| {
-        let mut words: Vec<String> = value.items().iter().map(Value::text).collect();
-        words.sort();
-        words.join(" ")
-    };
-    let mut differences = Vec::new();
-    for (our, their) in ours.items().iter().zip(theirs.items()) {
-        if our.is_nil() || their.is_nil() {
-            differences.push(format!("{our} is not {their}"));
-            continue;
-        }
-        let (our, their) = (our.items(), their.items());
-        let name = their[0].text();
-        for at in [0, 1, 3, 4, 5] {
-            if our[at] != their[at] {
-                differences.push(format!("{name}: item {at} is {}, not {}", our[at], their[at]));
-            }
-        }
-        for (at, what) in [(2, "flags"), (6, "categories")] {
-            let (our, their) = (sorted(&our[at]), sorted(&their[at]));
-            if our != their {
-                differences.push(format!("{name}: {what} are {our}, not {their}"));
-            }
-        }
-    }
-    assert!(differences.is_empty(), "{}", differences.join("\n"));
-}
-
 #[test]
 fn config_get_takes_globs_and_several_names() {
     table(&[

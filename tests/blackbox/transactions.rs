@@ -61,6 +61,27 @@ fn discard_forgets_what_was_queued() {
 }
 
 #[test]
+fn an_exec_that_is_refused_ends_the_transaction() {
+    on_both(|server| {
+        let (one, two) = (&mut server.connect(), &mut server.connect());
+        let refused = "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
+        check(one, &[("EXEC x", refused), ("WATCH k", "+OK"), ("MULTI", "+OK"), ("SET a 1", "+QUEUED")]);
+        two.must("SET k 1");
+        check(
+            one,
+            &[
+                ("EXEC x", refused),
+                ("EXEC", "-ERR EXEC without MULTI"),
+                ("EXISTS a", ":0"),
+                ("MULTI", "+OK"),
+                ("SET a 1", "+QUEUED"),
+                ("EXEC", "[+OK]"),
+            ],
+        );
+    });
+}
+
+#[test]
 fn commands_about_the_connection_keep_what_they_set() {
     table(&[
         ("MULTI", "+OK"),
@@ -99,7 +120,7 @@ fn exec_runs_only_if_watched_keys_are_untouched() {
             two.must(touch);
             check(one, &[("MULTI", "+OK"), ("SET mine 1", "+QUEUED"), ("EXEC", "nil*"), ("EXISTS mine", ":0")]);
         }
-        for harmless in ["SET unrelated 2", "GET k", "DEL missing", "PERSIST k", "EXPIRE missing 100"] {
+        for harmless in ["SET unrelated 2", "GET k", "DEL missing", "PERSIST k", "EXPIRE missing 100", "SWAPDB 0 0"] {
             two.must("SET k 1");
             check(one, &[("WATCH k k missing", "+OK")]);
             two.must(harmless);
@@ -110,6 +131,38 @@ fn exec_runs_only_if_watched_keys_are_untouched() {
         check(one, &[("WATCH k", "+OK"), ("SET k 3", "+OK"), ("MULTI", "+OK"), ("DISCARD", "+OK")]);
         check(one, &[("MULTI", "+OK"), ("EXEC", "[]")]);
         check(one, &[("HELLO 3", "..."), ("WATCH k", "+OK"), ("SET k 4", "+OK"), ("MULTI", "+OK"), ("EXEC", "null")]);
+    });
+}
+
+#[test]
+fn what_the_groups_of_a_stream_know_is_not_watched() {
+    on_both(|server| {
+        let (one, two) = (&mut server.connect(), &mut server.connect());
+        check(
+            two,
+            &[("XGROUP CREATE s g 0 MKSTREAM", "+OK"), ("XADD s 1-1 f v", "'1-1'"), ("XADD s 2-1 f v", "'2-1'")],
+        );
+        for harmless in [
+            "XGROUP CREATE s h 0",
+            "XREADGROUP GROUP g c STREAMS s >",
+            "XCLAIM s g d 0 1-1",
+            "XAUTOCLAIM s g e 0 0",
+            "XACK s g 1-1",
+            "XGROUP SETID s g 0",
+            "XGROUP CREATECONSUMER s g f",
+            "XGROUP DELCONSUMER s g f",
+            "XGROUP DESTROY s h",
+            "XSETID s 5-1",
+        ] {
+            check(one, &[("WATCH s", "+OK")]);
+            two.must(harmless);
+            check(one, &[("MULTI", "+OK"), ("PING", "+QUEUED"), ("EXEC", "[+PONG]")]);
+        }
+        for touching in ["XADD s 6-1 f v", "XTRIM s MAXLEN 1", "XDEL s 6-1", "DEL s", "XGROUP CREATE s g 0 MKSTREAM"] {
+            check(one, &[("WATCH s", "+OK")]);
+            two.must(touching);
+            check(one, &[("MULTI", "+OK"), ("PING", "+QUEUED"), ("EXEC", "nil*")]);
+        }
     });
 }
 
@@ -172,12 +225,52 @@ fn in_a_cluster_all_keys_of_a_transaction_share_a_slot() {
                 ("EXEC", "-CROSSSLOT Keys in request don't hash to the same slot"),
                 ("GET {y}a", "nil"),
                 ("MULTI", "+OK"),
+                ("SET {x}a 1", "+QUEUED"),
+                ("SET {y}a 1", "+QUEUED"),
+                ("GET", "-ERR wrong number of arguments for 'get' command"),
+                ("EXEC", "-CROSSSLOT Keys in request don't hash to the same slot"),
+                ("MULTI", "+OK"),
+                ("SET {x}a 1", "+QUEUED"),
+                ("GET", "-ERR wrong number of arguments for 'get' command"),
+                ("SET {y}a 1", "+QUEUED"),
+                ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+                ("MULTI", "+OK"),
                 ("SET {z}a 1", "+QUEUED"),
                 ("DBSIZE", "+QUEUED"),
                 ("GET {z}a", "+QUEUED"),
                 ("EXEC", "[+OK, :2, '1']"),
             ],
         );
+    });
+}
+
+#[test]
+fn commands_without_keys_or_about_other_slots_do_not_lead_a_transaction_astray() {
+    on_both_with(&["--cluster-enabled", "yes"], |server| {
+        let client = &mut server.connect();
+        own_all_slots(client);
+        // Slots of both halves, so that on a node with several cores some are of other cores than the connection.
+        for (key, other_slot) in [("{t0}a", 16383), ("{t1}a", 16383), ("{t2}a", 0), ("{t3}a", 0), ("{t4}a", 0)] {
+            let (set, get) = (format!("SET {key} 1"), format!("GET {key}"));
+            let count = format!("CLUSTER COUNTKEYSINSLOT {other_slot}");
+            let no_keys = format!("ZUNION x {key}");
+            check(
+                client,
+                &[
+                    (&set, "+OK"),
+                    ("MULTI", "+OK"),
+                    (&get, "+QUEUED"),
+                    (&no_keys, "+QUEUED"),
+                    (&get, "+QUEUED"),
+                    ("EXEC", "['1', -ERR value is not an integer or out of range, '1']"),
+                    ("MULTI", "+OK"),
+                    (&get, "+QUEUED"),
+                    (&count, "+QUEUED"),
+                    (&get, "+QUEUED"),
+                    ("EXEC", "['1', :0, '1']"),
+                ],
+            );
+        }
     });
 }
 

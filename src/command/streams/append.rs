@@ -116,7 +116,7 @@ fn xsetid(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let log = &mut entry.collection_mut::<Stream>()?.ok_or(CommandError::NoSuchKey)?.log;
     check_setid(log, last_id, entries_added)?;
     log.set_ids(last_id, entries_added, max_deleted_id);
-    entry.commit(1);
+    entry.commit_aside(1);
     cx.reply.ok();
     cx.notify(NotifyFlags::STREAM, "xsetid", &args[1]);
     Ok(())

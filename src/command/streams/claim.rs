@@ -62,7 +62,7 @@ fn claim(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> CommandResu
     cx.reply.finish(array, replied);
     changes += u64::from(lone_last_id);
     if changes > 0 {
-        entry.commit(changes);
+        entry.commit_aside(changes);
     }
     if is_created {
         cx.notify(NotifyFlags::STREAM, "xgroup-createconsumer", &args[1]);
@@ -183,7 +183,7 @@ fn claim_idle(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> Comman
     deleted.iter().for_each(|id| reply_id(&mut cx.reply, *id));
     let changes = (claimed.len() + deleted.len()) as u64 + u64::from(is_created);
     if changes > 0 {
-        entry.commit(changes);
+        entry.commit_aside(changes);
     }
     if is_created {
         cx.notify(NotifyFlags::STREAM, "xgroup-createconsumer", &args[1]);

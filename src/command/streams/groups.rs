@@ -67,8 +67,13 @@ fn create(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         return Err(CommandError::text_static("BUSYGROUP Consumer Group name already exists"));
     }
     let group = Group::new(last_id, options.entries_read);
+    let is_new = !entry.exists();
     entry.collection_or_new::<Stream>()?.groups.create(&args[3], group);
-    entry.commit(1);
+    if is_new {
+        entry.commit(1);
+    } else {
+        entry.commit_aside(1);
+    }
     cx.reply.ok();
     cx.notify(NotifyFlags::STREAM, "xgroup-create", &args[2]);
     Ok(())
@@ -89,7 +94,7 @@ fn setid(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         _ => ids::any(&args[4], 0)?,
     };
     group.entries_read = options.entries_read;
-    entry.commit(1);
+    entry.commit_aside(1);
     cx.reply.ok();
     cx.notify(NotifyFlags::STREAM, "xgroup-setid", &args[2]);
     Ok(())
@@ -101,8 +106,9 @@ fn destroy(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let mut entry = cx.core.keyspace.write(db, key);
     let destroyed = entry.collection_mut::<Stream>()?.ok_or(NO_KEY)?.groups.remove(&args[3]);
     if destroyed {
-        entry.commit(1);
+        entry.commit_aside(1);
         cx.notify(NotifyFlags::STREAM, "xgroup-destroy", &args[2]);
+        cx.core.blocked.key_changed(db, key.bytes);
     }
     cx.reply.integer(i64::from(destroyed));
     Ok(())
@@ -117,7 +123,7 @@ fn create_consumer(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let group = groups.get_mut(&args[3]).ok_or_else(|| no_group(&args[2], &args[3]))?;
     let (_, is_created) = group.consumer_or_new(&args[4], now_ms);
     if is_created {
-        entry.commit(1);
+        entry.commit_aside(1);
         cx.notify(NotifyFlags::STREAM, "xgroup-createconsumer", &args[2]);
     }
     cx.reply.integer(i64::from(is_created));
@@ -132,7 +138,7 @@ fn delete_consumer(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let group = groups.get_mut(&args[3]).ok_or_else(|| no_group(&args[2], &args[3]))?;
     let pending = group.remove_consumer(&args[4]);
     if pending.is_some() {
-        entry.commit(1);
+        entry.commit_aside(1);
         cx.notify(NotifyFlags::STREAM, "xgroup-delconsumer", &args[2]);
     }
     cx.reply.integer(pending.unwrap_or(0) as i64);

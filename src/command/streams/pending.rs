@@ -24,7 +24,7 @@ fn acknowledge(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> Comma
         ids.clone().try_for_each(|id| id.map(drop))?;
         acknowledged = ids.flatten().filter(|id| group.acknowledge(*id)).count();
         if acknowledged > 0 {
-            entry.commit(acknowledged as u64);
+            entry.commit_aside(acknowledged as u64);
         }
     }
     cx.reply.integer(acknowledged as i64);

@@ -261,7 +261,7 @@ fn read_as_consumer(
             None => reply_new(&mut cx.reply, log, group, consumer, request, now_ms),
         }
     }
-    entry.commit(u64::from(is_created) + u64::from(is_served));
+    entry.commit_aside(u64::from(is_created) + u64::from(is_served));
     if is_created {
         cx.notify(NotifyFlags::STREAM, "xgroup-createconsumer", name);
     }

@@ -3,7 +3,12 @@
 use std::collections::VecDeque;
 
 use super::entry::EntryBox;
+use super::object::Object;
 use super::table::SlotTable;
+use super::value::Value;
+
+/// A collection whose freeing takes more allocations than this goes to the background.
+const EFFORT_MAX: usize = 64;
 
 /// When the memory of what was removed is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +23,8 @@ pub enum Disposal {
 #[derive(Default)]
 pub(super) struct Garbage {
     tables: VecDeque<Vec<SlotTable>>,
+    /// Big collections; the first may be half gone.
+    objects: VecDeque<Object>,
     pending: u64,
 }
 
@@ -34,15 +41,32 @@ impl Garbage {
         }
     }
 
-    /// A single entry. Strings are freed at once: that costs no more than to queue them.
-    pub fn dispose_entry(&mut self, entry: EntryBox, _disposal: Disposal) {
-        drop(entry);
+    /// A single entry. Strings and small collections are freed at once: that costs no more than to queue them.
+    pub fn dispose_entry(&mut self, entry: EntryBox, disposal: Disposal) {
+        if disposal == Disposal::Background && self.queue_if_big(entry) {
+            self.pending += 1;
+        }
     }
 
-    /// Frees up to `budget` entries; returns how many it freed.
-    pub fn free(&mut self, budget: usize) -> u64 {
+    /// Frees the entry, or queues what is big of it; whether it did the latter.
+    fn queue_if_big(&mut self, mut entry: EntryBox) -> bool {
+        let is_big = matches!(entry.borrow().value(), Value::Object(object) if object.free_effort() > EFFORT_MAX);
+        let big = if is_big { entry.take_object() } else { None };
+        self.objects.extend(big);
+        is_big
+    }
+
+    /// Frees up to `budget` allocations, about; returns how many entries are gone with them.
+    pub fn free(&mut self, mut budget: usize) -> u64 {
         let mut freed = 0;
-        while freed < budget as u64 {
+        while budget > 0 {
+            if let Some(object) = self.objects.front_mut() {
+                if object.dismantle(&mut budget) {
+                    self.objects.pop_front();
+                    freed += 1;
+                }
+                continue;
+            }
             let Some(tables) = self.tables.front_mut() else {
                 break;
             };
@@ -50,16 +74,73 @@ impl Garbage {
                 self.tables.pop_front();
                 continue;
             };
-            if table.pop().is_some() {
-                freed += 1;
-            } else {
+            let Some(entry) = table.pop() else {
                 tables.pop();
-            }
+                continue;
+            };
+            budget -= 1;
+            freed += u64::from(!self.queue_if_big(entry));
         }
         self.pending -= freed;
         if self.pending == 0 {
             self.tables.clear();
         }
         freed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Collection;
+    use super::super::entry::NewValue;
+    use super::super::hash::{Hash, HashLimits};
+    use super::super::list::List;
+    use super::super::sorted_set::SortedSet;
+    use super::super::stream::Stream;
+    use super::*;
+
+    const ELEMENTS: usize = 20_000;
+    const LIMITS: HashLimits = HashLimits { entries: 128, value_bytes: 64 };
+
+    fn entry(object: Object) -> EntryBox {
+        EntryBox::new(b"key", NewValue::Object(Box::new(object)), false, None, 0)
+    }
+
+    /// Frees everything in slices of 10 and returns how many there were.
+    fn slices_of(garbage: &mut Garbage) -> usize {
+        let mut slices = 0;
+        while garbage.pending() > 0 {
+            garbage.free(10);
+            slices += 1;
+            assert!(slices < 2 * ELEMENTS, "each slice leaves less to do");
+        }
+        slices
+    }
+
+    fn big_hash() -> Hash {
+        let mut hash = Hash::default();
+        (0..ELEMENTS).for_each(|number| {
+            hash.set(number.to_string().as_bytes(), b"value", LIMITS);
+        });
+        hash
+    }
+
+    #[test]
+    fn a_big_collection_goes_in_slices() {
+        let mut garbage = Garbage::default();
+        garbage.dispose_entry(entry(big_hash().into_object()), Disposal::Background);
+        assert_eq!(garbage.pending(), 1);
+        assert!(slices_of(&mut garbage) > 10);
+        assert_eq!(garbage.pending(), 0);
+    }
+
+    #[test]
+    fn small_ones_and_those_removed_at_once_do_not_wait() {
+        let mut garbage = Garbage::default();
+        garbage.dispose_entry(entry(List::default().into_object()), Disposal::Background);
+        garbage.dispose_entry(entry(SortedSet::default().into_object()), Disposal::Background);
+        garbage.dispose_entry(entry(Stream::default().into_object()), Disposal::Background);
+        garbage.dispose_entry(entry(big_hash().into_object()), Disposal::Now);
+        assert_eq!(garbage.pending(), 0);
     }
 }

@@ -78,7 +78,7 @@ ROWS = [
     ("1", "SPOP set 2", ("SADD set new{i} newer{i}",)),
     ("1", "SMOVE set sink new{i}", ("SADD set new{i}",), "SREM sink new{i}"),
     ("1", "SINTER set few", ()),
-    ("1", "SINTERCARD 2 set other LIMIT 10", ()),
+    ("n", "SINTERCARD 2 set other LIMIT 10", ()),
     ("1", "SSCAN set 0 COUNT 10", ()),
     ("1", "SISMEMBER ints {r}", ()),
     ("1", "SRANDMEMBER ints 10", ()),
@@ -123,7 +123,8 @@ ROWS = [
     ("log", "ZRANDMEMBER zset -10 WITHSCORES", ()),
     ("1", "ZSCAN zset 0 COUNT 10", ()),
     ("1", "ZINTER 2 zset fewz", ()),
-    ("1", "ZINTERCARD 2 zset otherz LIMIT 10", ()),
+    # Where the two begin to overlap is what counts here.
+    ("n", "ZINTERCARD 2 zset otherz LIMIT 10", ()),
     ("n", "ZRANGE zset 0 -1 WITHSCORES", ()),
     ("n", "ZRANGESTORE out zset 0 -1", ()),
     ("n", "ZREMRANGEBYRANK tmp 0 {half}", ("DEL tmp", "COPY zset tmp")),

@@ -9,8 +9,8 @@ use crate::support::{Client, Reply, Server, Value, holds_within, number_from_env
 
 /// Memory that may stay: buffers that the server keeps, and what its counters lag behind.
 const LEFT_BYTES: i64 = 2 << 20;
-/// A buffer that doubles holds at most twice the reply; the rest is for what else a client takes.
-const MEMORY_PER_REPLY_MAX: i64 = 5; // in halves of a reply
+/// What a reply may hold, in halves of its length: a buffer that doubles has at most twice that, the rest is for the client.
+const HALVES_PER_REPLY_MAX: i64 = 5;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn elements() -> usize {
@@ -120,7 +120,7 @@ fn readers_that_do_not_read_hold_one_reply_each() {
         for (index, reader) in readers.iter_mut().enumerate() {
             ask(reader, &mut control, &["HGETALL", "hash"], index as i64 + 2);
             let held = control.info_number("used_memory") - before;
-            let allowed = (index as i64 + 1) * reply_bytes * MEMORY_PER_REPLY_MAX / 2 + LEFT_BYTES;
+            let allowed = (index as i64 + 1) * reply_bytes * HALVES_PER_REPLY_MAX / 2 + LEFT_BYTES;
             assert!(held <= allowed, "{} replies of {reply_bytes} bytes hold {held} bytes", index + 1);
             assert_eq!(control.line("GET other").to_string(), "'value'");
         }

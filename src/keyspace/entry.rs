@@ -27,6 +27,7 @@ use std::ptr::{self, NonNull};
 
 use bytes::Bytes;
 
+use super::hash::Hash;
 use super::object::Object;
 use super::value::{StringValue, Value};
 
@@ -427,6 +428,24 @@ impl EntryBox {
         }
         // SAFETY: an Object's payload is an initialised Box at this offset, a multiple of 8; nobody else uses it during 'a.
         Some(unsafe { pointer.add(header.payload_offset()).cast::<Box<Object>>().as_mut() })
+    }
+
+    /// The collection of the entry, moved out: an empty one stays in its place.
+    pub fn take_object(&mut self) -> Option<Object> {
+        // SAFETY: the box owns the entry, and nobody else uses it while the box is borrowed.
+        let object = unsafe { EntryBox::object_of(self.pointer) }?;
+        Some(std::mem::replace(object, Object::Hash(Hash::default())))
+    }
+
+    /// Value, expiry and access word under another key. Unlike [`EntryRef::duplicate`] it moves collections: O(1).
+    pub fn rekeyed(mut self, key: &[u8]) -> EntryBox {
+        match self.take_object() {
+            None => self.borrow().duplicate(key),
+            Some(object) => {
+                let (value, entry) = (NewValue::Object(Box::new(object)), self.borrow());
+                EntryBox::new(key, value, entry.is_raw(), entry.expiry(), entry.access())
+            }
+        }
     }
 
     /// Reads out a payload that has to be dropped.

@@ -7,8 +7,8 @@ use super::object::Object;
 use super::table::SlotTable;
 use super::value::Value;
 
-/// A collection that takes more allocations than this is worth freeing later (Redis's LAZYFREE_THRESHOLD).
-const BACKGROUND_EFFORT_MIN: usize = 64;
+/// A collection whose freeing takes more allocations than this goes to the background.
+const EFFORT_MAX: usize = 64;
 
 /// When the memory of what was removed is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,18 +34,13 @@ impl Default for LazyFree {
     }
 }
 
-/// Single values and whole tables, each first in, first out.
+/// First in, first out.
 #[derive(Default)]
 pub(super) struct Garbage {
-    values: VecDeque<Waiting>,
     tables: VecDeque<Vec<SlotTable>>,
+    /// Big collections; the first may be half gone.
+    objects: VecDeque<Object>,
     pending: u64,
-}
-
-/// A value that waits.
-enum Waiting {
-    Entry(EntryBox),
-    Object(Object),
 }
 
 impl Garbage {
@@ -61,34 +56,53 @@ impl Garbage {
         }
     }
 
-    /// A single entry. Only one with a large collection waits: for the others that costs no more than to queue them.
+    /// A single entry. Strings and small collections are freed at once: that costs no more than to queue them.
     pub fn dispose_entry(&mut self, entry: EntryBox, disposal: Disposal) {
-        if disposal == Disposal::Background && effort(&entry) > BACKGROUND_EFFORT_MIN {
-            self.wait(Waiting::Entry(entry));
+        if disposal == Disposal::Background && self.queue_if_big(entry) {
+            self.pending += 1;
         }
     }
 
     /// Takes a large collection out of its entry, whose value is about to be replaced.
     pub fn dispose_content(&mut self, object: &mut Object) {
-        if object.free_effort() > BACKGROUND_EFFORT_MIN {
-            let object = std::mem::replace(object, Object::Set(Default::default()));
-            self.wait(Waiting::Object(object));
+        if object.free_effort() > EFFORT_MAX {
+            self.objects.push_back(std::mem::replace(object, Object::Set(Default::default())));
+            self.pending += 1;
         }
     }
 
-    fn wait(&mut self, waiting: Waiting) {
-        self.pending += 1;
-        self.values.push_back(waiting);
+    /// Frees the entry, or queues what is big of it; whether it did the latter.
+    fn queue_if_big(&mut self, mut entry: EntryBox) -> bool {
+        let is_big = matches!(entry.borrow().value(), Value::Object(object) if object.free_effort() > EFFORT_MAX);
+        let big = if is_big { entry.take_object() } else { None };
+        self.objects.extend(big);
+        is_big
     }
 
-    /// Frees entries that take up to `budget` allocations, one collection more at most; returns how many it freed.
-    pub fn free(&mut self, budget: usize) -> u64 {
-        let (mut freed, mut spent) = (0, 0);
-        while spent < budget
-            && let Some(cost) = self.free_one()
-        {
-            freed += 1;
-            spent += cost;
+    /// Frees up to `budget` allocations, about; returns how many entries are gone with them.
+    pub fn free(&mut self, mut budget: usize) -> u64 {
+        let mut freed = 0;
+        while budget > 0 {
+            if let Some(object) = self.objects.front_mut() {
+                if object.dismantle(&mut budget) {
+                    self.objects.pop_front();
+                    freed += 1;
+                }
+                continue;
+            }
+            let Some(tables) = self.tables.front_mut() else {
+                break;
+            };
+            let Some(table) = tables.last_mut() else {
+                self.tables.pop_front();
+                continue;
+            };
+            let Some(entry) = table.pop() else {
+                tables.pop();
+                continue;
+            };
+            budget -= 1;
+            freed += u64::from(!self.queue_if_big(entry));
         }
         self.pending -= freed;
         if self.pending == 0 {
@@ -96,30 +110,60 @@ impl Garbage {
         }
         freed
     }
-
-    /// Frees one value, and says how many allocations it took.
-    fn free_one(&mut self) -> Option<usize> {
-        if let Some(waiting) = self.values.pop_front() {
-            return Some(match waiting {
-                Waiting::Entry(entry) => effort(&entry),
-                Waiting::Object(object) => object.free_effort(),
-            });
-        }
-        loop {
-            let tables = self.tables.front_mut()?;
-            match tables.last_mut().map(SlotTable::pop) {
-                Some(Some(entry)) => return Some(effort(&entry)),
-                Some(None) => drop(tables.pop()),
-                None => drop(self.tables.pop_front()),
-            }
-        }
-    }
 }
 
-/// How many allocations freeing the entry takes, about; at least 1.
-fn effort(entry: &EntryBox) -> usize {
-    match entry.borrow().value() {
-        Value::Object(object) => object.free_effort().max(1),
-        Value::String(_) => 1,
+#[cfg(test)]
+mod tests {
+    use super::super::Collection;
+    use super::super::entry::NewValue;
+    use super::super::hash::{Hash, HashLimits};
+    use super::super::list::List;
+    use super::super::sorted_set::SortedSet;
+    use super::super::stream::Stream;
+    use super::*;
+
+    const ELEMENTS: usize = 20_000;
+    const LIMITS: HashLimits = HashLimits { entries: 128, value_bytes: 64 };
+
+    fn entry(object: Object) -> EntryBox {
+        EntryBox::new(b"key", NewValue::Object(Box::new(object)), false, None, 0)
+    }
+
+    /// Frees everything in slices of 10 and returns how many there were.
+    fn slices_of(garbage: &mut Garbage) -> usize {
+        let mut slices = 0;
+        while garbage.pending() > 0 {
+            garbage.free(10);
+            slices += 1;
+            assert!(slices < 2 * ELEMENTS, "each slice leaves less to do");
+        }
+        slices
+    }
+
+    fn big_hash() -> Hash {
+        let mut hash = Hash::default();
+        (0..ELEMENTS).for_each(|number| {
+            hash.set(number.to_string().as_bytes(), b"value", LIMITS);
+        });
+        hash
+    }
+
+    #[test]
+    fn a_big_collection_goes_in_slices() {
+        let mut garbage = Garbage::default();
+        garbage.dispose_entry(entry(big_hash().into_object()), Disposal::Background);
+        assert_eq!(garbage.pending(), 1);
+        assert!(slices_of(&mut garbage) > 10);
+        assert_eq!(garbage.pending(), 0);
+    }
+
+    #[test]
+    fn small_ones_and_those_removed_at_once_do_not_wait() {
+        let mut garbage = Garbage::default();
+        garbage.dispose_entry(entry(List::default().into_object()), Disposal::Background);
+        garbage.dispose_entry(entry(SortedSet::default().into_object()), Disposal::Background);
+        garbage.dispose_entry(entry(Stream::default().into_object()), Disposal::Background);
+        garbage.dispose_entry(entry(big_hash().into_object()), Disposal::Now);
+        assert_eq!(garbage.pending(), 0);
     }
 }

@@ -92,6 +92,11 @@ impl Hash {
         }
     }
 
+    /// Frees parts, for `Object::dismantle`.
+    pub(super) fn dismantle(&mut self, budget: &mut usize) -> bool {
+        if let Form::Large(map) = &mut self.form { map.dismantle(budget) } else { true }
+    }
+
     /// The value of a field.
     #[inline]
     pub fn get(&self, field: &[u8]) -> Option<Element<'_>> {

@@ -335,8 +335,7 @@ impl Keyspace {
             let old = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
             self.garbage.dispose_entry(old, self.lazy_free.replaced);
         }
-        let entry = owned.0.borrow().duplicate(key.bytes);
-        drop(owned);
+        let entry = owned.0.rekeyed(key.bytes);
         let hasher = &self.hasher;
         self.databases[db].edit(key.slot.index(), |table| table.insert(hash, entry, hasher));
         self.created(db, key);

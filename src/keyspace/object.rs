@@ -112,4 +112,16 @@ impl Object {
             Object::Stream(stream) => stream.free_effort(),
         }
     }
+
+    /// Frees parts of a collection that nobody will look at again, and takes what it freed off `budget`, which is not 0.
+    /// True when what is left costs nothing to drop; until then there is less to do with each call.
+    pub(super) fn dismantle(&mut self, budget: &mut usize) -> bool {
+        match self {
+            Object::List(list) => list.dismantle(budget),
+            Object::Set(set) => set.dismantle(budget),
+            Object::SortedSet(set) => set.dismantle(budget),
+            Object::Hash(hash) => hash.dismantle(budget),
+            Object::Stream(stream) => stream.dismantle(budget),
+        }
+    }
 }

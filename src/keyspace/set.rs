@@ -138,6 +138,11 @@ impl Set {
         }
     }
 
+    /// Frees parts, for `Object::dismantle`.
+    pub(super) fn dismantle(&mut self, budget: &mut usize) -> bool {
+        if let Form::Large(map) = &mut self.form { map.dismantle(budget) } else { true }
+    }
+
     #[inline]
     pub fn contains(&self, member: Element<'_>) -> bool {
         match &self.form {

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod big_replies;
 mod bitmaps;
 mod blocking;
 mod clients;

@@ -165,6 +165,11 @@ impl List {
         }
     }
 
+    /// Frees parts, for `Object::dismantle`.
+    pub(in crate::keyspace) fn dismantle(&mut self, budget: &mut usize) -> bool {
+        if let Form::Large(quicklist) = &mut self.form { quicklist.dismantle(budget) } else { true }
+    }
+
     // ---- encodings ----------------------------------------------------------------------------------------------------
 
     /// Makes the list large if it is not to stay small with so many elements and bytes more. `setting` is

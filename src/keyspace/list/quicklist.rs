@@ -25,6 +25,15 @@ pub(super) struct Quicklist {
 }
 
 impl Quicklist {
+    /// Frees nodes from the last, one for each of `budget`, which it takes them off; true when none is left. The list is of no
+    /// other use after.
+    pub fn dismantle(&mut self, budget: &mut usize) -> bool {
+        let kept = self.nodes.len().saturating_sub(*budget);
+        *budget -= self.nodes.len() - kept;
+        self.nodes.truncate(kept);
+        kept == 0
+    }
+
     /// The elements of a listpack as they are, whatever the limit.
     pub fn new(fill: Fill, listpack: Listpack) -> Quicklist {
         let mut list = Quicklist { nodes: VecDeque::new(), len: 0, fill: fill.for_nodes() };

@@ -200,6 +200,21 @@ impl PackedMap {
         self.buckets_count + self.large.count
     }
 
+    /// Frees buckets from the last, one for each of `budget`, which it takes them off; true when none is left. The map is of no
+    /// other use after.
+    pub fn dismantle(&mut self, budget: &mut usize) -> bool {
+        while let Some(segment) = self.segments.last_mut() {
+            let kept = segment.len().saturating_sub(*budget);
+            *budget -= segment.len() - kept;
+            segment.truncate(kept);
+            if kept > 0 {
+                return false;
+            }
+            self.segments.pop();
+        }
+        true
+    }
+
     #[inline]
     fn hash(&self, key: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();

@@ -101,6 +101,11 @@ impl Large {
         1 + self.index.free_effort() + self.tree.free_effort()
     }
 
+    /// Frees parts, for `Object::dismantle`.
+    pub fn dismantle(&mut self, budget: &mut usize) -> bool {
+        self.index.dismantle(budget) && self.tree.dismantle(budget)
+    }
+
     #[cfg(test)]
     pub fn check(&self) {
         self.tree.check();

@@ -317,6 +317,11 @@ impl SortedSet {
             Form::Large(large) => large.free_effort(),
         }
     }
+
+    /// Frees parts, for `Object::dismantle`.
+    pub(in crate::keyspace) fn dismantle(&mut self, budget: &mut usize) -> bool {
+        if let Form::Large(large) = &mut self.form { large.dismantle(budget) } else { true }
+    }
 }
 
 /// Members with their scores, in order.

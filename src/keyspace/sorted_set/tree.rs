@@ -168,6 +168,25 @@ impl Node {
             }
         }
     }
+
+    /// Frees leaves from the last; true when this node may be dropped. Goes as deep as the tree is high.
+    fn dismantle(&mut self, budget: &mut usize) -> bool {
+        if *budget == 0 {
+            return false;
+        }
+        match self {
+            Node::Leaf(leaf) => *budget = budget.saturating_sub(1 + leaf.long_count()),
+            Node::Inner(inner) => {
+                while let Some(last) = inner.children.last_mut() {
+                    if !last.node.dismantle(budget) {
+                        return false;
+                    }
+                    inner.children.pop();
+                }
+            }
+        }
+        true
+    }
 }
 
 fn insert_into_leaf(leaf: &mut Leaf, entry: (f64, &[u8]), edge: Edge) -> Option<Split> {
@@ -380,6 +399,11 @@ impl OrderTree {
             Node::Inner(_) => self.locate(self.len / 2).0.long_count() * (self.len / LEAF_MAX),
         };
         self.len / 8 + long
+    }
+
+    /// Frees parts, for `Object::dismantle`.
+    pub fn dismantle(&mut self, budget: &mut usize) -> bool {
+        self.root.dismantle(budget)
     }
 
     #[cfg(test)]

@@ -59,6 +59,18 @@ impl Groups {
     pub fn memory_bytes(&self) -> usize {
         self.iter().map(|(name, group)| name.len() + group.memory_bytes()).sum()
     }
+
+    /// Frees groups, for `Object::dismantle`.
+    pub(super) fn dismantle(&mut self, budget: &mut usize) -> bool {
+        let Some(groups) = &mut self.by_name else { return true };
+        while let Some(mut first) = groups.first_entry() {
+            if !first.get_mut().dismantle(budget) {
+                return false;
+            }
+            first.remove();
+        }
+        true
+    }
 }
 
 /// A consumer's number within its group; another consumer may get it once this one is gone.
@@ -227,5 +239,25 @@ impl Group {
         let names: usize = self.by_name.keys().map(|name| 2 * name.len()).sum();
         let consumers = self.by_name.len() * (size_of::<Consumer>() + size_of::<(Box<[u8]>, ConsumerId)>() * 3 / 2);
         size_of::<Group>() + pending + names + consumers
+    }
+
+    /// Frees what is pending, then one consumer after the other. Whether all is gone.
+    fn dismantle(&mut self, budget: &mut usize) -> bool {
+        while *budget > 0 && self.pending.pop_first().is_some() {
+            *budget -= 1;
+        }
+        while *budget > 0
+            && let Some(consumer) = self.by_name.first_entry()
+        {
+            let pending = &mut self.consumers[consumer.get().0 as usize].pending;
+            while *budget > 0 && pending.pop_first().is_some() {
+                *budget -= 1;
+            }
+            if pending.is_empty() {
+                *budget = budget.saturating_sub(1);
+                self.consumers.remove(consumer.remove().0 as usize);
+            }
+        }
+        self.pending.is_empty() && self.by_name.is_empty()
     }
 }

@@ -313,6 +313,14 @@ impl Log {
         listpacks + self.nodes.len() * NODE_OVERHEAD_BYTES
     }
 
+    /// Frees nodes, for `Object::dismantle`.
+    pub(super) fn dismantle(&mut self, budget: &mut usize) -> bool {
+        while *budget > 0 && self.nodes.pop_last().is_some() {
+            *budget -= 1;
+        }
+        self.nodes.is_empty()
+    }
+
     /// How many nodes there are.
     pub fn nodes_count(&self) -> usize {
         self.nodes.len()

@@ -35,4 +35,9 @@ impl Stream {
         let groups = self.groups.iter().next().map_or(0, |(_, first)| self.groups.len() * (1 + first.pending().len()));
         self.log.nodes_count() + 1 + groups
     }
+
+    /// Frees parts, for `Object::dismantle`.
+    pub(in crate::keyspace) fn dismantle(&mut self, budget: &mut usize) -> bool {
+        self.groups.dismantle(budget) && self.log.dismantle(budget)
+    }
 }

@@ -346,7 +346,7 @@ fn unblock_part(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandEr
 }
 
 fn unblock_merge(cx: &mut Context<'_>, _: &Args<'_>, parts: Vec<Part>) -> CommandResult {
-    let unblocked = parts.into_iter().map(Part::take::<bool>).any(|unblocked| unblocked);
+    let unblocked = parts.into_iter().any(Part::take::<bool>);
     cx.reply.integer(i64::from(unblocked));
     Ok(())
 }

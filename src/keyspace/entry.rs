@@ -137,11 +137,11 @@ pub(super) fn size_class(bytes: usize) -> usize {
 pub(super) fn room_for(bytes: usize) -> usize {
     const CLASSED_MAX_BYTES: usize = 4096;
     const FINE_STEP_MIN_BYTES: usize = 128 * 1024;
-    match bytes {
-        0..=CLASSED_MAX_BYTES => size_class(bytes),
-        ..FINE_STEP_MIN_BYTES => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)),
-        _ => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 3)),
+    if bytes <= CLASSED_MAX_BYTES {
+        return size_class(bytes);
     }
+    let steps_log2 = if bytes < FINE_STEP_MIN_BYTES { 2 } else { 3 };
+    bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - steps_log2))
 }
 
 #[derive(Clone, Copy)]

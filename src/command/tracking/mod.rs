@@ -41,7 +41,8 @@ pub struct Tracking {
 impl Tracking {
     /// Whether what the client reads now is to be remembered.
     pub fn remembers(&self) -> bool {
-        !self.bcast && (!self.optin || self.caching) && !(self.optout && self.caching)
+        let in_default_mode = !self.bcast;
+        in_default_mode && if self.optin { self.caching } else { !(self.optout && self.caching) }
     }
 }
 

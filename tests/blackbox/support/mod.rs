@@ -3,8 +3,8 @@
 //! The tests know slotcore only by its command line and its sockets; nothing here names the crate's own types.
 
 pub mod client;
-pub mod events;
 pub mod confine;
+pub mod events;
 pub mod random;
 pub mod reply;
 pub mod server;

@@ -104,16 +104,16 @@ fn list_and_count_agree_with_the_table() {
 
 fn missing_and_extra(ours: &BTreeMap<String, Facts>, theirs: &BTreeMap<String, Facts>, is_70: bool) -> Vec<String> {
     let is_left_out = |name: &str| LEFT_OUT.iter().any(|(entry, _)| covers(entry, name));
+    let is_in_redis = |name: &str| theirs.contains_key(name) || is_70 && NEW_IN_72.contains(&name);
     let missing = theirs.keys().filter(|name| !ours.contains_key(*name) && !is_left_out(name));
-    let extra =
-        ours.keys().filter(|name| !theirs.contains_key(*name) && !(is_70 && NEW_IN_72.contains(&name.as_str())));
+    let extra = ours.keys().filter(|name| !is_in_redis(name));
     let mut findings: Vec<String> = missing.map(|name| format!("missing: {name}")).collect();
     findings.extend(extra.map(|name| format!("not in redis: {name}")));
     for (entry, _) in LEFT_OUT {
         if ours.keys().any(|name| covers(entry, name)) {
             findings.push(format!("left out, but it is there: {entry}"));
         }
-        if !theirs.contains_key(*entry) && !(is_70 && NEW_IN_72.contains(entry)) {
+        if !is_in_redis(entry) {
             findings.push(format!("left out, but redis does not have it: {entry}"));
         }
     }

@@ -292,26 +292,46 @@ pub struct Generator {
     /// Whether this phase uses times relative to now.
     pub relative: bool,
     tag: u64,
+    /// While a transaction is made, its tag is that of all requests.
+    tag_is_held: bool,
     /// Where the ids of streams have got to.
     stream_ms: u64,
 }
 
 impl Generator {
     pub fn new(seed: u64, cluster: bool) -> Self {
-        Self { random: Random::new(seed), cluster, others: Vec::new(), relative: false, tag: 0, stream_ms: 0 }
+        let others = Vec::new();
+        Self { random: Random::new(seed), cluster, others, relative: false, tag: 0, tag_is_held: false, stream_ms: 0 }
     }
 
     pub fn random(&mut self) -> &mut Random {
         &mut self.random
     }
 
+    /// From now on all requests are about keys of one tag.
+    pub fn hold_tag(&mut self) {
+        self.tag = self.random.below(6);
+        self.tag_is_held = true;
+    }
+
+    pub fn let_tag_go(&mut self) {
+        self.tag_is_held = false;
+    }
+
+    /// One request from a template, compared to the byte.
+    pub fn line(&mut self, template: &str) -> Request {
+        Request { args: self.fill(template), compare: Exact }
+    }
+
     /// The next request, with a second one where the first leaves a key behind whose time has passed: asked for, it
     /// is gone on both servers at once and counts do not depend on when each would have found it.
     pub fn next(&mut self) -> Vec<Request> {
-        self.tag = self.random.below(6);
+        if !self.tag_is_held {
+            self.tag = self.random.below(6);
+        }
         if !self.others.is_empty() && self.random.chance(4) {
             let template = self.random.pick(OTHER_TYPES);
-            return vec![Request { args: self.fill(template), compare: Exact }];
+            return vec![self.line(template)];
         }
         let rows = match self.random.below(100) {
             _ if self.random.chance(40) => self.random.pick(COLLECTIONS),

@@ -1,8 +1,8 @@
 //! The same random requests to slotcore and to redis-server, replies compared byte for byte.
 //!
 //! `SLOTCORE_DIFF_COMMANDS` requests (default 40000, half of them to standalone nodes and half to one-node clusters) from
-//! seed `SLOTCORE_DIFF_SEED` (default 1). A difference prints the seed, the index, the requests that touched the key
-//! before it and both replies; the same seed repeats the run.
+//! seed `SLOTCORE_DIFF_SEED`, or from a fresh one that the run prints. A difference prints the seed, the index, the
+//! requests that touched the key before it and both replies; the same seed repeats the run.
 
 mod bits;
 mod generate;
@@ -11,11 +11,16 @@ mod hashes;
 mod lists;
 mod sets;
 mod streams;
+mod transactions;
+mod waits;
 mod zsets;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use generate::{Compare, Generator, Request};
+use transactions::Queue;
 
 use crate::cluster_one_node::own_all_slots;
 use crate::support::client::encode;
@@ -23,6 +28,7 @@ use crate::support::{Client, Reply, Server, Value, number_from_env};
 
 const CONNECTIONS: usize = 4;
 const PIPELINE_MAX: u64 = 40;
+const TRANSACTIONS_PERCENT: u64 = 50;
 /// Requests between two comparisons of the whole keyspace; phases with relative times alternate with those without.
 const PHASE_REQUESTS: u64 = 2000;
 /// Different kinds of differences that are collected before the run gives up.
@@ -156,15 +162,17 @@ fn one_node_cluster_replies_are_those_of_redis() {
 struct Side {
     server: Server,
     clients: Vec<Client>,
+    /// The ids of the clients, where the test needs them.
+    ids: Vec<i64>,
 }
 
 impl Side {
-    fn new(server: Server, cluster: bool) -> Self {
-        let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| server.connect()).collect();
+    fn new(server: Server, cluster: bool, connections: usize) -> Self {
+        let mut clients: Vec<Client> = (0..connections).map(|_| server.connect()).collect();
         if cluster {
             own_all_slots(&mut clients[0]);
         }
-        Self { server, clients }
+        Self { server, clients, ids: Vec::new() }
     }
 
     fn exchange(&mut self, connection: usize, batch: &[Request]) -> Vec<Reply> {
@@ -195,10 +203,12 @@ struct Run {
     theirs: Side,
     history: VecDeque<(u64, usize, Vec<Vec<u8>>)>,
     differences: Vec<(String, String)>,
+    /// What each connection has queued.
+    queues: Vec<Queue>,
 }
 
 fn run(cluster: bool) {
-    let seed = number_from_env("SLOTCORE_DIFF_SEED", 1);
+    let seed = seed();
     let commands = number_from_env("SLOTCORE_DIFF_COMMANDS", 40_000) / 2;
     println!("SLOTCORE_DIFF_SEED={seed} SLOTCORE_DIFF_COMMANDS={}, cluster: {cluster}", commands * 2);
     // Small nodes, so that streams soon have several of them.
@@ -211,35 +221,45 @@ fn run(cluster: bool) {
     let mut run = Run {
         seed,
         cluster,
-        ours: Side::new(Server::slotcore(args), cluster),
-        theirs: Side::new(Server::redis(args), cluster),
+        ours: Side::new(Server::slotcore(args), cluster, CONNECTIONS),
+        theirs: Side::new(Server::redis(args), cluster, CONNECTIONS),
         history: VecDeque::new(),
         differences: Vec::new(),
+        queues: (0..CONNECTIONS).map(|_| Queue::default()).collect(),
     };
     let mut index = 0;
     let mut phase_end = 0;
+    let mut is_same = true;
     while index < commands && run.differences.len() < DIFFERENCES_MAX {
         if index >= phase_end {
-            run.compare_keyspaces(index, generator.relative);
+            if is_same {
+                run.compare_keyspaces(index, generator.relative);
+            }
+            is_same = true;
             generator.relative = !generator.relative;
             generator.others = run.fresh_keyspaces();
             phase_end = index + PHASE_REQUESTS;
         }
         let connection = generator.random().index(CONNECTIONS);
-        let len = 1 + generator.random().below(PIPELINE_MAX);
-        let batch: Vec<Request> = (0..len).flat_map(|_| generator.next()).collect();
-        // 7.2 leaves out the reply to a failed AUTH as long as replies before it have not been sent; and here a setting
-        // holds on all cores once its reply is there, not earlier.
-        let words: [&[u8]; 2] = [b"AUTH", b"CONFIG"];
-        let is_alone = |arg: &Vec<u8>| words.iter().any(|word| arg.eq_ignore_ascii_case(word));
-        let alone = |request: &Request| request.args.iter().any(is_alone);
-        let mut parts = batch.chunk_by(|one, next| !alone(one) && !alone(next));
-        if !parts.all(|part| run.batch(index, connection, part)) {
-            // What follows a difference would differ too: both start again from nothing.
-            phase_end = index;
+        let steps = if generator.random().chance(TRANSACTIONS_PERCENT) {
+            transactions::steps(&mut generator, CONNECTIONS)
+        } else {
+            let len = 1 + generator.random().below(PIPELINE_MAX);
+            vec![(connection, (0..len).flat_map(|_| generator.next()).collect())]
+        };
+        for (connection, batch) in steps {
+            let mut parts = batch.chunk_by(|one, next| !has_to_be_alone(one) && !has_to_be_alone(next));
+            is_same = parts.all(|part| {
+                index += part.len() as u64;
+                run.batch(index - part.len() as u64, connection, part)
+            });
+            if !is_same {
+                // What follows a difference would differ too: both start again from nothing.
+                phase_end = index;
+                break;
+            }
         }
-        index += batch.len() as u64;
-        if generator.random().chance(10) {
+        if is_same && generator.random().chance(10) {
             let options = generator.random().pick(&[
                 "",
                 "COUNT 3",
@@ -251,7 +271,9 @@ fn run(cluster: bool) {
             run.compare_scans(index, connection, options);
         }
     }
-    run.compare_keyspaces(index, generator.relative);
+    if is_same {
+        run.compare_keyspaces(index, generator.relative);
+    }
     let found: Vec<&str> = run.differences.iter().map(|(_, text)| text.as_str()).collect();
     assert!(
         found.is_empty(),
@@ -259,6 +281,23 @@ fn run(cluster: bool) {
         found.len(),
         found.join("\n\n")
     );
+}
+
+/// The number that repeats a run; when none is given, another one each time.
+fn seed() -> u64 {
+    static FRESH: OnceLock<u64> = OnceLock::new();
+    let fresh = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64);
+    match number_from_env("SLOTCORE_DIFF_SEED", u64::MAX) {
+        u64::MAX => *FRESH.get_or_init(fresh),
+        given => given,
+    }
+}
+
+/// 7.2 leaves out the reply to a failed AUTH as long as replies before it have not been sent; and here a setting holds on
+/// all cores once its reply is there, not earlier.
+fn has_to_be_alone(request: &Request) -> bool {
+    let words: [&[u8]; 2] = [b"AUTH", b"CONFIG"];
+    request.args.iter().any(|arg| words.iter().any(|word| arg.eq_ignore_ascii_case(word)))
 }
 
 impl Run {
@@ -270,6 +309,7 @@ impl Run {
             }
             side.clients[0].must("FLUSHALL");
         }
+        self.queues.iter_mut().for_each(|queue| *queue = Queue::default());
         let mut others = Vec::new();
         for (key, make) in [
             ("{t1}list", "RPUSH {t1}list a b"),
@@ -300,8 +340,38 @@ impl Run {
                 self.history.pop_front();
             }
             let (our, their) = (&ours[offset], &theirs[offset]);
-            if !same(our, their, request.compare) && !is_known(&request.args, our, their) {
+            let executed = self.queues[connection].follow(request, their);
+            if let (Value::Array(ours), Value::Array(theirs)) = (&our.value, &their.value)
+                && ours.len() == theirs.len()
+                && executed.len() == ours.len()
+            {
+                if !self.is_executed_alike(at, connection, &executed, ours, theirs) {
+                    return false;
+                }
+                continue;
+            }
+            if our.raw != their.raw && !same(our, their, request.compare) && !is_known(&request.args, our, their) {
                 self.report(at, connection, &request.args, our, their);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Compares what EXEC answers for each request that was queued.
+    fn is_executed_alike(
+        &mut self,
+        at: u64,
+        connection: usize,
+        executed: &[Request],
+        ours: &[Value],
+        theirs: &[Value],
+    ) -> bool {
+        for (queued, (our, their)) in executed.iter().zip(ours.iter().zip(theirs)) {
+            if our != their && !same(our, their, queued.compare) && !is_known(&queued.args, our, their) {
+                let lines: Vec<String> = executed.iter().map(|request| shown(&request.args)).collect();
+                eprintln!("in a transaction of\n  {}", lines.join("\n  "));
+                self.report(at, connection, &queued.args, our, their);
                 return false;
             }
         }
@@ -419,26 +489,23 @@ fn scan(client: &mut Client, options: &str) -> BTreeSet<Vec<u8>> {
     panic!("SCAN {options} does not come to an end");
 }
 
-fn same(ours: &Reply, theirs: &Reply, compare: Compare) -> bool {
-    if ours.raw == theirs.raw {
-        return true;
-    }
+/// Whether two values that are not equal are so far alike as the comparison asks for.
+fn same(ours: &Value, theirs: &Value, compare: Compare) -> bool {
     if ours.is_error() || theirs.is_error() {
         return false;
     }
     match compare {
         Compare::Exact => false,
-        Compare::Close(margin) => match (&ours.value, &theirs.value) {
+        Compare::Close(margin) => match (ours, theirs) {
             (Value::Integer(our), Value::Integer(their)) => {
                 *our >= 0 && *their >= 0 && our.abs_diff(*their) <= margin.unsigned_abs()
             }
             _ => false,
         },
         Compare::AnyOrder => {
-            std::mem::discriminant(&ours.value) == std::mem::discriminant(&theirs.value)
-                && sorted(&ours.value) == sorted(&theirs.value)
+            std::mem::discriminant(ours) == std::mem::discriminant(theirs) && sorted(ours) == sorted(theirs)
         }
-        Compare::SameType => std::mem::discriminant(&ours.value) == std::mem::discriminant(&theirs.value),
+        Compare::SameType => std::mem::discriminant(ours) == std::mem::discriminant(theirs),
         Compare::StreamTimes => streams::without_times(ours) == streams::without_times(theirs),
         Compare::Hello => without_identity(ours) == without_identity(theirs),
     }
@@ -481,6 +548,12 @@ fn without_identity(reply: &Value) -> Value {
 fn is_known(args: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
     let name = args[0].to_ascii_uppercase();
     if (name.starts_with(b"Z") || name.starts_with(b"GEO")) && same_numbers(ours, theirs) {
+        return true;
+    }
+    // What comes after a watched key was touched is not queued, so that its slots do not count. Here that is known to the
+    // core of the watched key alone: the transaction does not run either.
+    let has_not_run = theirs.is_nil() || matches!(theirs, Value::Error(text) if text.starts_with("EXECABORT "));
+    if name == b"EXEC" && has_not_run && matches!(ours, Value::Error(text) if text.starts_with("CROSSSLOT ")) {
         return true;
     }
     let (ours, theirs) = (ours.to_string(), theirs.to_string());

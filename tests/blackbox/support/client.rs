@@ -111,6 +111,22 @@ impl Client {
         }
     }
 
+    /// The next reply, if all of it has arrived.
+    pub fn read_what_is_there(&mut self) -> Option<Reply> {
+        let set = |stream: &Stream, nonblocking| match stream {
+            Stream::Tcp(stream) => stream.set_nonblocking(nonblocking),
+            Stream::Unix(stream) => stream.set_nonblocking(nonblocking),
+        };
+        set(&self.stream, true).expect("a socket can be made non-blocking");
+        let reply = self.try_read();
+        set(&self.stream, false).expect("a socket can be made blocking");
+        match reply {
+            Ok(reply) => Some(reply),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => panic!("no reply: {error}"),
+        }
+    }
+
     pub fn read(&mut self) -> Reply {
         self.try_read().expect("a reply")
     }

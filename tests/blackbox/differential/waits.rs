@@ -168,12 +168,14 @@ impl Schedule {
 
     fn step(&mut self) -> Result<(), String> {
         let idle: Vec<usize> = WAITERS.filter(|waiter| self.waiting[*waiter].is_empty()).collect();
+        // Which of two connections that have sent several requests comes first is for each server to say.
+        let is_pipelined = self.waiting.iter().any(|requests| requests.len() > 1);
         let choice = self.generator.random().below(100);
         if choice < 40 && !idle.is_empty() {
             let waiter = idle[self.generator.random().index(idle.len())];
             let waits = if self.serves_one_by_one { WAITS_IN_70 } else { WAITS };
             let mut requests = vec![self.request(waits)];
-            if self.generator.random().chance(15) {
+            if !is_pipelined && self.generator.random().chance(15) {
                 requests.push(self.request(&["PING", "RPUSH <q> mine", "XADD <s> <new> f mine", "BLPOP <q> 0"]));
             }
             self.begin(waiter, &requests);
@@ -184,9 +186,10 @@ impl Schedule {
             return self.unblock(waiter);
         }
         let actor = ACTORS.start + self.generator.random().index(ACTORS.len());
-        let count = 1 + self.generator.random().below(3);
+        let in_transaction = choice < 70;
+        let count = if is_pipelined && !in_transaction { 1 } else { 1 + self.generator.random().below(3) };
         let mut requests: Vec<Request> = (0..count).flat_map(|_| self.change()).collect();
-        if choice < 70 {
+        if in_transaction {
             // Here a transaction that concerns all cores of a cluster node is seen in between.
             requests.retain(|request| !self.cluster || request.args.len() > 1);
             if self.generator.random().chance(20) {

@@ -446,6 +446,9 @@ def paced_gets(port, seconds):
     start = time.perf_counter()
     for number in range(int(seconds / PACE_S)):
         due = start + number * PACE_S
+        # Those whose turn came while the last one waited would only repeat what it says.
+        if time.perf_counter() - start > seconds:
+            break
         wait = due - time.perf_counter()
         if wait > 0:
             time.sleep(wait)

@@ -1,5 +1,6 @@
 //! The commands of lists, as tables.
 
+use crate::support::events::{ALL_EVENTS, check_published};
 use crate::support::{Client, Server, check, on_both, on_both_with};
 
 fn table(rows: &[(&str, &str)]) {
@@ -435,25 +436,7 @@ const PUBLISHED: &[(&str, &str, i64)] = &[
 
 #[test]
 fn changes_are_published_and_counted() {
-    on_both_with(&["--notify-keyspace-events", "EAn"], |server| {
-        let (client, listener) = (&mut server.connect(), &mut server.connect());
-        listener.must("PSUBSCRIBE __keyevent*");
-        listener.must("PSUBSCRIBE end");
-        for (line, expected, changes) in PUBLISHED {
-            let before = client.info_number("rdb_changes_since_last_save");
-            client.line(line);
-            assert_eq!(client.info_number("rdb_changes_since_last_save") - before, *changes, "{line}");
-            client.must("PUBLISH end here");
-            let mut events = Vec::new();
-            loop {
-                let message = listener.read();
-                let (channel, text) = (message.items()[2].text(), message.items()[3].text());
-                let Some(event) = channel.strip_prefix("__keyevent@0__:") else { break };
-                events.push(format!("{event}:{text}"));
-            }
-            assert_eq!(events.join(" "), *expected, "{line}");
-        }
-    });
+    on_both_with(ALL_EVENTS, |server| check_published(server, PUBLISHED));
 }
 
 #[test]

@@ -11,9 +11,10 @@ pub mod server;
 pub mod table;
 
 pub use client::Client;
+pub use events::check_published;
 pub use reply::{Reply, Value};
 pub use server::{Kind, Server};
-pub use table::{check, check_published, on_both, on_both_with};
+pub use table::{check, on_both, on_both_with};
 
 use std::time::{Duration, Instant};
 

@@ -33,25 +33,3 @@ pub fn on_both_with(args: &[&str], test: impl Fn(&Server)) {
         test(&server);
     }
 }
-
-/// Runs the lines in order on one connection; each publishes these events (`event:key`, in order) and counts as so many changes.
-/// The server has `notify-keyspace-events EAn`.
-pub fn check_published(server: &Server, table: &[(&str, &str, i64)]) {
-    let (client, listener) = (&mut server.connect(), &mut server.connect());
-    listener.must("PSUBSCRIBE __keyevent*");
-    listener.must("PSUBSCRIBE end");
-    for (line, expected, changes) in table {
-        let before = client.info_number("rdb_changes_since_last_save");
-        client.line(line);
-        assert_eq!(client.info_number("rdb_changes_since_last_save") - before, *changes, "{line}");
-        client.must("PUBLISH end here");
-        let mut events = Vec::new();
-        loop {
-            let message = listener.read();
-            let (channel, text) = (message.items()[2].text(), message.items()[3].text());
-            let Some(event) = channel.strip_prefix("__keyevent@0__:") else { break };
-            events.push(format!("{event}:{text}"));
-        }
-        assert_eq!(events.join(" "), *expected, "{line}");
-    }
-}

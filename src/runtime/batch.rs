@@ -25,6 +25,9 @@ struct RequestHead {
     large_end: u32,
 }
 
+/// Small arguments that one batch gathers before the next begins.
+const DATA_BYTES_MAX: usize = 1 << 30;
+
 /// Requests of one core's clients that another core runs.
 #[derive(Default)]
 pub struct RequestBatch {
@@ -51,6 +54,12 @@ impl RequestBatch {
 
     pub fn len(&self) -> usize {
         self.heads.len()
+    }
+
+    /// Whether one more request may be appended: places in the data are numbered with 32 bits, and a request is bounded by
+    /// client-query-buffer-limit. What a core does not take for long goes on in another batch.
+    pub fn has_room(&self) -> bool {
+        self.data.len() < DATA_BYTES_MAX
     }
 
     /// The requests in the order in which they were pushed, without the first `place`.

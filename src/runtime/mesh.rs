@@ -217,7 +217,7 @@ impl Mesh {
     /// Where requests for `core` are appended.
     pub fn requests_to(&mut self, core: CoreId) -> &mut RequestBatch {
         let messages = &mut self.outgoing[core.index()].messages;
-        if !matches!(messages.last(), Some(Message::Requests(_))) {
+        if !matches!(messages.last(), Some(Message::Requests(batch)) if batch.has_room()) {
             messages.push(Message::Requests(Box::default()));
         }
         match messages.last_mut() {

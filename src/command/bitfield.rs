@@ -54,10 +54,12 @@ fn write(cx: &mut Context<'_>, args: &Args<'_>, steps: &[Step], last: u64) -> Co
     if let Some(value) = entry.value() {
         string(value)?;
     }
+    let is_new = !entry.exists();
     let reply = &mut cx.reply;
     reply.array(steps.len());
     let changed = entry.update_bytes_if(|bytes| {
-        let mut changed = grow(bytes, last);
+        // As in Redis, a string that is there may grow and yet count as untouched, when every step fails.
+        let mut changed = grow(bytes, last) && is_new;
         for step in steps {
             changed |= step.run(bytes, reply);
         }

@@ -296,6 +296,8 @@ impl Client {
         self.monitor = false;
         self.transaction = None;
         self.tracking = None;
+        self.watch_cores.clear();
+        self.watched_count = 0;
         self.subscriptions = [0; 3];
         self.reply_mode = ReplyMode::On;
     }

@@ -167,6 +167,17 @@ fn what_the_groups_of_a_stream_know_is_not_watched() {
 }
 
 #[test]
+fn reset_ends_watches_each_time() {
+    on_both(|server| {
+        let (one, two) = (&mut server.connect(), &mut server.connect());
+        two.must("SET k 1");
+        check(one, &[("WATCH k", "+OK"), ("RESET", "+RESET"), ("WATCH k", "+OK"), ("RESET", "+RESET")]);
+        two.must("SET k 2");
+        check(one, &[("MULTI", "+OK"), ("PING", "+QUEUED"), ("EXEC", "[+PONG]")]);
+    });
+}
+
+#[test]
 fn a_flush_touches_only_watched_keys_that_are_there() {
     on_both(|server| {
         let (one, two) = (&mut server.connect(), &mut server.connect());

@@ -398,7 +398,8 @@ impl Run {
         let keys: Vec<&Vec<u8>> = args[1..].iter().filter(|arg| self.looks_like_key(arg)).collect();
         let touches = |words: &[Vec<u8>]| {
             let keyspace_wide = ["FLUSHALL", "FLUSHDB", "SWAPDB", "SELECT", "RESET", "HELLO"];
-            words[1..].iter().any(|word| keys.contains(&word))
+            keys.is_empty()
+                || words[1..].iter().any(|word| keys.contains(&word))
                 || keyspace_wide.iter().any(|name| words[0].eq_ignore_ascii_case(name.as_bytes()))
         };
         let before: Vec<String> = self
@@ -406,7 +407,7 @@ impl Run {
             .iter()
             .rev()
             .filter(|(_, _, words)| touches(words))
-            .take(20)
+            .take(if keys.is_empty() { 60 } else { 20 })
             .map(|(index, connection, words)| format!("  {index} [{connection}] {}", shown(words)))
             .collect();
         let lines: Vec<String> = before.into_iter().rev().collect();

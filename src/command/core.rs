@@ -10,10 +10,12 @@ use slab::Slab;
 
 use super::blocking::{Blocked, Wait};
 use super::client::{Client, ClientRef, CloseReason};
+use super::journal::Journal;
 use super::latency::LatencyEvents;
 use super::memory_limit::{self, Ledger};
 use super::node::Node;
 use super::pause::Pause;
+use super::persistence::DiskView;
 use super::pubsub::{Delivery, Subscriptions};
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
@@ -60,6 +62,10 @@ pub struct Core {
     pub config: Box<Config>,
     pub owners: SlotOwners,
     pub cluster: ClusterView,
+    /// What this core must know of the node's files.
+    pub disk: DiskView,
+    /// What this core has changed, for the append-only file and for replicas.
+    pub journal: Journal,
     pub clock: Clock,
     /// Times calls, back to back with one reading each.
     pub nanos: NanoClock,
@@ -141,6 +147,7 @@ pub enum Effect {
 pub enum Publication {
     Config { config: Box<Config>, changed: Vec<&'static str> },
     Cluster(Box<ClusterView>),
+    Disk(DiskView),
 }
 
 /// SHUTDOWN's options.
@@ -168,6 +175,7 @@ impl Core {
                 self.settings_changed(&changed);
             }
             Publication::Cluster(view) => self.cluster = *view,
+            Publication::Disk(view) => self.disk = view,
         }
     }
 

@@ -105,6 +105,7 @@ fn timed(
     let mark = output.mark();
     core.keyspace.no_touch = call.caller.no_touch;
     core.running_client = call.caller.client.id;
+    let dirty_before = core.keyspace.stats.dirty;
     let reply = Reply::new(output, call.caller.resp);
     let mut cx = Context { core, caller: call.caller, reply, slot: call.slot };
     let outcome = handler(&mut cx);
@@ -115,6 +116,10 @@ fn timed(
     }
     if core.keyspace.has_notes() {
         attention::settle(core);
+    }
+    if core.journal.is_on() && core.keyspace.stats.dirty != dirty_before {
+        core.journal.record(call.caller.db, call.args.iter());
+        core.journal.close_unit();
     }
     if call.caller.tracks {
         tracking::remember(core, call);

@@ -138,7 +138,10 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
         return Verdict::Refused { error: CommandError::OutOfMemory, command: Some(command) };
     }
     let client = &core.clients[index as usize];
-    if let Some(error) = listening_refusal(client, spec, args) {
+    let refused = disk_refusal(core, spec)
+        .or_else(|| listening_refusal(client, spec, args))
+        .or_else(|| (core.disk.loading && !spec.flags.has(Flags::LOADING)).then_some(CommandError::Loading));
+    if let Some(error) = refused {
         return Verdict::Refused { error, command: Some(command) };
     }
     if core.pause.until(core.clock.unix()).is_some() && is_held_by_pause(core, client, spec) {
@@ -214,6 +217,13 @@ fn refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandEr
         return Some(CommandError::NoAuth);
     }
     None
+}
+
+/// Nothing is changed that could not be kept. PING says so, too: it is how clients look whether a node is well.
+#[inline]
+fn disk_refusal(core: &Core, spec: &CommandSpec) -> Option<CommandError> {
+    let refusal = core.disk.refusal.as_ref()?;
+    (spec.flags.has(Flags::WRITE) || spec.name == "ping").then(|| refusal.error())
 }
 
 /// A client that listens, in version 2 of the protocol, could not tell replies from messages.

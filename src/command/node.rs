@@ -3,6 +3,7 @@
 use super::core::Publication;
 use super::error::CommandError;
 use super::machine::Machine;
+use super::persistence::Persistence;
 use crate::base::clock::Clock;
 use crate::base::hex::HexId;
 use crate::cluster::membership::Membership;
@@ -16,6 +17,7 @@ pub struct Node {
     pub machine: Box<dyn Machine>,
     /// With `cluster-enabled yes`.
     pub cluster: Option<Box<Membership>>,
+    pub persistence: Persistence,
 }
 
 impl Node {

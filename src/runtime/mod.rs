@@ -14,6 +14,7 @@ pub mod log;
 mod machine;
 mod mesh;
 mod park;
+mod persistence;
 mod preflight;
 mod requests;
 mod ring;
@@ -206,6 +207,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         Box::new(Node {
             config: config.clone(),
             cluster: membership,
+            persistence: Default::default(),
             replication_id: HexId::random(&mut random),
             machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
         })
@@ -223,6 +225,8 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
             SlotOwners::all_first()
         },
         cluster: seed.cluster.clone(),
+        disk: Default::default(),
+        journal: Default::default(),
         clock: Clock::read(),
         nanos: NanoClock::new(),
         random,

@@ -1,4 +1,6 @@
 //! What waits to be sent: bytes in order, most of them copied into one buffer, large ones shared with the keyspace.
+//!
+//! A long reply becomes several pieces: what is written is never moved again, and what is sent is given back.
 
 use std::collections::VecDeque;
 
@@ -6,6 +8,9 @@ use bytes::Bytes;
 
 /// A bulk of at least this many bytes is shared instead of copied, when its owner can share it.
 pub const SHARED_BYTES_MIN: usize = 16 * 1024;
+/// The tail becomes a piece when it has come near the room that a tail behind a piece gets.
+const PIECE_MIN_BYTES: usize = 240 * 1024;
+const PIECE_ROOM_BYTES: usize = 256 * 1024;
 /// An emptied buffer keeps at most this much memory.
 const KEPT_CAPACITY_MAX: usize = 64 * 1024;
 
@@ -21,12 +26,19 @@ impl Piece {
             Piece::Shared(bytes) => bytes,
         }
     }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Piece::Owned(bytes) => bytes.capacity(),
+            Piece::Shared(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// An append-only queue of bytes, taken from its front.
 #[derive(Default)]
 pub struct ReplyBuffer {
-    /// Before the tail, in order; only there once something was shared.
+    /// Before the tail, in order; only there once something was shared or much was written.
     pieces: VecDeque<Piece>,
     tail: Vec<u8>,
     /// Bytes of the first piece (or of the tail, when it is the first) that have been taken already.
@@ -51,6 +63,7 @@ impl ReplyBuffer {
     pub fn extend(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
         self.length += bytes.len();
+        self.close_long_tail();
     }
 
     /// Appends through a closure that pushes to the end of the vector.
@@ -59,6 +72,20 @@ impl ReplyBuffer {
         let before = self.tail.len();
         write(&mut self.tail);
         self.length += self.tail.len() - before;
+        self.close_long_tail();
+    }
+
+    #[inline]
+    fn close_long_tail(&mut self) {
+        if self.tail.len() >= PIECE_MIN_BYTES {
+            self.close_tail();
+        }
+    }
+
+    #[cold]
+    fn close_tail(&mut self) {
+        let tail = std::mem::replace(&mut self.tail, Vec::with_capacity(PIECE_ROOM_BYTES));
+        self.pieces.push_back(Piece::Owned(tail));
     }
 
     /// Appends bytes without copying them.
@@ -86,7 +113,7 @@ impl ReplyBuffer {
 
     /// Capacity held, shared bytes counted whole.
     pub fn memory_bytes(&self) -> usize {
-        let pieces: usize = self.pieces.iter().map(|piece| piece.bytes().len()).sum();
+        let pieces: usize = self.pieces.iter().map(Piece::memory_bytes).sum();
         pieces + self.tail.capacity()
     }
 

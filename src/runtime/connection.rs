@@ -11,6 +11,8 @@ use crate::resp::{ArgsBuf, ReplyBuffer, RequestParser};
 
 /// Pieces of one vectored send (the kernel's UIO_MAXIOV).
 const PIECES_MAX: usize = 1024;
+/// Bytes of one send: what others wait for while the kernel copies them. A long reply goes out turn by turn.
+const SEND_MAX_BYTES: usize = 256 * 1024;
 /// An input buffer of this size is kept whatever is sent.
 const INPUT_KEPT_BYTES: usize = 32 * 1024;
 
@@ -46,7 +48,10 @@ pub struct Connection {
     pending: VecDeque<Pending>,
     /// Sequence number of the first of `pending`.
     first_sequence: u32,
+    /// Bytes that are on their way, and those that go with a later send before any of `output`.
     sending: ReplyBuffer,
+    /// Bytes of the send under way.
+    send_bytes: usize,
     pieces: Vec<libc::iovec>,
     message: Option<Box<libc::msghdr>>,
     /// A receive is armed.
@@ -77,6 +82,7 @@ impl Connection {
             pending: VecDeque::new(),
             first_sequence: 0,
             sending: ReplyBuffer::new(),
+            send_bytes: 0,
             pieces: Vec::new(),
             message: None,
             receiving: false,
@@ -208,24 +214,36 @@ impl Connection {
 
     /// Is everything answered and sent?
     pub fn is_drained(&self) -> bool {
-        self.pending.is_empty() && self.output.is_empty() && !self.is_sending
+        self.pending.is_empty() && !self.has_output() && !self.is_sending
     }
 
-    /// Makes what waits ready to send. None when a send is under way or nothing waits.
+    /// Do bytes wait for a send?
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty() || !self.sending.is_empty()
+    }
+
+    /// Makes what waits ready to send, or the beginning of it. None when a send is under way or nothing waits.
     pub fn prepare_send(&mut self) -> Option<Outgoing<'_>> {
-        if self.is_sending || self.output.is_empty() && self.sending.is_empty() {
+        if self.is_sending || !self.has_output() {
             return None;
         }
         if self.sending.is_empty() {
             std::mem::swap(&mut self.output, &mut self.sending);
         }
         self.is_sending = true;
+        self.send_bytes = self.sending.len_bytes().min(SEND_MAX_BYTES);
+        let mut left = self.send_bytes;
+        let cut = self.sending.slices(PIECES_MAX).map_while(|piece| {
+            let piece = &piece[..piece.len().min(left)];
+            left -= piece.len();
+            (!piece.is_empty()).then_some(piece)
+        });
         self.pieces.clear();
-        let pieces = self.sending.slices(PIECES_MAX);
-        self.pieces
-            .extend(pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr() as *mut _, iov_len: piece.len() }));
+        self.pieces.extend(cut.map(|piece| libc::iovec { iov_base: piece.as_ptr() as *mut _, iov_len: piece.len() }));
+        self.send_bytes -= left;
         if self.pieces.len() == 1 {
-            return self.sending.slices(1).next().map(Outgoing::One);
+            let bytes = self.send_bytes;
+            return self.sending.slices(1).next().map(|piece| Outgoing::One(&piece[..bytes]));
         }
         // SAFETY: all-zero is a valid msghdr: no name, no control data, no pieces.
         let message = self.message.get_or_insert_with(|| Box::new(unsafe { std::mem::zeroed() }));
@@ -234,10 +252,10 @@ impl Connection {
         Some(Outgoing::Many(&**message))
     }
 
-    /// A send has moved `count` bytes.
+    /// A send has moved `count` bytes. Fewer than it should have: the socket is full.
     pub fn sent(&mut self, count: usize) {
         self.is_sending = false;
-        self.is_stalled = false;
+        self.is_stalled = count < self.send_bytes;
         self.sending.advance(count);
     }
 
@@ -353,6 +371,39 @@ mod tests {
         assert!(connection.output.is_empty());
         connection.arrived(first, 1, &mut reply("1"));
         assert_eq!(connection.output.to_vec(), b"1line2");
+    }
+
+    fn to_send(connection: &mut Connection) -> Option<usize> {
+        connection.prepare_send().map(|outgoing| match outgoing {
+            Outgoing::One(bytes) => bytes.len(),
+            // SAFETY: the message and the pieces that it names stand in the connection.
+            Outgoing::Many(message) => unsafe {
+                let message = &*message;
+                std::slice::from_raw_parts(message.msg_iov, message.msg_iovlen).iter().map(|piece| piece.iov_len).sum()
+            },
+        })
+    }
+
+    #[test]
+    fn a_long_reply_leaves_in_bounded_sends_and_is_not_done_before_the_last() {
+        for shared in [false, true] {
+            let mut connection = connection();
+            let long = vec![b'x'; SEND_MAX_BYTES + SEND_MAX_BYTES / 2];
+            connection.reply_here(|out| out.extend(b"+OK\r\n"));
+            if shared {
+                connection.reply_here(|out| out.push_shared(long.clone().into()));
+            } else {
+                connection.reply_here(|out| out.extend(&long));
+            }
+            assert_eq!(to_send(&mut connection), Some(SEND_MAX_BYTES));
+            assert_eq!(to_send(&mut connection), None, "one send at a time");
+            connection.sent(SEND_MAX_BYTES - 1);
+            assert!(connection.is_stalled && connection.has_output() && !connection.is_drained());
+            let rest = 5 + long.len() - (SEND_MAX_BYTES - 1);
+            assert_eq!(to_send(&mut connection), Some(rest));
+            connection.sent(rest);
+            assert!(!connection.is_stalled && !connection.has_output() && connection.is_drained());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! `SLOTCORE_BIG_ELEMENTS` (default 100,000) is the number of elements of each value.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::client::encode;
 use crate::support::{Client, Reply, Server, Value, holds_within, number_from_env, on_both, on_both_with};
@@ -130,6 +130,33 @@ fn readers_that_do_not_read_hold_one_reply_each() {
         }
         let returned = holds_within(PATIENCE, || control.info_number("used_memory") - before < LEFT_BYTES);
         assert!(returned, "{} bytes stay", control.info_number("used_memory") - before);
+    });
+}
+
+#[test]
+fn a_big_reply_goes_out_as_fast_as_it_is_read() {
+    // Were the rest of a reply to wait for the next tick, this would take a second for every time that the socket fills.
+    on_both_with(&["--hz", "1"], |server| {
+        let reply_bytes = filled(server).line("HGETALL hash").raw.len();
+        let mut reader = patient(server);
+        let begun = Instant::now();
+        reader.send(&[encode(&["HGETALL", "hash"]).repeat(30), encode(&["QUIT"])].concat());
+        assert_eq!(reader.read_until_closed().len(), 30 * reply_bytes + b"+OK\r\n".len());
+        assert!(begun.elapsed() < Duration::from_secs(10), "the replies took {:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn a_client_that_quits_gets_its_big_replies_first() {
+    on_both(|server| {
+        let mut control = filled(server);
+        let reply_bytes = control.line("HGETALL hash").raw.len();
+        let mut reader = patient(server);
+        ask(&mut reader, &mut control, &["HGETALL", "hash"], 2);
+        reader.send(&encode(&["QUIT"]));
+        let bytes = reader.read_until_closed();
+        assert!(bytes.ends_with(b"+OK\r\n"), "the last reply is missing");
+        assert_eq!(bytes.len(), reply_bytes + b"+OK\r\n".len());
     });
 }
 

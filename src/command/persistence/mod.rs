@@ -13,6 +13,7 @@ pub mod loading;
 pub mod saving;
 
 use super::error::CommandError;
+use crate::config::Config;
 
 /// The node's state of persistence, owned by core 0.
 #[derive(Default)]
@@ -38,6 +39,20 @@ pub enum WriteRefusal {
     Snapshot,
     /// The append-only file cannot be written, for this reason of the system.
     AppendOnly(String),
+}
+
+impl Persistence {
+    /// What every core must know now. `old` is what they know.
+    pub fn view(&self, config: &Config, old: &DiskView) -> DiskView {
+        let snapshot = self.saving.refuses_writes(config).then_some(WriteRefusal::Snapshot);
+        let other = old.refusal.clone().filter(|refusal| *refusal != WriteRefusal::Snapshot);
+        DiskView { loading: old.loading, refusal: snapshot.or(other) }
+    }
+
+    /// Whether the append-only file is being rewritten, which takes the place of a snapshot.
+    pub fn is_rewriting(&self) -> bool {
+        false
+    }
 }
 
 impl WriteRefusal {

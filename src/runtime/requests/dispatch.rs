@@ -185,10 +185,13 @@ impl Requests {
     pub(super) fn answer_from_first(
         &mut self,
         target: ReplyTarget,
-        mut reply: Box<ReplyBuffer>,
+        reply: Box<ReplyBuffer>,
         connection: Option<&mut Connection>,
     ) {
         let publications: Vec<Publication> = self.take_publications();
+        let Some((target, mut reply)) = self.hold_for_save(target, reply) else {
+            return self.publish(publications, None);
+        };
         if !publications.is_empty() && self.mesh.others().next().is_some() {
             return self.publish(publications, Some((target, reply)));
         }

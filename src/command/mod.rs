@@ -121,6 +121,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     slowlog_commands::COMMANDS,
     latency_commands::COMMANDS,
     shutdown::COMMANDS,
+    persistence::saving::COMMANDS,
     debug::COMMANDS,
     streams::append::COMMANDS,
     streams::ranges::COMMANDS,

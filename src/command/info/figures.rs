@@ -5,6 +5,7 @@ use crate::command::blocking::WaitFigures;
 use crate::command::context::Context;
 use crate::command::core::Core;
 use crate::command::machine::{CpuTimes, ProcessMemory};
+use crate::command::persistence::saving::SavingFigures;
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
 use crate::config::Config;
@@ -44,6 +45,7 @@ struct NodeShare {
     memory: ProcessMemory,
     cpu: CpuTimes,
     replication_id: HexId,
+    saving: SavingFigures,
 }
 
 /// All clients together.
@@ -87,6 +89,7 @@ pub struct Figures<'a> {
     pub memory: ProcessMemory,
     pub cpu: CpuTimes,
     pub replication_id: HexId,
+    pub saving: SavingFigures,
     allocated_bytes: i64,
     startup_bytes: i64,
 }
@@ -99,6 +102,7 @@ impl Share {
             memory: node.machine.memory(),
             cpu: node.machine.cpu_times(),
             replication_id: node.replication_id,
+            saving: node.persistence.saving.figures(),
         });
         Share {
             stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),
@@ -189,6 +193,7 @@ impl<'a> Figures<'a> {
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
             replication_id: HexId::ZEROS,
+            saving: SavingFigures::default(),
             allocated_bytes: 0,
             startup_bytes: 0,
         };
@@ -219,12 +224,28 @@ impl<'a> Figures<'a> {
             self.memory = node.memory;
             self.cpu = node.cpu;
             self.replication_id = node.replication_id;
+            self.saving = node.saving;
         }
     }
 
     /// The settings as this core has them.
     pub fn config(&self) -> &Config {
         &self.core.config
+    }
+
+    /// Changes since the last snapshot.
+    pub fn unsaved_changes(&self) -> u64 {
+        self.keyspace.dirty.saturating_sub(self.saving.saved_changes)
+    }
+
+    /// How far the snapshot under way is, in percent of the keys.
+    pub fn save_percent(&self) -> f64 {
+        percent(self.saving.keys_processed, self.saving.keys_total)
+    }
+
+    /// Seconds since the snapshot under way was begun.
+    pub fn save_age_s(&self) -> Option<i64> {
+        self.saving.begun_s.map(|begun_s| (self.core.clock.unix().seconds() - begun_s).max(0))
     }
 
     pub fn uptime_s(&self) -> i64 {

@@ -35,6 +35,7 @@ mod config;
 mod connection;
 mod counters;
 mod debug;
+mod dump;
 mod elements;
 mod events;
 mod expire;
@@ -102,6 +103,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     sorted_sets::sample::COMMANDS,
     geo::COMMANDS,
     keys::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     lists::COMMANDS,
     lists::pops::COMMANDS,

@@ -5,6 +5,7 @@ use crate::command::blocking::WaitFigures;
 use crate::command::context::Context;
 use crate::command::core::Core;
 use crate::command::machine::{CpuTimes, ProcessMemory};
+use crate::command::persistence::append_only::{AppendFigures, RewriteFigures};
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
 use crate::config::Config;
@@ -35,6 +36,7 @@ pub struct Share {
     waits: WaitFigures,
     tracked_keys: usize,
     tracked_items: usize,
+    append: AppendFigures,
     databases: Vec<DatabaseFigures>,
     node: Option<NodeShare>,
 }
@@ -44,6 +46,7 @@ struct NodeShare {
     memory: ProcessMemory,
     cpu: CpuTimes,
     replication_id: HexId,
+    rewrite: RewriteFigures,
 }
 
 /// All clients together.
@@ -82,6 +85,9 @@ pub struct Figures<'a> {
     /// Keys of which clients keep copies, and pairs of such a key and a client.
     pub tracked_keys: usize,
     pub tracked_items: usize,
+    /// The append-only files of all cores.
+    pub append: AppendFigures,
+    pub rewrite: RewriteFigures,
     /// By the number of the database.
     pub databases: Vec<DatabaseFigures>,
     pub memory: ProcessMemory,
@@ -99,6 +105,7 @@ impl Share {
             memory: node.machine.memory(),
             cpu: node.machine.cpu_times(),
             replication_id: node.replication_id,
+            rewrite: node.persistence.append_only.figures(&core.clock),
         });
         Share {
             stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),
@@ -110,6 +117,7 @@ impl Share {
             waits: core.blocked.figures(),
             tracked_keys: core.tracking.keys_count(),
             tracked_items: core.tracking.items_count(),
+            append: core.append_figures,
             databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
             node,
         }
@@ -185,6 +193,8 @@ impl<'a> Figures<'a> {
             waits: WaitFigures::default(),
             tracked_keys: 0,
             tracked_items: 0,
+            append: AppendFigures::default(),
+            rewrite: RewriteFigures::default(),
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
@@ -210,6 +220,7 @@ impl<'a> Figures<'a> {
         self.waits.add(share.waits);
         self.tracked_keys += share.tracked_keys;
         self.tracked_items += share.tracked_items;
+        self.append.add(share.append);
         for (ours, theirs) in self.databases.iter_mut().zip(share.databases) {
             ours.add(theirs);
         }
@@ -219,6 +230,7 @@ impl<'a> Figures<'a> {
             self.memory = node.memory;
             self.cpu = node.cpu;
             self.replication_id = node.replication_id;
+            self.rewrite = node.rewrite;
         }
     }
 

@@ -1,0 +1,199 @@
+//! Replies that must not leave before what they acknowledge is on the disk.
+//!
+//! With `appendfsync always` (and with `everysec` while the disk does not keep up) the answer to a call that has recorded
+//! something waits on the core that ran it, by the journal's position, until the append-only file is durable up to there.
+//! Answers to reads, and what other cores run, never wait, except behind an earlier answer of the same connection. Nothing is
+//! looked at while the journal is off.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use slab::Slab;
+
+use super::Requests;
+use crate::base::core_id::CoreId;
+use crate::command::blocking;
+use crate::command::client::ClientRef;
+use crate::command::core::Publication;
+use crate::command::execute::Share;
+use crate::config::AppendFsync;
+use crate::resp::ReplyBuffer;
+use crate::runtime::batch::ReplyTarget;
+use crate::runtime::mesh::Message;
+use crate::runtime::persistence::append_only::{AppendFile, Order};
+
+/// What waits for the disk.
+enum Held {
+    Reply {
+        target: ReplyTarget,
+        reply: Box<ReplyBuffer>,
+    },
+    /// This core's part of a command of every core, gathered by that core.
+    Share {
+        to: CoreId,
+        gather: u32,
+        share: Share,
+    },
+}
+
+/// The answers that wait on one core.
+#[derive(Default)]
+pub struct Durability {
+    /// With the positions that they wait for, which only grow.
+    held: VecDeque<(u64, Held)>,
+    /// The disk does not keep up.
+    is_late: bool,
+    /// Up to here an fsync has covered the journal.
+    durable_position: u64,
+    /// Who wants to be told when an fsync has covered the journal up to a position: a core, with its ticket.
+    curious: VecDeque<(u64, CoreId, u32)>,
+    /// Clients of this core that wait for all cores, and how many of those have not answered.
+    awaiting: Slab<(u64, usize)>,
+    /// The last ticket of each of them: a client may have given up and wait anew.
+    tickets: HashMap<u64, u32>,
+    /// For the core's writer, at the end of the turn.
+    pub orders: Vec<Order>,
+}
+
+impl Requests {
+    /// Whether answers to calls that record something have to wait.
+    #[inline]
+    pub(super) fn holds_replies(&self) -> bool {
+        self.core.journal.is_on() && (self.core.config.appendfsync == AppendFsync::Always || self.durability.is_late)
+    }
+
+    /// Answers a call before which the journal was at `before`: at once, or when what the call has recorded is durable.
+    pub(super) fn answer_durably(&mut self, before: u64, target: ReplyTarget, reply: Box<ReplyBuffer>) {
+        let position = self.core.journal.position();
+        if position != before && self.holds_replies() {
+            self.hold(position, Held::Reply { target, reply });
+        } else {
+            self.answer(target, reply);
+        }
+    }
+
+    /// From now on this core records what it changes, in this file.
+    pub fn append_to(&mut self, file: Box<AppendFile>) {
+        self.core.journal.set_on(true);
+        let position = self.core.journal.position();
+        self.durability.orders.push(Order::Open { file, position });
+    }
+
+    /// On core 0: gives each core its file, in their order.
+    pub fn begin_append_only(&mut self, files: Vec<AppendFile>) {
+        for (index, file) in files.into_iter().enumerate() {
+            match CoreId::new(index) {
+                core if core == self.core.id => self.append_to(Box::new(file)),
+                core => self.mesh.send(core, Message::AppendTo(Box::new(file))),
+            }
+        }
+    }
+
+    /// Answers when the journal's bytes up to `position` are durable.
+    pub(super) fn hold_reply(&mut self, position: u64, target: ReplyTarget, reply: Box<ReplyBuffer>) {
+        self.hold(position, Held::Reply { target, reply });
+    }
+
+    /// As `answer_durably`, for a share that another core, or this one, gathers.
+    pub(super) fn hold_share(&mut self, to: CoreId, gather: u32, share: Share) {
+        let position = self.core.journal.position();
+        self.hold(position, Held::Share { to, gather, share });
+    }
+
+    fn hold(&mut self, position: u64, held: Held) {
+        assert!(self.durability.held.back().is_none_or(|(last, _)| *last <= position), "positions only grow");
+        self.durability.held.push_back((position, held));
+    }
+
+    /// WAITAOF: asks all cores.
+    pub(super) fn await_durable(&mut self, client: ClientRef) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        let ticket = self.durability.awaiting.insert((client.id, others.len() + 1)) as u32;
+        self.durability.tickets.insert(client.id, ticket);
+        others.into_iter().for_each(|core| self.mesh.send(core, Message::AwaitDurable { ticket }));
+        self.tell_when_durable(self.core.id, ticket);
+    }
+
+    pub(super) fn tell_when_durable(&mut self, who: CoreId, ticket: u32) {
+        let position = self.core.journal.position();
+        if !self.core.journal.is_on() || position <= self.durability.durable_position {
+            // Core 0 has a file whenever there are any.
+            let has_file = self.core.journal.is_on() || self.core.id != CoreId::FIRST;
+            self.tell_durable(who, ticket, has_file);
+        } else {
+            self.durability.curious.push_back((position, who, ticket));
+        }
+    }
+
+    fn tell_durable(&mut self, who: CoreId, ticket: u32, has_file: bool) {
+        if who == self.core.id {
+            self.core_is_durable(ticket, has_file);
+        } else {
+            self.mesh.send(who, Message::Durable { ticket, has_file });
+        }
+    }
+
+    pub(super) fn core_is_durable(&mut self, ticket: u32, has_file: bool) {
+        let Some((client_id, missing)) = self.durability.awaiting.get_mut(ticket as usize) else {
+            unreachable!("a ticket is kept until all cores have answered")
+        };
+        *missing -= 1;
+        let (client_id, is_last) = (*client_id, *missing == 0);
+        if is_last {
+            self.durability.awaiting.remove(ticket as usize);
+        }
+        let is_current = self.durability.tickets.get(&client_id) == Some(&ticket);
+        if is_current && (is_last || !has_file) {
+            self.durability.tickets.remove(&client_id);
+            blocking::is_safe(&mut self.core, client_id, has_file);
+        }
+    }
+
+    /// The writer has got so far, on the disk and for those who wait: lets go what waited for it.
+    pub fn released(&mut self, durable_position: u64, position: u64, is_late: bool) {
+        self.durability.is_late = is_late;
+        self.durability.durable_position = durable_position;
+        while let Some((_, who, ticket)) =
+            self.durability.curious.pop_front_if(|(wanted, ..)| *wanted <= durable_position)
+        {
+            self.tell_durable(who, ticket, true);
+        }
+        while self.durability.held.front().is_some_and(|(wanted, _)| *wanted <= position) {
+            match self.durability.held.pop_front() {
+                Some((_, Held::Reply { target, reply })) => self.answer(target, reply),
+                Some((_, Held::Share { to, gather, share })) if to == self.core.id => {
+                    self.share_arrived(gather, to, share);
+                }
+                Some((_, Held::Share { to, gather, share })) => self.mesh.send(to, Message::Share { gather, share }),
+                None => break,
+            }
+        }
+        self.carry_out_effects();
+    }
+
+    /// This core's file cannot be written, for this reason, or can be again.
+    pub fn append_failure(&mut self, failure: Option<&str>) {
+        let failure = failure.map(str::to_owned);
+        if self.core.id == CoreId::FIRST {
+            self.append_failed_on(CoreId::FIRST, failure);
+        } else {
+            self.mesh.send(CoreId::FIRST, Message::AppendFailure(failure));
+        }
+    }
+
+    /// On core 0: tells every core whether commands that write are to be refused.
+    pub(super) fn append_failed_on(&mut self, core: CoreId, failure: Option<String>) {
+        let Some(node) = self.core.node.as_mut() else { return };
+        node.persistence.append_only.core_reports(core, failure);
+        let view = node.persistence.view(&self.core.disk);
+        if view != self.core.disk {
+            self.publish(vec![Publication::Disk(view)], None);
+        }
+    }
+
+    /// Whether the core's writer has anything to do.
+    #[inline]
+    pub fn appends(&self) -> bool {
+        self.core.journal.is_on() || !self.durability.orders.is_empty()
+    }
+}

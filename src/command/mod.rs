@@ -125,6 +125,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     shutdown::COMMANDS,
     persistence::saving::COMMANDS,
     debug::COMMANDS,
+    persistence::append_only::COMMANDS,
     streams::append::COMMANDS,
     streams::ranges::COMMANDS,
     streams::read::COMMANDS,

@@ -61,6 +61,7 @@ impl Requests {
             Effect::CallShutdownOff => self.call_shutdown_off(),
             Effect::Save(purpose) => self.begin_save(purpose, None),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
+            Effect::AwaitDurable(client) => self.await_durable(client),
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
             Effect::Publish(publication) => self.core.apply(publication),

@@ -12,6 +12,7 @@ mod clients;
 mod cluster_one_node;
 mod command_sweep;
 mod connection;
+mod crash;
 mod differential;
 mod dump;
 mod eviction;

@@ -337,7 +337,8 @@ fn old_and_new_encodings_of_others_are_read() {
     is(found(HASH_ZIPLIST, ziplist), "listpack", &["2=5"]);
     let sorted = decode(SORTED_SET_ZIPLIST, ziplist).unwrap().unwrap();
     assert_eq!(sorted, ("listpack".to_owned(), vec![[&5f64.to_bits().to_be_bytes()[..], b"2"].concat()]));
-    is(found(LIST_QUICKLIST, &[b"\x02", &ziplist[..], ziplist].concat()), "listpack", &["2", "5", "2", "5"]);
+    is(found(LIST_QUICKLIST, &[b"\x01", &ziplist[..]].concat()), "listpack", &["2", "5"]);
+    is(found(LIST_QUICKLIST, &[b"\x02", &ziplist[..], ziplist].concat()), "quicklist", &["2", "5", "2", "5"]);
     is(found(LIST_QUICKLIST_2, b"\x02\x01\x03abc\x02\x0a\x0a\0\0\0\x01\0\x81x\x02\xff"), "quicklist", &["abc", "x"]);
     is(found(SET_LISTPACK, b"\x0a\x0a\0\0\0\x01\0\x81x\x02\xff"), "listpack", &["x"]);
     let scores = decode(SORTED_SET, b"\x03\x01a\x031.5\x01b\xfe\x01c\xff").unwrap().unwrap().1;

@@ -4,12 +4,10 @@
 //! out in the form that Redis gives it when it loads it: what is packed stays packed unless it has too many elements for the
 //! configuration of today, what was stored element by element is packed if it is small.
 //!
-//! `strings` and collections stored one element at a time are here, `packed` has the formats of old versions, `stream` streams.
+//! Strings and most collections are read here, `packed` has the formats of old versions, `stream` streams.
 
 mod packed;
 mod stream;
-
-use std::borrow::Cow;
 
 use bytes::Bytes;
 
@@ -107,15 +105,11 @@ fn collection(
 
 // ---- stored element by element --------------------------------------------------------------------------------------
 
-fn incoming<'a>(bytes: &'a Cow<'_, [u8]>) -> Incoming<'a> {
-    Incoming::copied(bytes)
-}
-
 fn list(cursor: &mut Cursor<'_>, limits: &LoadLimits) -> Result<Option<List>, RdbError> {
     let count = cursor.count(1)?;
     let mut list = List::large(limits.list_setting);
     for _ in 0..count {
-        list.push(End::Back, incoming(&cursor.string()?));
+        list.push(End::Back, Incoming::copied(&cursor.string()?));
     }
     list.built(limits.list_setting);
     Ok((count > 0).then_some(list))

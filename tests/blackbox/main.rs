@@ -18,6 +18,7 @@ mod expiry;
 mod geo;
 mod hashes;
 mod hyperloglog;
+mod journal;
 mod keys;
 mod leaks;
 mod limits;

@@ -271,7 +271,7 @@ pub fn serve(core: &mut Core) {
         let waiting = core.blocked.by_key.get(&(db, key.clone())).cloned().unwrap_or_default();
         for index in waiting {
             let Some(waiter) = core.blocked.waiters.get(index) else { continue };
-            let kind = core.keyspace.peek(db, Key::new(&key)).map(|value| value.kind());
+            let kind = core.keyspace.glance(db, Key::new(&key)).map(|value| value.kind());
             if kind == Some(waiter.wait.kind) || waiter.wait.or_removed && kind != Some(waiter.wait.kind) {
                 serve_one(core, index);
             }

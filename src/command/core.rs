@@ -177,6 +177,7 @@ impl Core {
     pub fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
         self.keyspace.set_clock(clock.unix(), self.pause.until(clock.unix()).is_some());
+        self.keyspace.expires_nothing = self.disk.loading;
     }
 
     /// Takes over what core 0 published.
@@ -278,8 +279,14 @@ impl Core {
     pub fn settle(&mut self) {
         self.running_client = 0;
         if self.keyspace.has_notes() {
-            super::attention::settle(self);
+            super::attention::settle_apart(self);
         }
+    }
+
+    /// Begins or ends recording what changes: between requests, and not while data are loaded.
+    pub fn set_journal_on(&mut self, on: bool) {
+        self.journal.set_on(on);
+        super::attention::settings_changed(self);
     }
 
     /// A client, of whatever core, has gone: forgets what this core knew of it.

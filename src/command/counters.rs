@@ -66,6 +66,7 @@ fn incrbyfloat(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     entry.set_plain(&text);
     cx.reply.bulk(&text);
     cx.notify(NotifyFlags::STRING, "incrbyfloat", &args[1]);
+    cx.journal_as(&[b"SET", &args[1], &text, b"KEEPTTL"]);
     Ok(())
 }
 

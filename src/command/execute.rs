@@ -60,7 +60,14 @@ pub fn run_part(core: &mut Core, call: &Call<'_>) -> Share {
     let reply = Reply::new(&mut scratch, call.caller.resp);
     core.running_client = call.caller.client.id;
     let part = part(&mut Context { core, caller: call.caller, reply, slot: call.slot }, &call.args);
+    // Keys that a walk happens to meet have nothing to do with one another.
+    if core.keyspace.has_notes() && !call.command.spec().flags.has(Flags::TOUCHES_ARBITRARY_KEYS) {
+        attention::settle(core);
+    }
     core.settle();
+    if core.journal.is_on() {
+        core.journal.end_request(false, call.caller.db, call.args.iter());
+    }
     let ended_ns = core.nanos.now_ns();
     let duration_ns = ended_ns.saturating_sub(core.stats.last_instant_ns);
     core.stats.last_instant_ns = ended_ns;
@@ -117,9 +124,9 @@ fn timed(
     if core.keyspace.has_notes() {
         attention::settle(core);
     }
-    if core.journal.is_on() && core.keyspace.stats.dirty != dirty_before {
-        core.journal.record(call.caller.db, call.args.iter());
-        core.journal.close_unit();
+    if core.journal.is_on() {
+        let changed = core.keyspace.stats.dirty != dirty_before;
+        core.journal.end_request(changed, call.caller.db, call.args.iter());
     }
     if call.caller.tracks {
         tracking::remember(core, call);

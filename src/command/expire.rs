@@ -6,6 +6,7 @@ use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::clock::UnixMillis;
 use crate::config::NotifyFlags;
+use crate::keyspace::Digits;
 use crate::resp::Args;
 
 /// Milliseconds of the unit in which a command counts.
@@ -95,17 +96,33 @@ fn set_expiry(
     let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
     let allowed = entry.exists() && conditions.allow(entry.expiry(), deadline);
     if allowed {
-        let event = if deadline <= now {
+        // What is loaded keeps its keys until the journal, or active expiry later, takes them.
+        let is_past = deadline <= now && !cx.core.disk.loading;
+        if is_past {
             entry.remove();
-            "del"
         } else {
             entry.set_expiry(Some(deadline));
-            "expire"
-        };
-        cx.notify(NotifyFlags::GENERIC, event, &args[1]);
+        }
+        cx.notify(NotifyFlags::GENERIC, if is_past { "del" } else { "expire" }, &args[1]);
+        if cx.journals() {
+            journal_expiry(cx, args, deadline, is_past);
+        }
     }
     cx.reply.integer(i64::from(allowed));
     Ok(())
+}
+
+/// All forms are recorded as PEXPIREAT, with the conditions that were met.
+#[cold]
+fn journal_expiry(cx: &mut Context<'_>, args: &Args<'_>, deadline: UnixMillis, is_past: bool) {
+    if is_past {
+        let in_background = cx.core.config.lazyfree_lazy_expire;
+        cx.journal_as_removal(&args[1], in_background);
+    } else if is_word(&args[0], "PEXPIREAT") {
+        cx.journal_with(args, &[]);
+    } else {
+        cx.journal_with(args, &[(0, b"PEXPIREAT"), (2, Digits::new().format(deadline.get()).as_bytes())]);
+    }
 }
 
 /// PERSIST key: whether an expiry was there to be removed.

@@ -6,6 +6,7 @@ use super::core::Effect;
 use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
 use super::tracking;
+use crate::base::core_id::CoreId;
 use crate::keyspace::Disposal;
 use crate::resp::Args;
 
@@ -27,6 +28,7 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
         (Some(option), 2) if is_word(option, "SYNC") => false,
         _ => return Err(CommandError::Syntax),
     };
+    record_flush(cx, args);
     let disposal = if in_background { Disposal::Background } else { Disposal::Now };
     tracking::flushed(cx.core);
     let removed = cx.core.keyspace.flush(db, disposal);
@@ -37,6 +39,15 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
         cx.core.effects.push(Effect::PurgeMemory);
     }
     Ok(Part::done())
+}
+
+/// A flush is recorded even where nothing was left to go, as in Redis, and once for all cores: by the share of the first one,
+/// which has all keys outside of cluster mode, so that the record stands among those of its commands where the flush took
+/// place. What a flush of a cluster node's other cores means for their files is the business of those who write them.
+fn record_flush(cx: &mut Context<'_>, args: &Args<'_>) {
+    if cx.core.id == CoreId::FIRST {
+        cx.journal_with(args, &[]);
+    }
 }
 
 fn flush_merge(cx: &mut Context<'_>, _: &Args<'_>, _: Vec<Part>) -> CommandResult {

@@ -42,7 +42,23 @@ fn geoadd(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let scored = scores.iter().enumerate().map(|(index, score)| (*score, &args[first + index * 3 + 2]));
     let done = add::apply(cx, &args[1], rules, scored)?;
     cx.reply.integer(if changed { done.new + done.updated } else { done.new } as i64);
+    if done.new + done.updated > 0 && cx.journals() {
+        journal_added(cx, args, first, &scores);
+    }
     Ok(())
+}
+
+/// Positions are recorded as the scores that they were rounded to.
+#[cold]
+fn journal_added(cx: &mut Context<'_>, args: &Args<'_>, first: usize, scores: &[f64]) {
+    // Scores are whole numbers of 52 bits.
+    let scores: Vec<Vec<u8>> = scores.iter().map(|score| Element::Integer(*score as i64).to_vec()).collect();
+    let mut words: Vec<&[u8]> = args.iter().take(first).collect();
+    words[0] = b"zadd";
+    for (score, member) in scores.iter().zip(args.iter().skip(first + 2).step_by(3)) {
+        words.extend([score.as_slice(), member]);
+    }
+    cx.journal_as(&words);
 }
 
 /// GEOPOS key [member ...].

@@ -52,6 +52,7 @@ fn hincrbyfloat(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     set(&mut entry, &args[2], &text, limits)?;
     cx.reply.bulk(&text);
     cx.notify(NotifyFlags::HASH, "hincrbyfloat", &args[1]);
+    cx.journal_with(args, &[(0, b"HSET"), (3, &text)]);
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! The journal of one core: what it has changed, as commands that bring about the same change when they are run again.
 //!
 //! The way of a change: a handler changes keys; when it is done `execute` records its request, or what the handler said in
-//! place of it (EXPIRE becomes PEXPIREAT, SPOP becomes SREM: what depends on the time, on chance or on who waits is
-//! written as what it came to). Keys that expire or are evicted are recorded as DEL or UNLINK, before the command that met
-//! them. All that one request, one transaction or one piece of background work has recorded is a *unit*, which is
-//! applied whole or not at all: several commands stand between MULTI and EXEC. At the end of a turn the runtime takes
-//! the bytes: for the append-only file of this core, and later for the log of replicas.
+//! place of it (`Context::journal_as`; EXPIRE becomes PEXPIREAT, SPOP becomes SREM: what depends on the time, on chance or on
+//! who waits is written as what it came to). Keys that expire or are evicted are recorded as DEL or UNLINK, before the command
+//! that met them. All that one request or one transaction has recorded is a *unit*, which is applied whole or not at
+//! all: several commands stand between MULTI and EXEC. Keys that go in the background, or that a walk over all keys meets, are a
+//! unit each. At the end of a turn the runtime takes the bytes: for the append-only file of this core, and later for the
+//! log of replicas.
 //!
 //! The bytes are requests as a client would send them (RESP arrays), with a SELECT where the database changes: the format of
 //! Redis's append-only file and of its replication stream.
@@ -30,6 +31,10 @@ pub struct Journal {
     /// Where in `bytes` the unit under way begins, and how many commands it has.
     unit_begin: usize,
     unit_commands: usize,
+    /// A transaction runs: what its commands record is one unit.
+    held: bool,
+    /// The handler that runs has said what stands in place of its request.
+    replaced: bool,
 }
 
 impl Journal {
@@ -39,8 +44,8 @@ impl Journal {
         self.on
     }
 
-    /// Begins or ends recording. What follows begins with a SELECT.
-    pub fn set_on(&mut self, on: bool) {
+    /// Begins or ends recording, through `Core::set_journal_on`. What follows begins with a SELECT.
+    pub(super) fn set_on(&mut self, on: bool) {
         assert!(self.unit_commands == 0, "recording begins and ends between units");
         self.on = on;
         self.restart();
@@ -68,10 +73,39 @@ impl Journal {
         self.unit_commands += 1;
     }
 
-    /// Ends the unit under way, if there is one.
+    /// Adds the removal of a key that nobody asked for: it has expired, or was evicted.
+    pub fn record_removal(&mut self, db: u16, key: &[u8], in_background: bool) {
+        self.record(db, [removal(in_background), key].into_iter());
+    }
+
+    /// Lets what the handler that runs has recorded, or nothing, stand in place of its request.
+    #[inline]
+    pub(super) fn replace_request(&mut self) {
+        self.replaced = true;
+    }
+
+    /// Ends a request, which is recorded with `words` if it has `changed` something and nothing stands in place of it.
+    pub(super) fn end_request<'a>(&mut self, changed: bool, db: u16, words: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if !std::mem::take(&mut self.replaced) && changed {
+            self.record(db, words);
+        }
+        self.close_unit();
+    }
+
+    /// Makes one unit of all that is recorded until [`Journal::end_transaction`].
+    pub(super) fn begin_transaction(&mut self) {
+        self.held = true;
+    }
+
+    pub(super) fn end_transaction(&mut self) {
+        self.held = false;
+        self.close_unit();
+    }
+
+    /// Ends the unit under way, if there is one and no transaction goes on.
     #[inline]
     pub fn close_unit(&mut self) {
-        if self.unit_commands > 0 {
+        if self.unit_commands > 0 && !self.held {
             self.close();
         }
     }
@@ -112,6 +146,11 @@ impl Journal {
         }
         self.unit_begin = 0;
     }
+}
+
+/// The command that removes a key, at once or with its value freed later.
+pub(super) fn removal(in_background: bool) -> &'static [u8] {
+    if in_background { b"UNLINK" } else { b"DEL" }
 }
 
 /// `*<count>\r\n`, then `$<length>\r\n<bytes>\r\n` for each word.
@@ -160,6 +199,33 @@ mod tests {
         journal.close_unit();
         assert_eq!(taken(&mut journal), ["SELECT 0", "SET a 1", "MULTI", "DEL a", "SELECT 3", "SET b 2", "EXEC"]);
         assert!(journal.is_empty());
+    }
+
+    #[test]
+    fn a_transaction_is_one_unit_and_only_its_last_command_ends_it() {
+        let mut journal = Journal::default();
+        journal.set_on(true);
+        journal.begin_transaction();
+        for line in ["SET a 1", "SET b 2"] {
+            journal.end_request(true, 0, line.split(' ').map(str::as_bytes).collect::<Vec<_>>().into_iter());
+            assert!(journal.is_empty());
+        }
+        journal.end_transaction();
+        assert_eq!(taken(&mut journal), ["MULTI", "SELECT 0", "SET a 1", "SET b 2", "EXEC"]);
+    }
+
+    #[test]
+    fn what_a_handler_said_stands_in_place_of_one_request() {
+        let mut journal = Journal::default();
+        journal.set_on(true);
+        journal.replace_request();
+        record(&mut journal, 0, "SREM s a");
+        journal.end_request(true, 0, [&b"SPOP"[..]].into_iter());
+        journal.end_request(false, 0, [&b"GET"[..]].into_iter());
+        journal.replace_request();
+        journal.end_request(true, 0, [&b"XREADGROUP"[..]].into_iter());
+        journal.end_request(true, 0, [&b"INCR"[..]].into_iter());
+        assert_eq!(taken(&mut journal), ["SELECT 0", "SREM s a", "INCR"]);
     }
 
     #[test]

@@ -284,7 +284,12 @@ fn evict_one(core: &mut Core, rule: EvictionRule) -> bool {
         core.note_latency("eviction-del", core.nanos.now_ns().saturating_sub(begun_ns));
     }
     // Databases are numbered with 16 bits.
-    core.notify(NotifyFlags::EVICTED, "evicted", evicted.db as u16, &evicted.key);
+    let db = evicted.db as u16;
+    core.notify(NotifyFlags::EVICTED, "evicted", db, &evicted.key);
+    if core.journal.is_on() {
+        core.journal.record_removal(db, &evicted.key, core.config.lazyfree_lazy_eviction);
+        core.journal.close_unit();
+    }
     true
 }
 

@@ -12,6 +12,7 @@ use super::set_operations::union_of;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::random::Random;
 use crate::config::{Config, NotifyFlags};
+use crate::keyspace::Digits;
 use crate::keyspace::listpack::Element;
 use crate::keyspace::set::{Set, SetForm, SetLimits};
 use crate::resp::{Args, Reply};
@@ -183,25 +184,29 @@ fn spop_one(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         cx.reply.null();
         return Ok(());
     };
-    pop(set, random, &mut cx.reply);
+    let popped = pop(set, random, &mut cx.reply);
     let emptied = entry.commit(1);
     cx.notify(NotifyFlags::SET, "spop", &args[1]);
     if emptied {
         cx.notify(NotifyFlags::GENERIC, "del", &args[1]);
     }
+    if let Some(member) = popped {
+        cx.journal_as(&[b"SREM", &args[1], member.element().as_bytes(&mut Digits::new())]);
+    }
     Ok(())
 }
 
 /// Takes a random member out and replies it.
-fn pop(set: &mut Set, random: &mut Random, reply: &mut Reply<'_>) {
+fn pop(set: &mut Set, random: &mut Random, reply: &mut Reply<'_>) -> Option<OwnedMember> {
     let drawn = set.random(random).map(|member| match member {
         Element::Integer(integer) => OwnedMember::Integer(integer),
         Element::Bytes(bytes) => OwnedMember::Bytes(bytes.to_vec()),
     });
-    if let Some(drawn) = drawn {
+    if let Some(drawn) = &drawn {
         reply_element(reply, drawn.element());
         set.remove(drawn.element());
     }
+    drawn
 }
 
 /// A member on its way out of its set.
@@ -234,23 +239,49 @@ fn spop_several(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     };
     let popped = count.min(set.len());
     let left = set.len() - popped;
+    let mut gone = Gone(cx.core.journal.is_on().then(Vec::new));
     if left == 0 {
         reply_all(&mut cx.reply, set, limits);
         *set = Set::default();
     } else if popped < left.saturating_mul(KEEP_FACTOR) || stays_large(set, left, limits) {
         cx.reply.set(popped);
-        pop_few(set, popped, random, &mut cx.reply);
+        pop_few(set, popped, random, &mut cx.reply, &mut gone);
     } else {
         let kept = take_kept(set, left, limits, random);
         reply_members(&mut cx.reply, set);
+        set.iter().for_each(|member| gone.note(member));
         *set = kept;
     }
     let emptied = entry.commit(popped as u64);
     cx.notify(NotifyFlags::SET, "spop", &args[1]);
     if emptied {
         cx.notify(NotifyFlags::GENERIC, "del", &args[1]);
+        let in_background = cx.core.config.lazyfree_lazy_server_del;
+        cx.journal_as_removal(&args[1], in_background);
     }
+    gone.record(cx, &args[1]);
     Ok(())
+}
+
+/// Members that a set has lost to chance, kept while the journal is on.
+struct Gone(Option<Vec<Vec<u8>>>);
+
+impl Gone {
+    /// The most members that one SREM names.
+    const AT_ONCE: usize = 1024;
+
+    fn note(&mut self, member: Element<'_>) {
+        if let Some(gone) = &mut self.0 {
+            gone.push(member.to_vec());
+        }
+    }
+
+    fn record(self, cx: &mut Context<'_>, key: &[u8]) {
+        for members in self.0.unwrap_or_default().chunks(Gone::AT_ONCE) {
+            let words = [&b"SREM"[..], key].into_iter().chain(members.iter().map(Vec::as_slice));
+            cx.journal_as(&words.collect::<Vec<_>>());
+        }
+    }
 }
 
 /// Every member, in the order in which SUNION would have them.
@@ -269,17 +300,21 @@ fn stays_large(set: &Set, left: usize, limits: SetLimits) -> bool {
 /// When at least this many times as many members go as stay, it is those that stay that are drawn.
 const KEEP_FACTOR: usize = 5;
 
-fn pop_few(set: &mut Set, count: usize, random: &mut Random, reply: &mut Reply<'_>) {
+fn pop_few(set: &mut Set, count: usize, random: &mut Random, reply: &mut Reply<'_>, gone: &mut Gone) {
     if !matches!(set.form(), SetForm::Small(_)) {
-        (0..count).for_each(|_| pop(set, random, reply));
+        for member in (0..count).filter_map(|_| pop(set, random, reply)) {
+            gone.note(member.element());
+        }
         return;
     }
     let total = set.len();
     let mut drawn = Vec::with_capacity(count);
     choose(set.iter(), count, total, random, |member| drawn.push(member.to_vec()));
     for member in drawn {
-        reply_element(reply, Element::Bytes(&member));
-        set.remove(Element::Bytes(&member));
+        let member = Element::Bytes(&member);
+        reply_element(reply, member);
+        set.remove(member);
+        gone.note(member);
     }
 }
 

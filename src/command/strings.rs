@@ -1,6 +1,7 @@
 //! Strings as a whole: GET and SET in all their forms, MGET and MSET. What works inside a string is in `ranges`,
 //! `counters` and `lcs`.
 
+use super::arguments::is_word;
 use super::context::Context;
 use super::error::CommandError;
 use super::set_options::{Clause, Options};
@@ -65,7 +66,26 @@ fn set_with_options(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     if goes_on && deadline.is_some() {
         cx.notify(NotifyFlags::GENERIC, "expire", &args[1]);
     }
+    if goes_on && cx.journals() {
+        journal_set(cx, args, &options, deadline);
+    }
     Ok(())
+}
+
+/// A SET that did something is recorded with the moment of its expiry, whatever form that had, and without GET.
+#[cold]
+fn journal_set(cx: &mut Context<'_>, args: &Args<'_>, options: &Options<'_>, deadline: Option<UnixMillis>) {
+    match (options.expiry, deadline) {
+        (Some((Clause::PxAt, _)), _) => {}
+        (Some(_), Some(deadline)) => {
+            cx.journal_as_number(&[b"SET", &args[1], &args[2], b"PXAT"], deadline.get());
+        }
+        _ if options.get => {
+            let words = args.iter().enumerate().filter(|(at, word)| *at < 3 || !is_word(word, "GET"));
+            cx.journal_as(&words.map(|(_, word)| word).collect::<Vec<_>>());
+        }
+        _ => {}
+    }
 }
 
 /// SETNX key value: 1 when it was set, 0 when the key was there.
@@ -101,6 +121,7 @@ fn set_until(cx: &mut Context<'_>, args: &Args<'_>, deadline: UnixMillis) -> Com
     cx.reply.ok();
     cx.notify(NotifyFlags::STRING, "set", &args[1]);
     cx.notify(NotifyFlags::GENERIC, "expire", &args[1]);
+    cx.journal_as_number(&[b"SET", &args[1], &args[3], b"PXAT"], deadline.get());
     Ok(())
 }
 
@@ -113,26 +134,34 @@ fn getex(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
     let found = entry.exists();
     reply_old(&mut cx.reply, &entry)?;
-    let mut event = None;
+    let (mut event, mut deadline) = (None, None);
     if found {
         match options.expiry {
             None if options.persist => event = entry.set_expiry(None).then_some("persist"),
             None => {}
             Some((clause, argument)) => {
-                let deadline = clause.deadline(argument, now, "getex")?;
-                if clause.is_absolute() && deadline <= now {
+                let moment = clause.deadline(argument, now, "getex")?;
+                deadline = Some(moment);
+                if clause.is_absolute() && moment <= now && !cx.core.disk.loading {
                     entry.remove();
                     event = Some("del");
                 } else {
-                    entry.set_expiry(Some(deadline));
+                    entry.set_expiry(Some(moment));
                     event = Some("expire");
                 }
             }
         }
     }
     count_lookup(&mut cx.core.keyspace.stats, found);
-    if let Some(event) = event {
-        cx.notify(NotifyFlags::GENERIC, event, &args[1]);
+    let Some(event) = event else { return Ok(()) };
+    cx.notify(NotifyFlags::GENERIC, event, &args[1]);
+    match deadline {
+        _ if event == "del" => {
+            let in_background = cx.core.config.lazyfree_lazy_expire;
+            cx.journal_as_removal(&args[1], in_background);
+        }
+        Some(deadline) => cx.journal_as_number(&[b"PEXPIREAT", &args[1]], deadline.get()),
+        None => cx.journal_as(&[b"PERSIST", &args[1]]),
     }
     Ok(())
 }
@@ -146,6 +175,7 @@ fn getdel(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     count_lookup(&mut cx.core.keyspace.stats, found);
     if found {
         cx.notify(NotifyFlags::GENERIC, "del", &args[1]);
+        cx.journal_as_removal(&args[1], false);
     }
     Ok(())
 }
@@ -160,6 +190,7 @@ fn getset(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     entry.set_expiry(None);
     count_lookup(&mut cx.core.keyspace.stats, found);
     cx.notify(NotifyFlags::STRING, "set", &args[1]);
+    cx.journal_with(args, &[(0, b"SET")]);
     Ok(())
 }
 

@@ -129,7 +129,7 @@ impl Exec {
 pub fn end_watches(core: &mut Core, client_id: u64) -> bool {
     core.watches.refresh(&mut core.keyspace, client_id);
     if core.keyspace.has_notes() {
-        super::attention::settle(core);
+        super::attention::settle_apart(core);
     }
     core.watches.end(&mut core.keyspace, client_id)
 }
@@ -145,6 +145,7 @@ pub fn run(core: &mut Core, exec: &mut Exec, output: &mut ReplyBuffer) {
         return write_aborted(&exec.caller, output);
     }
     core.guest = exec.guest.take();
+    core.journal.begin_transaction();
     Reply::new(output, exec.caller.resp).array(exec.queue.len());
     for queued in &exec.queue {
         let mut caller = exec.caller;
@@ -169,6 +170,7 @@ pub fn run(core: &mut Core, exec: &mut Exec, output: &mut ReplyBuffer) {
         let call = Call { command: exec.command, caller: exec.caller, slot: None, args: args.as_args() };
         monitor::feed(core, &call);
     }
+    core.journal.end_transaction();
     exec.guest = core.guest.take();
 }
 

@@ -240,6 +240,9 @@ impl Keyspace {
     /// call stopped, at most once around all slots of all databases. `budget` limits the buckets looked at plus the
     /// entries of those in which something is due, and is passed by a bucket (128 entries) at most.
     pub fn expire_cycle(&mut self, budget: usize, expired: &mut dyn FnMut(usize, Slot, &[u8])) -> ExpireOutcome {
+        if self.expires_nothing {
+            return ExpireOutcome { expired: 0, more: false };
+        }
         let before = self.stats.expired_keys;
         let mut left = budget;
         let mut ahead = self.databases.len() * SLOTS_COUNT;

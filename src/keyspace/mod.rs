@@ -150,6 +150,8 @@ pub struct Keyspace {
     pub stats: KeyspaceStats,
     /// While set, reads and writes leave access clocks alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
+    /// While set, keys whose time has come stay and are there for all: what is loaded tells itself what has gone.
+    pub expires_nothing: bool,
     /// How what expires and what is replaced is freed.
     pub lazy_free: LazyFree,
     databases: Vec<Database>,
@@ -176,6 +178,7 @@ impl Keyspace {
         Keyspace {
             stats: KeyspaceStats::default(),
             no_touch: false,
+            expires_nothing: false,
             lazy_free: LazyFree::default(),
             databases: std::iter::repeat_with(Database::default).take(databases).collect(),
             hasher: Seeded(ahash::RandomState::with_seeds(a, b, c, d)),
@@ -269,6 +272,13 @@ impl Keyspace {
         let place = self.look(db, key, hash)?;
         let table = self.databases[db].table(key.slot.index())?;
         Some(table.entry(place).value())
+    }
+
+    /// The value at a key that has not expired. Neither counts nor dates anything, and leaves a key that has expired where it is.
+    pub fn glance(&self, db: usize, key: Key<'_>) -> Option<Value<'_>> {
+        let table = self.databases[db].table(key.slot.index())?;
+        let entry = table.entry(table.find(self.hasher.hash(key.bytes), key.bytes)?);
+        (!entry.expiry().is_some_and(|expiry| self.is_due(expiry))).then(|| entry.value())
     }
 
     /// Fetches into the cache what looking these keys up will need: worth it from about four keys on, before the commands of
@@ -462,7 +472,7 @@ impl Keyspace {
 
     #[inline]
     fn is_due(&self, expiry: i64) -> bool {
-        self.now.get() > expiry
+        self.now.get() > expiry && !self.expires_nothing
     }
 
     /// As [`Keyspace::locate`] for readers, who leave an expired key where it is while `keeps_expired`.

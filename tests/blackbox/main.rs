@@ -19,6 +19,7 @@ mod expiry;
 mod geo;
 mod hashes;
 mod hyperloglog;
+mod journal;
 mod keys;
 mod leaks;
 mod limits;

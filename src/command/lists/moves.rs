@@ -34,17 +34,26 @@ fn reply_or_null(cx: &mut Context<'_>, args: &Args<'_>, from: End, to: End) -> C
 fn blmove(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let (from, to) = (end_of(&args[3])?, end_of(&args[4])?);
     let timeout = Timeout::seconds(&args[5])?;
-    move_or_wait(cx, args, from, to, timeout)
+    move_or_wait(cx, args, from, to, timeout, &[b"LMOVE", &args[1], &args[2], &args[3], &args[4]])
 }
 
 /// BRPOPLPUSH source destination timeout.
 fn brpoplpush(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let timeout = Timeout::seconds(&args[3])?;
-    move_or_wait(cx, args, End::Back, End::Front, timeout)
+    move_or_wait(cx, args, End::Back, End::Front, timeout, &[b"RPOPLPUSH", &args[1], &args[2]])
 }
 
-fn move_or_wait(cx: &mut Context<'_>, args: &Args<'_>, from: End, to: End, timeout: Timeout) -> CommandResult {
+/// `recorded`: the same without waiting.
+fn move_or_wait(
+    cx: &mut Context<'_>,
+    args: &Args<'_>,
+    from: End,
+    to: End,
+    timeout: Timeout,
+    recorded: &[&[u8]],
+) -> CommandResult {
     if move_one(cx, &args[1], &args[2], from, to)? {
+        cx.journal_as(recorded);
         return Ok(());
     }
     let (keys, nothing) = (vec![args[1].to_vec()], Nothing::Null);

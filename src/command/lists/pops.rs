@@ -30,14 +30,14 @@ fn pop(cx: &mut Context<'_>, args: &Args<'_>, end: End) -> CommandResult {
         None => None,
         Some(count) => Some(positive(count)?),
     };
-    let found = match count {
+    let taken = match count {
         None => take(cx, &args[1], end, 1, write_one)?,
         Some(count) => take(cx, &args[1], end, count, write_some)?,
     };
-    match (found, count) {
-        (true, _) => {}
-        (false, None) => cx.reply.null(),
-        (false, Some(_)) => cx.reply.null_array(),
+    match (taken, count) {
+        (Some(_), _) => {}
+        (None, None) => cx.reply.null(),
+        (None, Some(_)) => cx.reply.null_array(),
     }
     Ok(())
 }
@@ -54,22 +54,22 @@ fn at_least_one(argument: &[u8], text: &'static str) -> Result<usize, CommandErr
     number.filter(|number| *number > 0).ok_or(CommandError::text_static(text))
 }
 
-/// Shows up to `count` elements from an end of the list at a key to `write`, which replies, then removes them. False without
-/// a list; nothing is written then.
-pub(super) fn take(
+/// Shows up to `count` elements from an end of the list at a key to `write`, which replies, then removes them; how many they
+/// were. `None` without a list; nothing is written then.
+fn take(
     cx: &mut Context<'_>,
     name: &[u8],
     end: End,
     count: usize,
     write: impl FnOnce(&mut Reply<'_>, &List, End, usize),
-) -> Result<bool, CommandError> {
+) -> Result<Option<usize>, CommandError> {
     let (db, key, setting) = (cx.db(), cx.key(name), cx.core.config.list_max_listpack_size);
     let mut entry = cx.core.keyspace.write(db, key);
-    let Some(list) = entry.collection_mut::<List>()? else { return Ok(false) };
+    let Some(list) = entry.collection_mut::<List>()? else { return Ok(None) };
     let count = count.min(list.len());
     write(&mut cx.reply, list, end, count);
     if count == 0 {
-        return Ok(true);
+        return Ok(Some(0));
     }
     list.remove_end(end, count);
     list.shrunk(setting);
@@ -78,7 +78,15 @@ pub(super) fn take(
     if gone {
         cx.notify(NotifyFlags::GENERIC, "del", name);
     }
-    Ok(true)
+    Ok(Some(count))
+}
+
+/// The command that takes elements from an end.
+fn pop_command(end: End) -> &'static [u8] {
+    match end {
+        End::Front => b"LPOP",
+        End::Back => b"RPOP",
+    }
 }
 
 /// The event of an element taken from an end.
@@ -145,7 +153,8 @@ impl ManyPop {
                 reply.bulk(name);
                 write_some(reply, list, end, count);
             };
-            if take(cx, name, self.end, self.count, write)? {
+            if let Some(taken) = take(cx, name, self.end, self.count, write)? {
+                cx.journal_as_number(&[pop_command(self.end), name], taken as i64);
                 return Ok(true);
             }
         }
@@ -193,7 +202,8 @@ fn pop_or_wait(cx: &mut Context<'_>, args: &Args<'_>, end: End) -> CommandResult
             reply.bulk(name);
             write_one(reply, list, end, count);
         };
-        if take(cx, name, end, 1, write)? {
+        if take(cx, name, end, 1, write)?.is_some() {
+            cx.journal_as(&[pop_command(end), name]);
             return Ok(());
         }
     }

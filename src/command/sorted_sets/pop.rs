@@ -27,6 +27,14 @@ impl End {
             End::Max => "zpopmax",
         }
     }
+
+    /// The command that takes members from this end of one sorted set, without waiting.
+    fn command(self) -> &'static [u8] {
+        match self {
+            End::Min => b"ZPOPMIN",
+            End::Max => b"ZPOPMAX",
+        }
+    }
 }
 
 /// How the members stand in the reply.
@@ -42,8 +50,8 @@ enum Layout {
     KeyAndPairs,
 }
 
-/// Takes up to `count` members of the first of these keys that is there and replies them; false when none of them is
-/// there.
+/// Takes up to `count` members of the first of these keys that is there and replies them; the key and how many they were,
+/// `None` when none of the keys is there.
 ///
 /// # Errors `WrongType`: the first that is there is no sorted set.
 fn pop_first<'a>(
@@ -52,7 +60,7 @@ fn pop_first<'a>(
     end: End,
     count: usize,
     layout: Layout,
-) -> Result<bool, CommandError> {
+) -> Result<Option<(&'a [u8], usize)>, CommandError> {
     for name in keys {
         let (key, db) = (cx.key(name), cx.db());
         let mut entry = cx.core.keyspace.write(db, key);
@@ -89,9 +97,9 @@ fn pop_first<'a>(
                 cx.notify(NotifyFlags::GENERIC, "del", name);
             }
         }
-        return Ok(true);
+        return Ok(Some((name, count)));
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// ZPOPMIN key [count].
@@ -115,7 +123,7 @@ fn pop(cx: &mut Context<'_>, args: &Args<'_>, end: End) -> CommandResult {
     };
     let in_pairs = count.is_some() && cx.reply.version() == RespVersion::V3;
     let layout = if in_pairs { Layout::Pairs } else { Layout::Flat };
-    if !pop_first(cx, args.iter().skip(1).take(1), end, count.unwrap_or(1), layout)? {
+    if pop_first(cx, args.iter().skip(1).take(1), end, count.unwrap_or(1), layout)?.is_none() {
         cx.reply.array(0);
     }
     Ok(())
@@ -134,7 +142,8 @@ fn bzpopmax(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 fn pop_or_wait(cx: &mut Context<'_>, args: &Args<'_>, end: End) -> CommandResult {
     let timeout = Timeout::seconds(&args[args.len() - 1])?;
     let keys = args.iter().skip(1).take(args.len() - 2);
-    if pop_first(cx, keys.clone(), end, 1, Layout::KeyAndFlat)? {
+    if let Some((name, _)) = pop_first(cx, keys.clone(), end, 1, Layout::KeyAndFlat)? {
+        cx.journal_as(&[end.command(), name]);
         return Ok(());
     }
     wait_for(cx, keys, timeout)
@@ -181,12 +190,20 @@ impl Several {
     fn keys<'a>(&self, args: &Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         args.iter().skip(self.first).take(self.keys_count)
     }
+
+    /// Takes members of the first of the sorted sets that is there; false when none is.
+    fn run(&self, cx: &mut Context<'_>, args: &Args<'_>) -> Result<bool, CommandError> {
+        let popped = pop_first(cx, self.keys(args), self.end, self.count, Layout::KeyAndPairs)?;
+        if let Some((name, count)) = popped {
+            cx.journal_as_number(&[self.end.command(), name], count as i64);
+        }
+        Ok(popped.is_some())
+    }
 }
 
 /// ZMPOP numkeys key [key ...] MIN | MAX [COUNT count].
 fn zmpop(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    let several = Several::parse(args, 1)?;
-    if !pop_first(cx, several.keys(args), several.end, several.count, Layout::KeyAndPairs)? {
+    if !Several::parse(args, 1)?.run(cx, args)? {
         cx.reply.null_array();
     }
     Ok(())
@@ -196,7 +213,7 @@ fn zmpop(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 fn bzmpop(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let several = Several::parse(args, 2)?;
     let timeout = Timeout::seconds(&args[1])?;
-    if pop_first(cx, several.keys(args), several.end, several.count, Layout::KeyAndPairs)? {
+    if several.run(cx, args)? {
         return Ok(());
     }
     wait_for(cx, several.keys(args), timeout)

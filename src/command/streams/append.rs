@@ -1,21 +1,21 @@
 //! Changing what a stream holds: XADD, XTRIM, XDEL, XSETID.
 
 use super::ids::{self, AddedId};
-use super::trim::{Command, Options};
+use super::trim::{Command, ExactWords, Options};
 use super::{SHRINK, reply_id};
 use crate::command::arguments::{integer, is_word};
 use crate::command::context::Context;
 use crate::command::error::CommandError;
 use crate::command::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::config::NotifyFlags;
-use crate::keyspace::stream::{Log, NODE_BYTES_MAX, NodeLimits, Stream, StreamId};
+use crate::keyspace::stream::{IdText, Log, NODE_BYTES_MAX, NodeLimits, Stream, StreamId};
 use crate::resp::Args;
 
 /// XADD key [NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold [LIMIT count]] * | id field value [field value ...]: the id.
 fn xadd(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let config = &cx.core.config;
     let limits = NodeLimits { bytes: config.stream_node_max_bytes, entries: config.stream_node_max_entries };
-    let options = Options::parse(args, Command::Add, limits.entries)?;
+    let options = Options::parse(args, Command::Add, limits.entries, cx.core.disk.loading)?;
     let first_word = options.id_at + 1;
     let words_count = args.len().saturating_sub(first_word);
     if words_count < 2 || !words_count.is_multiple_of(2) {
@@ -43,13 +43,28 @@ fn xadd(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let stream = entry.collection_or_new::<Stream>()?;
     stream.log.append(id, words, limits);
     let trimmed = options.trim.map_or(0, |trim| stream.log.trim(&trim));
+    let exact = if cx.core.journal.is_on() { options.exact_words(&stream.log) } else { None };
     reply_id(&mut cx.reply, id);
     entry.commit(1);
     cx.notify(NotifyFlags::STREAM, "xadd", &args[1]);
     if trimmed > 0 {
         cx.notify(NotifyFlags::STREAM, "xtrim", &args[1]);
     }
+    if cx.journals() {
+        journal_add(cx, args, &options, id, exact);
+    }
     Ok(())
+}
+
+/// What was added is recorded with its id, and what was cut off exactly.
+#[cold]
+fn journal_add(cx: &mut Context<'_>, args: &Args<'_>, options: &Options, id: StreamId, exact: Option<ExactWords>) {
+    let mut text = IdText::new();
+    let mut replaced: Vec<(usize, &[u8])> = exact.iter().flat_map(ExactWords::places).collect();
+    if !matches!(options.id, Some(AddedId::Exact(_))) {
+        replaced.push((options.id_at, id.format(&mut text)));
+    }
+    cx.journal_with(args, &replaced);
 }
 
 /// The id of a new entry.
@@ -73,16 +88,20 @@ fn choose_id(log: &Log, wanted: Option<AddedId>, now_ms: i64) -> Result<StreamId
 
 /// XTRIM key MAXLEN | MINID [= | ~] threshold [LIMIT count]: how many entries went.
 fn xtrim(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    let options = Options::parse(args, Command::Trim, cx.core.config.stream_node_max_entries)?;
+    let options = Options::parse(args, Command::Trim, cx.core.config.stream_node_max_entries, cx.core.disk.loading)?;
     let (db, key) = (cx.db(), cx.key(&args[1]));
     let mut entry = cx.core.keyspace.write(db, key);
-    let trimmed = match (entry.collection_mut::<Stream>()?, options.trim) {
-        (Some(stream), Some(trim)) => stream.log.trim(&trim),
-        _ => 0,
-    };
+    let (mut trimmed, mut exact) = (0, None);
+    if let (Some(stream), Some(trim)) = (entry.collection_mut::<Stream>()?, options.trim) {
+        trimmed = stream.log.trim(&trim);
+        exact = if cx.core.journal.is_on() { options.exact_words(&stream.log) } else { None };
+    }
     if trimmed > 0 {
         entry.commit(trimmed);
         cx.notify(NotifyFlags::STREAM, "xtrim", &args[1]);
+        if let Some(exact) = exact {
+            cx.journal_with(args, &exact.places());
+        }
     }
     cx.reply.integer(trimmed as i64);
     Ok(())

@@ -1,6 +1,7 @@
 //! Taking over what another consumer was given and has not acknowledged: XCLAIM by id, XAUTOCLAIM whatever has waited long.
 
 use super::ids::{self, End};
+use super::recorded::Recorded;
 use super::{SHRINK, counting_lookup, no_key_or_group, now_ms, reply_entry, reply_id};
 use crate::base::number::parse_i64;
 use crate::command::arguments::is_word;
@@ -36,10 +37,14 @@ fn claim(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> CommandResu
     group.consumer_mut(consumer).seen_ms = now_ms;
     let array = cx.reply.begin_array();
     let (mut replied, mut changes) = (0, u64::from(is_created));
-    for id in args.iter().skip(5).take(options.ids_count).flat_map(|id| ids::strict(id, 0)) {
+    let mut recorded = Recorded::new(cx.core.journal.is_on());
+    for word in args.iter().skip(5).take(options.ids_count) {
+        let id = ids::strict(word, 0)?;
         let pending = group.pending().get(&id).copied();
         let Some(live) = log.get(id) else {
-            if group.acknowledge(id) {
+            if let Some(pending) = pending {
+                recorded.claim(word, group, &pending);
+                group.acknowledge(id);
                 changes += 1;
                 lone_last_id = false;
             }
@@ -52,8 +57,10 @@ fn claim(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> CommandResu
             None => continue,
         };
         let deliveries = options.deliveries(deliveries);
-        group.assign(id, Pending { delivered_ms: options.delivered_ms, deliveries, consumer });
+        let pending = Pending { delivered_ms: options.delivered_ms, deliveries, consumer };
+        group.assign(id, pending);
         group.consumer_mut(consumer).active_ms = now_ms;
+        recorded.claim(word, group, &pending);
         reply_claimed(&mut cx.reply, &live, options.just_id);
         replied += 1;
         changes += 1;
@@ -61,12 +68,16 @@ fn claim(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> CommandResu
     }
     cx.reply.finish(array, replied);
     changes += u64::from(lone_last_id);
+    if lone_last_id {
+        recorded.place_of(group);
+    }
     if changes > 0 {
         entry.commit_aside(changes);
     }
     if is_created {
         cx.notify(NotifyFlags::STREAM, "xgroup-createconsumer", &args[1]);
     }
+    recorded.record(cx, &args[1], &args[2]);
     Ok(())
 }
 
@@ -158,16 +169,19 @@ fn claim_idle(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> Comman
     group.consumer_mut(consumer).seen_ms = now_ms;
     let mut attempts = options.count.saturating_mul(ATTEMPTS_PER_ENTRY);
     let (mut claimed, mut deleted) = (Vec::new(), Vec::new());
+    let mut recorded = Recorded::new(cx.core.journal.is_on());
     let mut next = first_pending(group, Some(options.start));
     while let Some((id, pending)) = next.filter(|_| attempts > 0 && claimed.len() + deleted.len() < options.count) {
         attempts -= 1;
         if log.get(id).is_none() {
+            recorded.claim_of(id, group);
             group.acknowledge(id);
             deleted.push(id);
         } else if options.min_idle_ms == 0 || now_ms.saturating_sub(pending.delivered_ms) >= options.min_idle_ms {
             let deliveries = pending.deliveries.wrapping_add(i64::from(!options.just_id));
             group.assign(id, Pending { delivered_ms: now_ms, deliveries, consumer });
             group.consumer_mut(consumer).active_ms = now_ms;
+            recorded.claim_of(id, group);
             claimed.push(id);
         }
         next = first_pending(group, id.next());
@@ -188,6 +202,7 @@ fn claim_idle(cx: &mut Context<'_>, args: &Args<'_>, found: &mut bool) -> Comman
     if is_created {
         cx.notify(NotifyFlags::STREAM, "xgroup-createconsumer", &args[1]);
     }
+    recorded.record(cx, &args[1], &args[2]);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Streams: a file for each of what one does with them. `append` adds, trims and deletes, `ranges` and `read` give entries out,
 //! `groups` has XGROUP, `pending` and `claim` work on what groups have not acknowledged, `info` has XINFO; `ids` and `trim`
-//! read arguments.
+//! read arguments, `recorded` is what the journal is told of groups.
 
 pub mod append;
 pub mod claim;
@@ -10,6 +10,7 @@ pub mod info;
 pub mod pending;
 pub mod ranges;
 pub mod read;
+mod recorded;
 mod trim;
 
 use super::arguments::text;

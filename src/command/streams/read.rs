@@ -3,6 +3,7 @@
 //! Both look at all streams before they reply or change anything, then go over them again to give out what is there. Where
 //! nothing is, and BLOCK was given, the client waits and the handler is run again (`blocking`).
 
+use super::recorded::Recorded;
 use super::{at_most, ids, no_group_to_read, now_ms, reply_entries, reply_entry, reply_id};
 use crate::command::arguments::{integer, is_word, text};
 use crate::command::blocking::{self, Nothing, Timeout, Wait};
@@ -63,6 +64,8 @@ fn xreadgroup(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         let after = group_after(after)?;
         read_as_consumer(cx, &request, &mut answer, name, after, group, consumer)?;
     }
+    // As in Redis, of a consumer that got nothing nobody is told.
+    cx.journal_nothing();
     if answer.finish(&mut cx.reply) {
         return Ok(());
     }
@@ -241,8 +244,8 @@ fn read_as_consumer(
     answer: &mut Answer,
     name: &[u8],
     after: Option<StreamId>,
-    group: &[u8],
-    consumer: &[u8],
+    group_name: &[u8],
+    consumer_name: &[u8],
 ) -> CommandResult {
     let now_ms = now_ms(cx);
     // Redis has looked the key up once more by now.
@@ -250,21 +253,27 @@ fn read_as_consumer(
     let (db, key) = (cx.db(), cx.key(name));
     let mut entry = cx.core.keyspace.write(db, key);
     let Some(Stream { log, groups }) = entry.collection_mut::<Stream>()? else { return Ok(()) };
-    let Some(group) = groups.get_mut(group) else { return Ok(()) };
-    let (consumer, is_created) = group.consumer_or_new(consumer, now_ms);
+    let Some(group) = groups.get_mut(group_name) else { return Ok(()) };
+    let mut recorded = Recorded::new(cx.core.journal.is_on());
+    let (consumer, is_created) = group.consumer_or_new(consumer_name, now_ms);
     group.consumer_mut(consumer).seen_ms = now_ms;
     let is_served = after.is_some() || has_more(log, group.last_id);
     if is_served {
         answer.begin_stream(&mut cx.reply, name);
         match after {
             Some(after) => reply_own(&mut cx.reply, log, group, consumer, after, request.count, now_ms),
-            None => reply_new(&mut cx.reply, log, group, consumer, request, now_ms),
+            None => reply_new(&mut cx.reply, log, group, consumer, request, now_ms, &mut recorded),
         }
     }
     entry.commit_aside(u64::from(is_created) + u64::from(is_served));
     if is_created {
         cx.notify(NotifyFlags::STREAM, "xgroup-createconsumer", name);
+        if request.no_ack {
+            // Otherwise what it was given tells of it.
+            cx.journal_as(&[b"XGROUP", b"CREATECONSUMER", name, group_name, consumer_name]);
+        }
     }
+    recorded.record(cx, name, group_name);
     Ok(())
 }
 
@@ -276,6 +285,7 @@ fn reply_new(
     consumer: ConsumerId,
     request: &Request,
     now_ms: i64,
+    recorded: &mut Recorded,
 ) {
     let start = group.last_id.next().unwrap_or(StreamId::MAX);
     let array = reply.begin_array();
@@ -285,10 +295,14 @@ fn reply_new(
         reply_entry(reply, &entry);
         if !request.no_ack {
             group.deliver(entry.id(), consumer, now_ms);
+            recorded.claim_of(entry.id(), group);
         }
         replied += 1;
     }
     reply.finish(array, replied);
+    if request.no_ack && replied > 0 {
+        recorded.place_of(group);
+    }
 }
 
 /// Entries behind `after` that wait for the consumer, delivered once more; without fields when they were deleted since.

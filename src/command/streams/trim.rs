@@ -3,7 +3,7 @@
 use super::ids::{self, AddedId};
 use crate::command::arguments::{integer, is_word, text};
 use crate::command::error::CommandError;
-use crate::keyspace::stream::{Threshold, Trim};
+use crate::keyspace::stream::{IdText, Log, StreamId, Threshold, Trim};
 use crate::resp::Args;
 
 /// Nodes that trimming with `~` removes at most where no LIMIT is given.
@@ -22,6 +22,8 @@ pub(super) enum Command {
 /// The options as they were given.
 pub(super) struct Options {
     pub trim: Option<Trim>,
+    /// Where the threshold of `trim` stands.
+    threshold_at: usize,
     /// XADD only: do not create the stream.
     pub no_stream: bool,
     /// XADD only: the id; `None` for `*`.
@@ -31,13 +33,19 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Reads the arguments behind the key: for XTRIM to the end, for XADD up to the id.
+    /// Reads the arguments behind the key: for XTRIM to the end, for XADD up to the id. `is_obeyed`: they come from a journal
+    /// and have been reckoned out; no LIMIT counts.
     ///
     /// # Errors
     /// Redis's texts for options that do not go together or are out of range.
-    pub(super) fn parse(args: &Args<'_>, command: Command, node_entries_max: u64) -> Result<Options, CommandError> {
-        let mut reader = Reader { args, at: 2, to: None, whole_nodes: false, limit: None };
-        let mut options = Options { trim: None, no_stream: false, id: None, id_at: args.len() };
+    pub(super) fn parse(
+        args: &Args<'_>,
+        command: Command,
+        node_entries_max: u64,
+        is_obeyed: bool,
+    ) -> Result<Options, CommandError> {
+        let mut reader = Reader { args, at: 2, to: None, to_at: 0, whole_nodes: false, limit: None };
+        let mut options = Options { trim: None, threshold_at: 0, no_stream: false, id: None, id_at: args.len() };
         while let Some(option) = args.get(reader.at) {
             let has_more = reader.at + 1 < args.len();
             match () {
@@ -58,8 +66,33 @@ impl Options {
             }
             reader.at += 1;
         }
-        options.trim = reader.trim(command, node_entries_max)?;
+        options.trim = reader.trim(command, node_entries_max, is_obeyed)?;
+        options.threshold_at = reader.to_at;
         Ok(options)
+    }
+
+    /// The words by which the journal tells of a trimming with `~`, which depends on how the stream lies in nodes: exactly as
+    /// far as it went. LIMIT stays where it is, as in Redis, and is overlooked by who obeys.
+    pub(super) fn exact_words(&self, log: &Log) -> Option<ExactWords> {
+        let threshold = match self.trim.filter(|trim| trim.whole_nodes)?.to {
+            Threshold::Length(_) => log.len().to_string().into_bytes(),
+            Threshold::Id(_) if log.is_empty() => StreamId::MAX.format(&mut IdText::new()).to_vec(),
+            Threshold::Id(_) => log.first_id().format(&mut IdText::new()).to_vec(),
+        };
+        Some(ExactWords { at: self.threshold_at, threshold })
+    }
+}
+
+/// A threshold in place of the one that was asked for, and `=` in place of `~`.
+pub(super) struct ExactWords {
+    at: usize,
+    threshold: Vec<u8>,
+}
+
+impl ExactWords {
+    /// The words with the places of those for which they stand.
+    pub(super) fn places(&self) -> [(usize, &[u8]); 2] {
+        [(self.at - 1, b"="), (self.at, &self.threshold)]
     }
 }
 
@@ -68,6 +101,7 @@ struct Reader<'r, 'a> {
     args: &'r Args<'a>,
     at: usize,
     to: Option<Threshold>,
+    to_at: usize,
     whole_nodes: bool,
     limit: Option<u64>,
 }
@@ -84,6 +118,7 @@ impl Reader<'_, '_> {
         self.whole_nodes = sign == b"~";
         self.at += if self.whole_nodes || sign == b"=" { 2 } else { 1 };
         self.to = Some(read(&self.args[self.at])?);
+        self.to_at = self.at;
         Ok(())
     }
 
@@ -95,7 +130,7 @@ impl Reader<'_, '_> {
     }
 
     /// What the options come to, `None` without a threshold.
-    fn trim(&self, command: Command, node_entries_max: u64) -> Result<Option<Trim>, CommandError> {
+    fn trim(&self, command: Command, node_entries_max: u64, is_obeyed: bool) -> Result<Option<Trim>, CommandError> {
         let Some(to) = self.to else {
             return match self.limit {
                 Some(1..) => Err(CommandError::text_static(
@@ -109,6 +144,7 @@ impl Reader<'_, '_> {
             };
         };
         let limit = match self.limit {
+            _ if is_obeyed => 0,
             Some(_) if !self.whole_nodes => return Err(LIMIT_WITHOUT_TILDE),
             Some(limit) => limit,
             None if self.whole_nodes => default_limit(node_entries_max),
@@ -145,7 +181,7 @@ mod tests {
 
     fn parsed(line: &str, command: Command) -> Result<Option<Trim>, String> {
         let args: ArgsBuf = line.split(' ').collect();
-        let options = Options::parse(&args.as_args(), command, 100);
+        let options = Options::parse(&args.as_args(), command, 100, false);
         options.map(|options| options.trim).map_err(|error| error.text().into_owned())
     }
 

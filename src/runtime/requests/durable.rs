@@ -73,7 +73,7 @@ impl Requests {
 
     /// From now on this core records what it changes, in this file.
     pub fn append_to(&mut self, file: Box<AppendFile>) {
-        self.core.journal.set_on(true);
+        self.core.set_journal_on(true);
         let position = self.core.journal.position();
         self.durability.orders.push(Order::Open { file, position });
     }

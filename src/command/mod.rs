@@ -121,6 +121,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     slowlog_commands::COMMANDS,
     latency_commands::COMMANDS,
     shutdown::COMMANDS,
+    persistence::saving::COMMANDS,
     debug::COMMANDS,
     persistence::append_only::COMMANDS,
     streams::append::COMMANDS,

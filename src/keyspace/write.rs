@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::entry::{EntryBox, NewValue, fits_embedded};
 use super::table::Place;
 use super::value::{Digits, Value};
-use super::{Collection, Disposal, Key, Keyspace, WrongKind};
+use super::{Collection, Disposal, Key, Keyspace, LoadedValue, StoredAccess, WrongKind};
 use crate::base::clock::UnixMillis;
 use crate::base::number::parse_i64;
 
@@ -180,9 +180,7 @@ impl<'a> Entry<'a> {
                 None,
                 self.keyspace.access.fresh(),
             );
-            let (hash, hasher) = (self.hash, &self.keyspace.hasher);
-            let table = &mut self.keyspace.databases[self.db];
-            self.place = Some(table.edit(self.key.slot.index(), |table| table.insert(hash, entry, hasher)));
+            self.place = Some(self.keyspace.put_in(self.db, self.key.slot, self.hash, entry));
             self.keyspace.created(self.db, self.key);
         }
         Ok(self.collection_mut()?.expect("it is there now"))
@@ -205,7 +203,7 @@ impl<'a> Entry<'a> {
         let entry = self.entry().map(|entry| entry.value());
         let spent = matches!(entry, Some(Value::Object(object)) if object.is_spent());
         if spent {
-            let entry = self.keyspace.databases[self.db].edit(self.key.slot.index(), |table| table.remove(place));
+            let entry = self.keyspace.cut_out(self.db, self.key.slot, place);
             self.keyspace.garbage.dispose_entry(entry, Disposal::Now);
             self.place = None;
         }
@@ -243,24 +241,21 @@ impl<'a> Entry<'a> {
         let Some(place) = self.place else {
             return false;
         };
-        let entry = self.keyspace.databases[self.db].edit(self.key.slot.index(), |table| table.remove(place));
+        let entry = self.keyspace.cut_out(self.db, self.key.slot, place);
         self.keyspace.garbage.dispose_entry(entry, self.keyspace.lazy_free.replaced);
         self.place = None;
         self.changed();
         true
     }
 
-    /// Dates the last access back (RESTORE ... IDLETIME).
-    pub fn set_idle_seconds(&mut self, idle_seconds: u64) {
-        self.set_access(self.keyspace.access.word_with_idle(idle_seconds));
+    /// Stores what was loaded in place of what is there; the expiry stays. Not for a collection without elements.
+    pub fn set_loaded(&mut self, value: LoadedValue<'_>) {
+        value.place(self.key.bytes.len(), |value| self.store(value, false));
     }
 
-    /// Sets the access counter (RESTORE ... FREQ).
-    pub fn set_frequency(&mut self, frequency: u8) {
-        self.set_access(self.keyspace.access.word_with_frequency(frequency));
-    }
-
-    fn set_access(&mut self, word: u32) {
+    /// Dates the last access back, or sets the access counter (RESTORE ... IDLETIME, FREQ).
+    pub fn set_access(&mut self, access: StoredAccess) {
+        let word = self.keyspace.access.stored(access);
         self.with_entry(|entry| entry.set_access(word));
     }
 
@@ -319,9 +314,7 @@ impl<'a> Entry<'a> {
             None => {
                 let access = keyspace.access.fresh();
                 let entry = EntryBox::new(self.key.bytes, value, raw, None, access);
-                let (hash, hasher) = (self.hash, &keyspace.hasher);
-                let place = keyspace.databases[self.db].edit(slot, |table| table.insert(hash, entry, hasher));
-                self.place = Some(place);
+                self.place = Some(keyspace.put_in(self.db, self.key.slot, self.hash, entry));
                 keyspace.created(self.db, self.key);
             }
         }

@@ -11,7 +11,6 @@ use crate::support::{Client, Server, Value, on_both};
 const LEFT_OUT: &[(&str, &str)] = &[
     ("acl", NO_USERS),
     ("bgrewriteaof", NO_FILES),
-    ("bgsave", NO_FILES),
     ("cluster|count-failure-reports", NO_BUS),
     ("cluster|failover", NO_REPLICAS),
     ("cluster|forget", NO_BUS),
@@ -29,7 +28,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("fcall", NO_SCRIPTS),
     ("fcall_ro", NO_SCRIPTS),
     ("function", NO_SCRIPTS),
-    ("lastsave", NO_FILES),
     ("migrate", NO_FILES),
     ("module", NO_MODULES),
     ("psync", NO_REPLICAS),
@@ -37,7 +35,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("replicaof", NO_REPLICAS),
     ("restore", NO_FILES),
     ("restore-asking", NO_FILES),
-    ("save", NO_FILES),
     ("script", NO_SCRIPTS),
     ("slaveof", NO_REPLICAS),
     ("sync", NO_REPLICAS),

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod append_only;
 mod big_replies;
 mod bitmaps;
 mod blocking;

@@ -6,6 +6,7 @@ use crate::command::context::Context;
 use crate::command::core::Core;
 use crate::command::machine::{CpuTimes, ProcessMemory};
 use crate::command::persistence::append_only::{AppendFigures, RewriteFigures};
+use crate::command::persistence::saving::SavingFigures;
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
 use crate::config::Config;
@@ -47,6 +48,7 @@ struct NodeShare {
     cpu: CpuTimes,
     replication_id: HexId,
     rewrite: RewriteFigures,
+    saving: SavingFigures,
 }
 
 /// All clients together.
@@ -93,6 +95,7 @@ pub struct Figures<'a> {
     pub memory: ProcessMemory,
     pub cpu: CpuTimes,
     pub replication_id: HexId,
+    pub saving: SavingFigures,
     allocated_bytes: i64,
     startup_bytes: i64,
 }
@@ -106,6 +109,7 @@ impl Share {
             cpu: node.machine.cpu_times(),
             replication_id: node.replication_id,
             rewrite: node.persistence.append_only.figures(&core.clock),
+            saving: node.persistence.saving.figures(),
         });
         Share {
             stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),
@@ -199,6 +203,7 @@ impl<'a> Figures<'a> {
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
             replication_id: HexId::ZEROS,
+            saving: SavingFigures::default(),
             allocated_bytes: 0,
             startup_bytes: 0,
         };
@@ -231,12 +236,28 @@ impl<'a> Figures<'a> {
             self.cpu = node.cpu;
             self.replication_id = node.replication_id;
             self.rewrite = node.rewrite;
+            self.saving = node.saving;
         }
     }
 
     /// The settings as this core has them.
     pub fn config(&self) -> &Config {
         &self.core.config
+    }
+
+    /// Changes since the last snapshot.
+    pub fn unsaved_changes(&self) -> u64 {
+        self.keyspace.dirty.saturating_sub(self.saving.saved_changes)
+    }
+
+    /// How far the snapshot under way is, in percent of the keys.
+    pub fn save_percent(&self) -> f64 {
+        percent(self.saving.keys_processed, self.saving.keys_total)
+    }
+
+    /// Seconds since the snapshot under way was begun.
+    pub fn save_age_s(&self) -> Option<i64> {
+        self.saving.begun_s.map(|begun_s| (self.core.clock.unix().seconds() - begun_s).max(0))
     }
 
     pub fn uptime_s(&self) -> i64 {

@@ -17,3 +17,5 @@
 
 pub mod append_only;
 pub mod disk;
+pub mod snapshot;
+pub mod snapshot_file;

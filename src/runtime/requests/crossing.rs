@@ -103,6 +103,10 @@ impl Requests {
     }
 
     pub(super) fn open(&mut self, from: CoreId, mut envelope: Envelope) {
+        // What is in it may come after the sender's cut.
+        if envelope.cut.number > self.mesh.cut().number {
+            self.begin_cut(envelope.cut);
+        }
         envelope.replies.drain(|index, id, sequence, length, buffer| {
             self.reply_arrived(index, id, sequence, length, buffer);
         });
@@ -146,7 +150,12 @@ impl Requests {
                 Message::AwaitDurable { ticket } => self.tell_when_durable(from, ticket),
                 Message::Durable { ticket, has_file } => self.core_is_durable(ticket, has_file),
                 Message::AppendFailure(failure) => self.append_failed_on(from, failure),
-                Message::FreeMemory => {}
+                Message::FreeMemory | Message::Cut => {}
+                Message::CutBegun { number, at_cut } => self.cut_begun(number, &at_cut),
+                Message::ReleaseOutput { number } => self.output_released(number),
+                Message::SnapshotChunk(chunk) => self.chunk_arrived(from, *chunk),
+                Message::ChunkWritten { number, bytes } => self.chunk_written(number, bytes),
+                Message::AbandonSnapshot { number } => self.abandon_snapshot(number),
                 Message::Connection(accepted) => self.adopt(*accepted),
                 Message::Stop => self.stopped = Some(None),
             }

@@ -10,14 +10,24 @@ use slotcore::base::{glob, number, slot, words};
 use slotcore::cluster::nodes_conf as cluster_file;
 use slotcore::cluster::settings::ClusterSettings;
 use slotcore::config::{Config, DIRECTIVES, Sources, load, split_words};
+use slotcore::keyspace::{AccessPolicy, Key, Keyspace, KeyspaceOptions, LoadedValue, Object, StringValue, Value};
+use slotcore::persist::rdb::{
+    Encoder, LoadLimits, RdbError, ReaderOptions, Record, RecordReader, decode_value, payload,
+};
 use slotcore::resp::{LOOKAHEAD_MAX, Lookahead, Parse, ProtocolError, RequestLimits, RequestParser, Stopped};
 
 /// One check and the name of its target and its folder of inputs.
 pub type Check = (&'static str, fn(&[u8]));
 
 /// All checks.
-pub const CHECKS: &[Check] =
-    &[("request", request), ("config", config), ("nodes_conf", nodes_conf), ("numbers", numbers)];
+pub const CHECKS: &[Check] = &[
+    ("request", request),
+    ("config", config),
+    ("nodes_conf", nodes_conf),
+    ("numbers", numbers),
+    ("rdb_file", rdb_file),
+    ("restore_value", restore_value),
+];
 
 // ---- request ---------------------------------------------------------------------------------------------------
 
@@ -391,4 +401,105 @@ fn globs(pattern: &[u8], text: &[u8]) {
         let starred = [b"*", literal.as_slice(), b"*"].concat();
         assert_eq!(glob::matches(&starred, text, nocase), !text.is_empty());
     }
+}
+
+// ---- RDB -------------------------------------------------------------------------------------------------------
+
+/// A file is the same records, or the same error, however it is cut; its values are read or refused.
+///
+/// ```text
+/// 1  bytes by which the window grows
+/// *  the file
+/// ```
+pub fn rdb_file(input: &[u8]) {
+    let [step, file @ ..] = input else { return };
+    let whole = records(file, file.len().max(1));
+    let pieces = records(file, usize::from(*step) + 1);
+    assert_eq!(pieces, whole);
+    let limits = LoadLimits::of(&Config::default());
+    let options = KeyspaceOptions { databases: 1, hash_seeds: [1, 2, 3, 4], access: AccessPolicy::Lru };
+    let mut keyspace = Keyspace::new(options);
+    let mut reader = RecordReader::new(ReaderOptions { checksum: false, total_bytes: Some(file.len() as u64) });
+    let mut batch = reader.batch(file);
+    while let Ok(Some(record)) = batch.next_record() {
+        if let Record::Key(record) = record
+            && let Ok(Some(value)) = decode_value(record.kind, record.value, &limits)
+        {
+            keyspace.load(0, Key::new(&record.key), value, record.expiry, record.access);
+            assert!(!keyspace.load(0, Key::new(&record.key), LoadedValue::Integer(1), None, record.access));
+        }
+    }
+    assert!(batch.end().consumed <= file.len());
+}
+
+/// All records as text, up to the error if there is one.
+fn records(file: &[u8], step: usize) -> (Vec<String>, Option<RdbError>) {
+    let mut reader = RecordReader::new(ReaderOptions { checksum: true, total_bytes: Some(file.len() as u64) });
+    let (mut start, mut end, mut shown) = (0, 0, Vec::new());
+    while !reader.is_finished() {
+        let mut batch = reader.batch(&file[start..end]);
+        loop {
+            match batch.next_record() {
+                Ok(Some(record)) => shown.push(format!("{record:?}")),
+                Ok(None) => break,
+                Err(error) => return (shown, Some(error)),
+            }
+        }
+        let progress = batch.end();
+        start += progress.consumed;
+        if !reader.is_finished() {
+            assert!(end < file.len() && start as u64 + progress.wanted > end as u64, "there is more to come");
+        }
+        end = file.len().min(end + step);
+    }
+    (shown, None)
+}
+
+/// A value that was read is written and read as the same again; the first byte is its type.
+pub fn restore_value(input: &[u8]) {
+    let [kind, bytes @ ..] = input else { return };
+    let limits = LoadLimits::of(&Config::default());
+    let Ok(Some(first)) = decode_value(*kind, bytes, &limits) else { return };
+    for compress in [false, true] {
+        let mut written = Vec::new();
+        payload::write(borrowed(&first), &mut Encoder::new(compress), &mut written);
+        let sealed = payload::open(&written, false).expect("a payload of ours");
+        let second = sealed.value(&limits).expect("a value of ours");
+        assert_eq!(content(borrowed(&second)), content(borrowed(&first)));
+    }
+}
+
+fn borrowed<'a>(value: &'a LoadedValue<'_>) -> Value<'a> {
+    match value {
+        LoadedValue::Integer(integer) => Value::String(StringValue::Integer(*integer)),
+        LoadedValue::Bytes(bytes) => Value::String(StringValue::Bytes(bytes)),
+        LoadedValue::Object(object) => Value::Object(object),
+    }
+}
+
+/// What a value holds, whatever form it has and in which order a table gives it out.
+fn content(value: Value<'_>) -> Vec<Vec<u8>> {
+    let mut parts: Vec<Vec<u8>> = match value {
+        Value::String(string) => vec![string.to_vec()],
+        Value::Object(Object::List(list)) => list.iter().map(|item| item.to_vec()).collect(),
+        Value::Object(Object::Set(set)) => set.iter().map(|member| member.to_vec()).collect(),
+        Value::Object(Object::SortedSet(set)) => {
+            set.iter().map(|(member, score)| [&score.to_bits().to_be_bytes()[..], &member.to_vec()].concat()).collect()
+        }
+        Value::Object(Object::Hash(hash)) => hash
+            .iter()
+            .flat_map(|(name, value)| {
+                [[b"n", &name.to_vec()[..]].concat(), [&name.to_vec()[..], b"=", &value.to_vec()].concat()]
+            })
+            .collect(),
+        Value::Object(Object::Stream(_)) => {
+            let mut bytes = Vec::new();
+            Encoder::new(false).value(value, &mut bytes);
+            vec![bytes]
+        }
+    };
+    if matches!(value, Value::Object(Object::Set(_) | Object::Hash(_))) {
+        parts.sort();
+    }
+    parts
 }

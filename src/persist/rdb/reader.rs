@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(whole[4], "ResizeDb { keys: 2, volatile: 1 }");
         assert_eq!(whole[8], "End(Matches)");
         let key = "Key(KeyRecord { db: 2, key: [107], expiry: Some(UnixMillis(1)), access: Idle { seconds: 100 }, kind: 0, \
-                   value: [3, 97, 98, 99], value_offset: 56 })";
+                   value: [3, 97, 98, 99], value_offset: 55 })";
         assert_eq!(whole[6], key);
         assert!(whole[7].contains("key: [55], expiry: Some(UnixMillis(2000)), access: Frequency(5), kind: 2"));
         for step in [1, 2, 3, 7, 20] {

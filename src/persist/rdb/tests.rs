@@ -331,13 +331,14 @@ fn old_and_new_encodings_of_others_are_read() {
     is(found(SET, b"\x05\x01a\x01b\x01c\x01d\x01e"), "hashtable", &["a", "b", "c", "d", "e"]);
     is(found(HASH, b"\x01\x01f\x01v"), "listpack", &["f=v"]);
     is(found(HASH_WITH_EXPIRIES, b"\x01\x01f\x01v\xff\xff\xff\xff\xff\xff\xff\xff"), "listpack", &["f=v"]);
-    is(found(HASH_ZIPMAP, b"\x0d\x02\x01f\x01\x00v\x01g\x01\x00w\xff"), "listpack", &["f=v", "g=w"]);
+    is(found(HASH_ZIPMAP, b"\x0c\x02\x01f\x01\x00v\x01g\x01\x00w\xff"), "listpack", &["f=v", "g=w"]);
     let ziplist = b"\x0f\x0f\0\0\0\x0c\0\0\0\x02\0\0\xf3\x02\xf6\xff";
     is(found(LIST_ZIPLIST, ziplist), "quicklist", &["2", "5"]);
     is(found(HASH_ZIPLIST, ziplist), "listpack", &["2=5"]);
     let sorted = decode(SORTED_SET_ZIPLIST, ziplist).unwrap().unwrap();
     assert_eq!(sorted, ("listpack".to_owned(), vec![[&5f64.to_bits().to_be_bytes()[..], b"2"].concat()]));
-    is(found(LIST_QUICKLIST, &[b"\x02", &ziplist[..], ziplist].concat()), "listpack", &["2", "5", "2", "5"]);
+    is(found(LIST_QUICKLIST, &[b"\x01", &ziplist[..]].concat()), "listpack", &["2", "5"]);
+    is(found(LIST_QUICKLIST, &[b"\x02", &ziplist[..], ziplist].concat()), "quicklist", &["2", "5", "2", "5"]);
     is(found(LIST_QUICKLIST_2, b"\x02\x01\x03abc\x02\x0a\x0a\0\0\0\x01\0\x81x\x02\xff"), "quicklist", &["abc", "x"]);
     is(found(SET_LISTPACK, b"\x0a\x0a\0\0\0\x01\0\x81x\x02\xff"), "listpack", &["x"]);
     let scores = decode(SORTED_SET, b"\x03\x01a\x031.5\x01b\xfe\x01c\xff").unwrap().unwrap().1;

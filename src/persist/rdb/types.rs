@@ -26,9 +26,9 @@ impl Format {
     /// Why the file cannot be read.
     pub(super) fn of_magic(magic: &[u8; MAGIC_BYTES]) -> Result<Format, String> {
         let version = |digits: &[u8]| {
-            let is_number = digits.iter().all(u8::is_ascii_digit);
-            let value = digits.iter().fold(0, |value, digit| value * 10 + u16::from(digit.wrapping_sub(b'0') % 10));
-            is_number.then_some(value)
+            digits
+                .iter()
+                .try_fold(0, |value, digit| digit.is_ascii_digit().then(|| value * 10 + u16::from(digit - b'0')))
         };
         let format = match magic {
             [b'R', b'E', b'D', b'I', b'S', digits @ ..] => version(digits).map(Format::Redis),
@@ -36,9 +36,7 @@ impl Format {
             _ => None,
         };
         match format {
-            Some(Format::Redis(1..=REDIS_VERSION_MAX) | Format::Valkey(VALKEY_VERSION)) => {
-                format.ok_or_else(String::new)
-            }
+            Some(format @ (Format::Redis(1..=REDIS_VERSION_MAX) | Format::Valkey(VALKEY_VERSION))) => Ok(format),
             Some(Format::Redis(version)) => Err(format!(
                 "RDB version {version} is not supported (1 to {REDIS_VERSION_MAX} and Valkey's {VALKEY_VERSION} are)"
             )),

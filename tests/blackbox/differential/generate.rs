@@ -70,6 +70,20 @@ const STRINGS: &[Row] = &[
     (3, "LCS <key> <key> [LEN|IDX|MINMATCHLEN <int>|WITHMATCHLEN]", Exact),
 ];
 
+/// What redis-server 7.0 answers to DUMP for a value of each type, and one payload that is damaged.
+const PAYLOADS: &[&[u8]] = &[
+    b"\x00\x01x\x0a\x00\x22\x80\x86_\xbd\xe8H\xd0",
+    b"\x00\xc0\x05\x0a\x00c/_f\x83/\xb3Q",
+    b"\x00\xc3\x09\x1e\x01yy\xe0\x11\x00\x01yy\x0a\x00 \x8ea\x81\xab\xe8\xf8]",
+    b"\x12\x01\x02\x0f\x0f\x00\x00\x00\x03\x00\x81a\x02\x81b\x02\x07\x01\xff\x0a\x00\xa4\xd5}\x13~\x93C\x9c",
+    b"\x10\x12\x12\x00\x00\x00\x04\x00\x81f\x02\x81v\x02\x81g\x02\x07\x01\xff\x0a\x00g\x0fs\xbad\xa7\xf2\xa2",
+    b"\x11\x14\x14\x00\x00\x00\x04\x00\x81a\x02\x01\x01\x81b\x02\x832.5\x04\xff\x0a\x00\xd4Ln\xa4\xf6D\xd9\xd7",
+    b"\x0b\x0c\x02\x00\x00\x00\x02\x00\x00\x00\x01\x00\x02\x00\x0a\x00oy8\xb14\xeb .",
+    b"\x02\x02\x01b\x01a\x0a\x00u\xd9\x9d\x83^\xf8_e",
+    b"\x13\x01\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\x1d\x1d\x00\x00\x00\x0a\x00\x01\x01\x00\x01\x01\x01\x81f\x02\x00\x01\x02\x01\x00\x01\x00\x01\x81v\x02\x04\x01\xff\x01\x01\x01\x01\x01\x00\x00\x01\x01\x01g\x00\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x0a\x00\xff\x9a\xd3KH\xb2h\xce",
+    b"\x00\x01y\x0a\x00\x22\x80\x86_\xbd\xe8H\xd0",
+];
+
 const KEYS: &[Row] = &[
     (4, "{DEL|UNLINK} <key>+", Exact),
     (3, "EXISTS <key>+", Exact),
@@ -86,6 +100,11 @@ const KEYS: &[Row] = &[
     (2, "PERSIST <key>", Exact),
     (3, "{RENAME|RENAMENX} <key> <key>", Exact),
     (4, "COPY <key> <key> [REPLACE|DB <copy_db>]", Exact),
+    // What is compressed, and how, is the server's own affair.
+    (1, "DUMP <key>", SameType),
+    (2, "RESTORE <key> 0 <payload> [REPLACE]", Exact),
+    (1, "RESTORE <key> <at_ms> <payload> ABSTTL [REPLACE]", Exact),
+    (1, "RESTORE <key> {0|x|-1} <payload> [REPLACE|FREQ 300|IDLETIME x|IDLETIME -1]", Exact),
     (2, "MOVE <key> <db>", Exact),
     (1, "SWAPDB <db> <db>", Exact),
     (2, "RANDOMKEY", SameType),
@@ -499,6 +518,7 @@ impl Generator {
             "<stream>" if self.random.chance(3) => return self.key(),
             "<stream>" => return self.key_of('x'),
             "<val>" => return self.value(),
+            "<payload>" => return PAYLOADS[self.random.index(PAYLOADS.len())].to_vec(),
             "<list>" if self.random.chance(3) => return self.key(),
             "<list>" => return self.key_of('l'),
             "<elem>" if self.random.chance(70) => {

@@ -57,16 +57,20 @@ fn write(cx: &mut Context<'_>, args: &Args<'_>, steps: &[Step], last: u64) -> Co
     let is_new = !entry.exists();
     let reply = &mut cx.reply;
     reply.array(steps.len());
-    let changed = entry.update_bytes_if(|bytes| {
+    let (grew, changed) = entry.update_bytes_if(|bytes| {
         // As in Redis, a string that is there may grow and yet count as untouched, when every step fails.
-        let mut changed = grow(bytes, last) && is_new;
+        let grew = grow(bytes, last);
+        let mut changed = grew && is_new;
         for step in steps {
             changed |= step.run(bytes, reply);
         }
-        (changed, changed)
+        ((grew, changed), changed)
     });
     if changed {
         cx.notify(NotifyFlags::STRING, "setbit", &args[1]);
+    } else if grew {
+        // Nobody is to see it, but what is replayed must be as long.
+        cx.journal_with(args, &[]);
     }
     Ok(())
 }

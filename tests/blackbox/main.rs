@@ -5,6 +5,7 @@
 
 mod support;
 
+mod append_only;
 mod big_replies;
 mod bitmaps;
 mod blocking;
@@ -20,6 +21,7 @@ mod expiry;
 mod geo;
 mod hashes;
 mod hyperloglog;
+mod journal;
 mod keys;
 mod leaks;
 mod limits;

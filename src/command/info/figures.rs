@@ -47,8 +47,8 @@ struct NodeShare {
     memory: ProcessMemory,
     cpu: CpuTimes,
     replication_id: HexId,
-    saving: SavingFigures,
     rewrite: RewriteFigures,
+    saving: SavingFigures,
 }
 
 /// All clients together.
@@ -108,8 +108,8 @@ impl Share {
             memory: node.machine.memory(),
             cpu: node.machine.cpu_times(),
             replication_id: node.replication_id,
-            saving: node.persistence.saving.figures(),
             rewrite: node.persistence.append_only.figures(&core.clock),
+            saving: node.persistence.saving.figures(),
         });
         Share {
             stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),
@@ -235,8 +235,8 @@ impl<'a> Figures<'a> {
             self.memory = node.memory;
             self.cpu = node.cpu;
             self.replication_id = node.replication_id;
-            self.saving = node.saving;
             self.rewrite = node.rewrite;
+            self.saving = node.saving;
         }
     }
 

@@ -168,6 +168,11 @@ impl AppendOnly {
         self.failing.extend(failure.map(|reason| (core, reason)));
     }
 
+    /// Whether the files are being rewritten.
+    pub fn is_rewriting(&self) -> bool {
+        false
+    }
+
     /// Why commands that write are refused, if they are.
     pub fn failure(&self) -> Option<&str> {
         self.failing.first().map(|(_, reason)| reason.as_str())

@@ -51,7 +51,7 @@ impl Persistence {
 
     /// Whether the append-only file is being rewritten, which takes the place of a snapshot.
     pub fn is_rewriting(&self) -> bool {
-        false
+        self.append_only.is_rewriting()
     }
 }
 

@@ -14,7 +14,6 @@ use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
 use crate::command::client::ClientRef;
-use crate::command::core::Publication;
 use crate::command::execute::Share;
 use crate::config::AppendFsync;
 use crate::resp::ReplyBuffer;
@@ -185,10 +184,7 @@ impl Requests {
     pub(super) fn append_failed_on(&mut self, core: CoreId, failure: Option<String>) {
         let Some(node) = self.core.node.as_mut() else { return };
         node.persistence.append_only.core_reports(core, failure);
-        let view = node.persistence.view(&node.config, &self.core.disk);
-        if view != self.core.disk {
-            self.publish(vec![Publication::Disk(view)], None);
-        }
+        self.publish_disk_view();
     }
 
     /// Whether the core's writer has anything to do.

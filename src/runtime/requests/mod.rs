@@ -3,8 +3,8 @@
 //!
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
-//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind),
-//! `durable` (replies that wait for the disk); and `limits` and `snapshots`, at the end of a turn.
+//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind), `durable` (replies that
+//! wait for the disk); and `limits` and `snapshots`, at the end of a turn.
 
 mod crossing;
 mod dispatch;
@@ -347,7 +347,7 @@ impl Requests {
         }
         let Some(connection) = self.connection(index) else { return };
         connection.sent(count);
-        if connection.has_output() && !connection.is_dirty {
+        if !connection.output.is_empty() && !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(index);
         }

@@ -325,7 +325,7 @@ impl Requests {
     }
 
     /// Every core must know whether commands that write are refused.
-    fn publish_disk_view(&mut self) {
+    pub(super) fn publish_disk_view(&mut self) {
         let old = self.core.disk.clone();
         let node = self.core.node();
         let view = node.persistence.view(&node.config, &old);

@@ -9,6 +9,7 @@ mod generate;
 mod geo;
 mod hashes;
 mod lists;
+pub mod requests;
 mod sets;
 mod streams;
 mod transactions;

@@ -2,6 +2,7 @@
 //!
 //! The tests know slotcore only by its command line and its sockets; nothing here names the crate's own types.
 
+pub mod aof;
 pub mod client;
 pub mod confine;
 pub mod events;

@@ -257,7 +257,7 @@ mod tests {
             (b"*99999999999999999999999", 0, "a count was expected"),
             (b"*1\r\n*4\r\n", 4, "a length was expected"),
             (b"*1\r\n$-1\r\n", 4, "a length was expected"),
-            (b"*1\r\n$4294967295\r\n", 16, "a command of more than 4 GiB"),
+            (b"*1\r\n$4294967295\r\n", 17, "a command of more than 4 GiB"),
             (b"*1\r\n$4\r\nPINGPONG\r\n", 12, "a word does not end with CR LF"),
             (b"*1\r\n$4\r\nPING\r\n*1\r\n$x", 18, "a length was expected"),
         ] {

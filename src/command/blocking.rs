@@ -274,20 +274,22 @@ fn serve_one(core: &mut Core, index: usize) {
     let mut reply = Box::new(ReplyBuffer::new());
     core.stats.last_instant_ns = core.nanos.now_ns();
     let effects_before = core.effects.len();
+    let position_before = core.journal.position();
     execute::run(core, &Call { command, caller, slot, args: args.as_args() }, &mut reply);
     if core.wait.take().is_some() {
         core.blocked.waiters[index].args = args;
         return;
     }
-    answer(core, index, reply);
+    let recorded = core.journal.position() != position_before;
+    answer(core, index, reply, recorded);
     // The reply comes before what the command tells its own client, as it does for one that did not wait.
     core.effects[effects_before..].rotate_right(1);
 }
 
 /// Ends a wait with a reply.
-fn answer(core: &mut Core, index: usize, reply: Box<ReplyBuffer>) {
+fn answer(core: &mut Core, index: usize, reply: Box<ReplyBuffer>, recorded: bool) {
     let waiter = core.blocked.remove(&mut core.keyspace, index);
-    core.effects.push(Effect::Answer { to: waiter.caller.client, sequence: waiter.sequence, reply });
+    core.effects.push(Effect::Answer { to: waiter.caller.client, sequence: waiter.sequence, reply, recorded });
 }
 
 /// Ends the waits whose time is over.
@@ -306,7 +308,7 @@ fn nothing_came(core: &mut Core, index: usize) {
     Reply::new(&mut reply, waiter.caller.resp).null_array();
     let command = waiter.command;
     core.stats.called(command, 0, false, false);
-    answer(core, index, reply);
+    answer(core, index, reply, false);
 }
 
 /// CLIENT UNBLOCK: ends the wait of a client as if its time were over, or with an error. False when it does not wait here.
@@ -318,7 +320,7 @@ pub fn unblock(core: &mut Core, client_id: u64, with_error: bool) -> bool {
         let command = core.blocked.waiters[index].command;
         core.stats.called(command, 0, true, false);
         execute::refuse(core, None, &error, &mut reply);
-        answer(core, index, reply);
+        answer(core, index, reply, false);
     } else {
         nothing_came(core, index);
     }

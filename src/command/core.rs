@@ -16,6 +16,7 @@ use super::memory_limit::{self, Ledger};
 use super::node::Node;
 use super::pause::Pause;
 use super::persistence::DiskView;
+use super::persistence::append_only::{AppendFigures, DiskFault};
 use super::pubsub::{Delivery, Subscriptions};
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
@@ -64,6 +65,8 @@ pub struct Core {
     pub cluster: ClusterView,
     /// What this core must know of the node's files.
     pub disk: DiskView,
+    /// What the runtime tells of this core's append-only file.
+    pub append_figures: AppendFigures,
     /// What this core has changed, for the append-only file and for replicas.
     pub journal: Journal,
     pub clock: Clock,
@@ -120,8 +123,8 @@ pub enum Effect {
     Close { index: u32, reason: CloseReason },
     /// A message for clients of any core.
     Deliver { to: Vec<ClientRef>, delivery: Delivery },
-    /// The late reply to a request that had to wait.
-    Answer { to: ClientRef, sequence: u32, reply: Box<ReplyBuffer> },
+    /// The late reply to a request that had to wait, and whether that has recorded something.
+    Answer { to: ClientRef, sequence: u32, reply: Box<ReplyBuffer>, recorded: bool },
     /// A client of this core watches nothing any more: these cores forget it.
     Unwatch { client: ClientRef, cores: Vec<CoreId> },
     /// A client of this core does not listen to these key prefixes after all.
@@ -138,6 +141,8 @@ pub enum Effect {
     Shutdown(ShutdownOptions),
     /// Another core has been asked to free memory: wake it.
     FreeMemory(CoreId),
+    /// From now on this core's disk has a fault.
+    DiskFault(DiskFault),
     /// Return free memory to the system on this core's thread.
     PurgeMemory,
 }

@@ -18,6 +18,7 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use super::batch::{OwnedCall, ReplyBatch, ReplyTarget, RequestBatch};
 use super::listen::Accepted;
+use super::persistence::append_only::AppendFile;
 use crate::base::core_id::CoreId;
 use crate::command::client::{Client, ClientRef};
 use crate::command::core::Publication;
@@ -118,6 +119,10 @@ pub enum Message {
         client: ClientRef,
         entry: Box<SlowEntry>,
     },
+    /// Go on with this append-only file.
+    AppendTo(Box<AppendFile>),
+    /// My append-only file cannot be written, for this reason, or can be again.
+    AppendFailure(Option<String>),
     /// You are asked to free memory: the end of your turn sees to it.
     FreeMemory,
     /// A connection for you to serve.

@@ -46,6 +46,7 @@ use crate::config::{Config, Cores};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use ledger::CoreLedger;
 use mesh::Mesh;
+use persistence::append_only::{AppendFile, Folder, Loaded};
 use worker::{Census, Doors, Worker};
 
 /// Stack of a core's thread, the kernel's usual size.
@@ -59,6 +60,14 @@ struct Seed {
     hash_seeds: [u64; 4],
     cluster: ClusterView,
     census: Arc<Census>,
+}
+
+/// What only core 0's thread starts from.
+struct FirstCore {
+    membership: Option<Box<Membership>>,
+    doors: Doors,
+    /// The folder and each core's file, with `appendonly yes`.
+    append_only: Option<(Folder, Vec<AppendFile>)>,
 }
 
 /// Runs the node until it is told to stop.
@@ -84,11 +93,14 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     );
     let mut membership = Membership::open(&config, &Clock::read(), &mut random)?.map(Box::new);
     let cluster = membership.as_mut().map_or_else(ClusterView::disabled, |membership| membership.publish());
+    let folder = if config.appendonly { Some(Folder::open(&config)?) } else { None };
+    let append_only = folder.map(|folder| begin_append_only(folder, &config, cores_count)).transpose()?;
     let listeners = listen::listen(&config)?;
     let unix_paths: Vec<String> = listeners.iter().filter_map(|listener| listener.unix_path.clone()).collect();
     let hash_seeds = std::array::from_fn(|_| random.next_u64());
     let seed = Seed { config, facts, hash_seeds, cluster, census: Census::new(cores_count) };
-    let result = run_cores(&seed, membership, Doors::new(listeners, signals), &cpus);
+    let first = FirstCore { membership, doors: Doors::new(listeners, signals), append_only };
+    let result = run_cores(&seed, first, &cpus);
     for path in unix_paths {
         let _ = std::fs::remove_file(path);
     }
@@ -146,17 +158,31 @@ fn facts(random: &mut Random, cores_count: usize, config_file: String) -> NodeFa
     }
 }
 
-fn run_cores(seed: &Seed, mut membership: Option<Box<Membership>>, doors: Doors, cpus: &[usize]) -> Result<(), String> {
+/// The append-only files that the cores write to: one for each core that owns slots.
+fn begin_append_only(
+    mut folder: Folder,
+    config: &Config,
+    cores_count: usize,
+) -> Result<(Folder, Vec<AppendFile>), String> {
+    let manifest = folder.manifest();
+    if manifest.base.is_some() || !manifest.increments.is_empty() {
+        return Err("There are append-only files, and this version cannot load them".to_owned());
+    }
+    let writers = if config.cluster_enabled { cores_count } else { 1 };
+    let files = folder.begin(writers, &Loaded::default())?;
+    Ok((folder, files))
+}
+
+fn run_cores(seed: &Seed, first: FirstCore, cpus: &[usize]) -> Result<(), String> {
     let cores_count = seed.facts.cores_count;
     let meshes = Mesh::build(cores_count).map_err(|error| format!("Can't connect the cores: {error}"))?;
-    let mut doors = Some(doors);
+    let mut first = Some(first);
     let mut threads = Vec::new();
     for (index, mesh) in meshes.into_iter().enumerate() {
         let placement = if cpus.is_empty() { Placement::Unbound } else { Placement::Fixed(cpus[index % cpus.len()]) };
-        let (seed, doors) = (seed.clone(), doors.take_if(|_| index == 0));
-        let membership = membership.take_if(|_| index == 0);
+        let (seed, first) = (seed.clone(), first.take_if(|_| index == 0));
         let thread = std::thread::Builder::new().name(format!("core-{index}")).stack_size(STACK_BYTES);
-        let thread = thread.spawn(move || run_core(CoreId::new(index), &seed, membership, mesh, doors, placement));
+        let thread = thread.spawn(move || run_core(CoreId::new(index), &seed, first, mesh, placement));
         threads.push(thread.map_err(|error| format!("Can't start a thread: {error}"))?);
     }
     for thread in threads {
@@ -170,22 +196,20 @@ fn run_cores(seed: &Seed, mut membership: Option<Box<Membership>>, doors: Doors,
 }
 
 /// The life of one core's thread.
-fn run_core(
-    id: CoreId,
-    seed: &Seed,
-    membership: Option<Box<Membership>>,
-    mesh: Mesh,
-    doors: Option<Doors>,
-    placement: Placement,
-) -> Result<(), String> {
+fn run_core(id: CoreId, seed: &Seed, first: Option<FirstCore>, mesh: Mesh, placement: Placement) -> Result<(), String> {
     let executor = preflight::executor(placement, &format!("core-{}", id.index())).make();
     let executor = executor.map_err(|error| format!("Core {} could not be set up: {error}", id.index()))?;
+    let (membership, doors, append_only) =
+        first.map_or((None, None, None), |first| (first.membership, Some(first.doors), first.append_only));
     let doors = doors.map(|doors| Rc::new(RefCell::new(doors)));
     let core = new_core(id, seed, membership, doors.as_ref());
+    // The folder stays locked until the node has ended.
+    let (_folder, files) = append_only.map_or((None, Vec::new()), |(folder, files)| (Some(folder), files));
     let census = seed.census.clone();
     let stopped: std::io::Result<Option<ShutdownOptions>> = executor.run(async move {
         let first = doors.is_some();
-        let worker = Worker::new(core, mesh, census, doors)?;
+        let mut worker = Worker::new(core, mesh, census, doors)?;
+        worker.requests.begin_append_only(files);
         if first {
             tracing::info!("Server initialized");
             tracing::info!("Ready to accept connections tcp");
@@ -226,6 +250,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         },
         cluster: seed.cluster.clone(),
         disk: Default::default(),
+        append_figures: Default::default(),
         journal: Default::default(),
         clock: Clock::read(),
         nanos: NanoClock::new(),

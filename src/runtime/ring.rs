@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, Fd, Timespec};
+use io_uring::types::{BufRingEntry, Fd, FsyncFlags, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 /// Bytes of one receive buffer. 64 pipelined SETs of 16 + 16 B are 4.4 KB; a larger one only cools the cache.
@@ -44,6 +44,10 @@ pub enum Operation {
     Signal,
     /// A cancellation; its result does not matter.
     Cancel,
+    /// Bytes for this core's append-only file.
+    DiskWrite,
+    /// An fsync of it.
+    DiskSync,
 }
 
 impl Operation {
@@ -58,6 +62,8 @@ impl Operation {
             Operation::Cancel => (7, 0),
             Operation::Breath => (8, 0),
             Operation::Deadline => (9, 0),
+            Operation::DiskWrite => (10, 0),
+            Operation::DiskSync => (11, 0),
         };
         kind << 32 | index as u64
     }
@@ -74,6 +80,8 @@ impl Operation {
             7 => Operation::Cancel,
             8 => Operation::Breath,
             9 => Operation::Deadline,
+            10 => Operation::DiskWrite,
+            11 => Operation::DiskSync,
             kind => unreachable!("a completion of a kind this ring never submits: {kind}"),
         }
     }
@@ -192,6 +200,19 @@ impl ClientRing {
     pub fn send_vectored(&mut self, connection: u32, fd: RawFd, message: *const libc::msghdr, patience: Patience) {
         let entry = opcode::SendMsg::new(Fd(fd), message).flags(patience.flags() as u32);
         self.push(entry.build().user_data(Operation::Send(connection).encode()));
+    }
+
+    /// Writes `bytes`, which must stay where they are until the completion, at `offset` of a file.
+    pub fn write_file(&mut self, fd: RawFd, bytes: &[u8], offset: u64) {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Write::new(Fd(fd), bytes.as_ptr(), length).offset(offset);
+        self.push(entry.build().user_data(Operation::DiskWrite.encode()));
+    }
+
+    /// Brings a file's data, and its length, to the disk.
+    pub fn sync_file(&mut self, fd: RawFd) {
+        let entry = opcode::Fsync::new(Fd(fd)).flags(FsyncFlags::DATASYNC);
+        self.push(entry.build().user_data(Operation::DiskSync.encode()));
     }
 
     /// Stops a multishot operation; it completes with ECANCELED.

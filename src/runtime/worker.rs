@@ -27,6 +27,8 @@ use super::ledger::NodeLedger;
 use super::listen::{Accepted, Listener};
 use super::mesh::Mesh;
 use super::park::Parking;
+use super::persistence::append_only::writer::News;
+use super::persistence::append_only::{Order, Writer};
 use super::requests::Requests;
 use super::ring::{ClientRing, Completion, Operation, Patience};
 use crate::base::clock::TurnClock;
@@ -100,7 +102,7 @@ impl Doors {
 pub struct Worker {
     ring: ClientRing,
     parking: Parking,
-    requests: Requests,
+    pub requests: Requests,
     census: Arc<Census>,
     doors: Option<Rc<RefCell<Doors>>>,
     completions: Vec<Completion>,
@@ -110,6 +112,8 @@ pub struct Worker {
     sends_submitted: usize,
     turn_clock: TurnClock,
     breath: Breath,
+    /// This core's append-only file.
+    writer: Writer,
     /// The earliest deadline of a waiting client for which a timer is in the ring, in monotonic milliseconds.
     deadline_ms: Option<u64>,
 }
@@ -149,6 +153,7 @@ impl Worker {
             sends_submitted: 0,
             turn_clock: TurnClock::read(),
             breath: Breath::default(),
+            writer: Writer::new(),
             deadline_ms: None,
         };
         worker.arm_tick();
@@ -189,6 +194,9 @@ impl Worker {
         if worked || self.requests.is_easing() {
             worked = true;
             self.requests.keep_limits();
+        }
+        if self.requests.appends() {
+            self.append();
         }
         self.open_doors();
         self.adopt_connections();
@@ -276,7 +284,67 @@ impl Worker {
                 self.requests.time_out();
             }
             Operation::Signal => self.signalled(),
+            Operation::DiskWrite => {
+                let now_ms = self.now_ms();
+                let news = self.writer.wrote(&mut self.ring, completion.result, now_ms);
+                self.appended(news);
+            }
+            Operation::DiskSync => {
+                let now_ms = self.now_ms();
+                let news = self.writer.synced(&mut self.ring, completion.result, now_ms);
+                self.appended(news);
+            }
             Operation::Breath | Operation::Cancel => {}
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.requests.core.clock.monotonic_us() / 1000
+    }
+
+    /// The end of a turn of a core with an append-only file: what was recorded goes on its way to the disk.
+    fn append(&mut self) {
+        for order in std::mem::take(&mut self.requests.durability.orders) {
+            match order {
+                Order::Open { file, position } => self.writer.open(*file, position),
+                Order::Fault(fault) => self.writer.inject(&mut self.ring, fault),
+            }
+        }
+        let core = &mut self.requests.core;
+        let news = self.writer.turn_ends(&mut self.ring, &mut core.journal, &core.clock, &core.config);
+        self.appended(news);
+    }
+
+    /// The writer has done something: replies may leave, or writes have to be refused.
+    fn appended(&mut self, news: News) {
+        if let Some((event, duration_ns)) = news.latency {
+            self.requests.core.note_latency(event, duration_ns);
+        }
+        if news.failure_changed {
+            self.requests.append_failure(self.writer.failure());
+        }
+        self.requests.released(self.writer.released_position(), self.writer.is_late());
+        self.requests.core.append_figures = self.writer.figures();
+    }
+
+    /// Brings all that was recorded to the disk, and lets the replies out that waited for it.
+    fn end_append_only(&mut self) {
+        self.writer.begin_end();
+        self.append();
+        while self.writer.has_more_to_do() {
+            if self.ring.enter(1).is_err() {
+                break;
+            }
+            self.ring.reap(&mut self.completions);
+            for completion in std::mem::take(&mut self.completions) {
+                // Nothing new is begun: only what is under way ends.
+                if matches!(completion.operation, Operation::DiskWrite | Operation::DiskSync | Operation::Send(_)) {
+                    self.completed(completion);
+                }
+            }
+        }
+        if let Some(reason) = self.writer.failure() {
+            tracing::error!("Fail to fsync the AOF file: {reason}. The last writes may be lost.");
         }
     }
 
@@ -469,6 +537,9 @@ impl Worker {
 
     /// The last replies go out with what the sockets take at once.
     fn say_goodbye(&mut self) {
+        if self.requests.core.journal.is_on() {
+            self.end_append_only();
+        }
         self.flush_connections();
         let _ = self.ring.enter(0);
         // A core that is behind must still learn that the node ends.

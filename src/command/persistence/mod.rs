@@ -41,6 +41,15 @@ pub enum WriteRefusal {
     AppendOnly(String),
 }
 
+impl Persistence {
+    /// What every core must know now. `old` is what they know.
+    pub fn view(&self, old: &DiskView) -> DiskView {
+        let snapshot = old.refusal.clone().filter(|refusal| *refusal == WriteRefusal::Snapshot);
+        let append_only = self.append_only.failure().map(|reason| WriteRefusal::AppendOnly(reason.to_owned()));
+        DiskView { loading: old.loading, refusal: snapshot.or(append_only) }
+    }
+}
+
 impl WriteRefusal {
     /// Redis's error.
     pub fn error(&self) -> CommandError {

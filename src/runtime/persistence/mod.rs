@@ -15,4 +15,6 @@
 //! **Loading** (`loading`): a thread of its own reads the files and finds the records in them; batches go to the cores that own
 //! the keys, which decode and insert, or run, them between their turns. Until all is there, clients are told `-LOADING`.
 
+pub mod append_only;
+pub mod disk;
 pub mod loading;

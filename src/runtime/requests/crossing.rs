@@ -13,9 +13,15 @@ use crate::runtime::mesh::{Envelope, Message};
 
 impl Requests {
     pub(super) fn gather(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
-        let others: Vec<CoreId> = self.mesh.others().collect();
+        let before = self.core.journal.position();
         let own = self.run_part(call);
-        if others.is_empty() {
+        if self.mesh.others().next().is_none() {
+            if self.core.journal.position() != before && self.holds_replies() {
+                let target = ReplyTarget { client: call.caller.client, sequence: connection.await_reply(wanted) };
+                let mut reply = Box::new(ReplyBuffer::new());
+                execute::merge(&mut self.core, call, vec![own], &mut reply);
+                return self.hold_reply(self.core.journal.position(), target, reply);
+            }
             let core = &mut self.core;
             let mut unwanted = ReplyBuffer::new();
             if wanted {
@@ -26,17 +32,26 @@ impl Requests {
             return;
         }
         let target = ReplyTarget { client: call.caller.client, sequence: connection.await_reply(wanted) };
-        self.gather_shares(call, target, own);
+        self.gather_shares(call, target, own, before);
     }
 
-    /// Asks the other cores for their shares.
-    pub(super) fn gather_shares(&mut self, call: &Call<'_>, target: ReplyTarget, own: Share) {
+    /// Asks the other cores for their shares. The journal was at `before` when this core had not done its own.
+    pub(super) fn gather_shares(&mut self, call: &Call<'_>, target: ReplyTarget, own: Share, before: u64) {
         let others: Vec<CoreId> = self.mesh.others().collect();
         let mut shares: Vec<Option<Share>> = (0..=others.len()).map(|_| None).collect();
-        shares[self.core.id.index()] = Some(own);
         let owned = Box::new(OwnedCall::new(call));
-        let gather = Gather { call: owned.clone(), target, shares, missing: others.len() };
-        let gather = self.gathers.insert(gather) as u32;
+        let is_held = self.core.journal.position() != before && self.holds_replies();
+        let own = if is_held {
+            Some(own)
+        } else {
+            shares[self.core.id.index()] = Some(own);
+            None
+        };
+        let missing = others.len() + usize::from(is_held);
+        let gather = self.gathers.insert(Gather { call: owned.clone(), target, shares, missing }) as u32;
+        if let Some(own) = own {
+            self.hold_share(self.core.id, gather, own);
+        }
         for core in others {
             self.mesh.send(core, Message::Part { gather, call: owned.clone() });
         }
@@ -63,10 +78,11 @@ impl Requests {
         }
         let Gather { call, target, shares, .. } = self.gathers.remove(gather as usize);
         let shares: Vec<Share> = shares.into_iter().flatten().collect();
+        let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());
         if call.command.spec().run.is_for_first_core() {
             execute::merge(&mut self.core, &call.as_call(), shares, &mut reply);
-            return self.answer_from_first(target, reply, None);
+            return self.answer_from_first(target, reply, None, before);
         }
         // The client may have gone; its books are kept all the same.
         if self.core.own_client(call.caller.client).is_some() {
@@ -94,8 +110,13 @@ impl Requests {
             match message {
                 Message::Requests(batch) => self.run_batch(from, &batch),
                 Message::Part { gather, call } => {
+                    let before = self.core.journal.position();
                     let share = self.run_part(&call.as_call());
-                    self.mesh.send(from, Message::Share { gather, share });
+                    if self.core.journal.position() != before && self.holds_replies() {
+                        self.hold_share(from, gather, share);
+                    } else {
+                        self.mesh.send(from, Message::Share { gather, share });
+                    }
                 }
                 Message::Share { gather, share } => self.share_arrived(gather, from, share),
                 Message::Publish { ticket, publication } => {
@@ -121,6 +142,8 @@ impl Requests {
                 Message::Untrack { client, prefixes } => self.core.untrack(client, &prefixes),
                 Message::ClientLeft(client) => self.core.client_left(client),
                 Message::Slow { client, entry } => self.slow(client, *entry),
+                Message::AppendTo(file) => self.append_to(file),
+                Message::AppendFailure(failure) => self.append_failed_on(from, failure),
                 Message::FreeMemory => {}
                 Message::Connection(accepted) => self.adopt(*accepted),
                 Message::Stop => self.stopped = Some(None),
@@ -141,12 +164,19 @@ impl Requests {
                 continue;
             }
             let target = ReplyTarget { client: call.caller.client, sequence };
+            let flags = call.command.spec().flags;
+            let holds = flags.has(Flags::WRITE) && self.holds_replies();
+            let before = self.core.journal.position();
             let core = &mut self.core;
-            if call.command.spec().flags.has(Flags::BLOCKING) {
+            if flags.has(Flags::BLOCKING) {
                 let mut reply = Box::new(ReplyBuffer::new());
                 if blocking::run(core, &call, sequence, &mut reply) {
-                    self.answer(target, reply);
+                    self.answer_durably(before, target, reply);
                 }
+            } else if holds {
+                let mut reply = Box::new(ReplyBuffer::new());
+                execute::run(core, &call, &mut reply);
+                self.answer_durably(before, target, reply);
             } else {
                 self.mesh.replies_to(from).push(target, |out| execute::run(core, &call, out));
             }
@@ -160,9 +190,9 @@ impl Requests {
         let waiting = &mut self.publishing[ticket as usize];
         waiting.missing -= 1;
         if waiting.missing == 0
-            && let Some((target, reply)) = self.publishing.remove(ticket as usize).answer
+            && let Some((before, target, reply)) = self.publishing.remove(ticket as usize).answer
         {
-            self.answer(target, reply);
+            self.answer_durably(before, target, reply);
         }
     }
 

@@ -130,9 +130,11 @@ impl Requests {
                 self.mesh.requests_to(core).push(call, sequence);
             }
             _ => {
-                let mut reply = ReplyBuffer::new();
+                let before = self.core.journal.position();
+                let mut reply = Box::new(ReplyBuffer::new());
                 if blocking::run(&mut self.core, call, sequence, &mut reply) {
-                    return connection.arrived(sequence, reply.len_bytes(), &mut reply);
+                    let target = ReplyTarget { client: call.caller.client, sequence };
+                    return self.answer_here(before, target, reply, connection);
                 }
             }
         }
@@ -151,6 +153,9 @@ impl Requests {
         if spec.group == Group::Connection && !spec.flags.has(Flags::FAST) {
             crate::runtime::tick::report(&mut self.core.clients[call.caller.client.index as usize], connection);
         }
+        if spec.flags.has(Flags::WRITE) && self.holds_replies() {
+            return self.run_write_here(connection, call, wanted);
+        }
         let core = &mut self.core;
         if wanted {
             connection.reply_here(|out| execute::run(core, call, out));
@@ -165,45 +170,82 @@ impl Requests {
         }
     }
 
+    /// Runs a command whose reply waits for the disk if it changes anything.
+    fn run_write_here(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
+        let before = self.core.journal.position();
+        let mut reply = Box::new(ReplyBuffer::new());
+        execute::run(&mut self.core, call, &mut reply);
+        if !wanted {
+            return;
+        }
+        let position = self.core.journal.position();
+        if position == before {
+            let length = reply.len_bytes();
+            return connection.reply_here(|out| reply.drain_into(out, length));
+        }
+        let target = ReplyTarget { client: call.caller.client, sequence: connection.await_reply(true) };
+        self.hold_reply(position, target, reply);
+    }
+
+    /// As `answer_durably`, where the client's connection is at hand.
+    pub(super) fn answer_here(
+        &mut self,
+        before: u64,
+        target: ReplyTarget,
+        mut reply: Box<ReplyBuffer>,
+        connection: &mut Connection,
+    ) {
+        let position = self.core.journal.position();
+        if position != before && self.holds_replies() {
+            return self.hold_reply(position, target, reply);
+        }
+        connection.arrived(target.sequence, reply.len_bytes(), &mut reply);
+    }
+
     /// Runs a command of core 0, or lets every core do its share first.
     pub(super) fn run_on_first(&mut self, call: &Call<'_>, sequence: u32, connection: Option<&mut Connection>) {
         let target = ReplyTarget { client: call.caller.client, sequence };
+        let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());
         if matches!(call.command.spec().run, Run::OnFirstCoreAfterAll { .. }) {
             let own = execute::run_part(&mut self.core, call);
             if self.mesh.others().next().is_some() {
-                return self.gather_shares(call, target, own);
+                return self.gather_shares(call, target, own, before);
             }
             execute::merge(&mut self.core, call, vec![own], &mut reply);
         } else {
             execute::run(&mut self.core, call, &mut reply);
         }
-        self.answer_from_first(target, reply, connection);
+        self.answer_from_first(target, reply, connection, before);
     }
 
-    /// When the command has published something, the reply waits until every core has it.
+    /// When the command has published something, the reply waits until every core has it. The journal was at `before` when it
+    /// had not run.
     pub(super) fn answer_from_first(
         &mut self,
         target: ReplyTarget,
-        mut reply: Box<ReplyBuffer>,
+        reply: Box<ReplyBuffer>,
         connection: Option<&mut Connection>,
+        before: u64,
     ) {
         let publications: Vec<Publication> = self.take_publications();
         if !publications.is_empty() && self.mesh.others().next().is_some() {
-            return self.publish(publications, Some((target, reply)));
+            // What it has recorded beside (in a transaction) must be durable, too.
+            return self.publish(publications, Some((before, target, reply)));
         }
         publications.into_iter().for_each(|publication| self.core.apply(publication));
         match connection {
-            Some(connection) => {
-                let length = reply.len_bytes();
-                connection.arrived(target.sequence, length, &mut reply);
-            }
-            None => self.answer(target, reply),
+            Some(connection) => self.answer_here(before, target, reply, connection),
+            None => self.answer_durably(before, target, reply),
         }
     }
 
     /// Hands publications to every core, and the answer to its client once they have them.
-    pub(super) fn publish(&mut self, publications: Vec<Publication>, answer: Option<(ReplyTarget, Box<ReplyBuffer>)>) {
+    pub(super) fn publish(
+        &mut self,
+        publications: Vec<Publication>,
+        answer: Option<(u64, ReplyTarget, Box<ReplyBuffer>)>,
+    ) {
         let others: Vec<CoreId> = self.mesh.others().collect();
         let missing = publications.len() * others.len();
         let ticket = (missing > 0).then(|| self.publishing.insert(Publishing { answer, missing }) as u32);

@@ -13,6 +13,7 @@ use crate::command::tracking::{self, Told};
 use crate::resp::RespVersion;
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
+use crate::runtime::persistence::append_only::Order;
 
 impl Requests {
     /// Carries out what handlers have asked for.
@@ -32,7 +33,14 @@ impl Requests {
             Effect::Push { to, bytes } if to.core == self.core.id => self.push(to, &bytes),
             Effect::Push { to, bytes } => self.mesh.send(to.core, Message::Push { to, bytes }),
             Effect::Deliver { to, delivery } => self.deliver_to_all(&to, &delivery),
-            Effect::Answer { to, sequence, reply } => self.answer(ReplyTarget { client: to, sequence }, reply),
+            Effect::Answer { to, sequence, reply, recorded } => {
+                let target = ReplyTarget { client: to, sequence };
+                if recorded && self.holds_replies() {
+                    self.hold_reply(self.core.journal.position(), target, reply);
+                } else {
+                    self.answer(target, reply);
+                }
+            }
             Effect::Unwatch { client, cores } => self.unwatch(client.id, &cores),
             Effect::Untrack { client, prefixes } => {
                 self.core.untrack(client, &prefixes);
@@ -51,6 +59,7 @@ impl Requests {
             Effect::PauseChanged => self.pause_changed = true, // looked at when the turn settles
             Effect::Shutdown(options) => self.shut_down(options),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
+            Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
             Effect::Publish(publication) => self.core.apply(publication),
         }

@@ -114,9 +114,10 @@ impl Requests {
     fn launch(&mut self, connection: &mut Connection, mut exec: Box<Exec>, plan: &Plan, target: ReplyTarget) {
         match *plan {
             Plan::Core(core) if core == self.core.id => {
+                let before = self.core.journal.position();
                 let mut reply = Box::new(ReplyBuffer::new());
                 transactions::run(&mut self.core, &mut exec, &mut reply);
-                self.answer_from_first(target, reply, Some(connection));
+                self.answer_from_first(target, reply, Some(connection), before);
             }
             Plan::Core(core) => {
                 if exec.guest.is_some() {
@@ -152,12 +153,13 @@ impl Requests {
 
     /// A transaction of another core's client.
     pub(super) fn run_exec(&mut self, target: ReplyTarget, mut exec: Box<Exec>) {
+        let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());
         transactions::run(&mut self.core, &mut exec, &mut reply);
         if let Some(guest) = exec.guest.take() {
             self.mesh.send(target.client.core, Message::ClientChanged(guest));
         }
-        self.answer_from_first(target, reply, None);
+        self.answer_from_first(target, reply, None, before);
     }
 
     /// What a transaction that ran elsewhere has set on a client of this core.

@@ -3,11 +3,12 @@
 //!
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
-//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind); and
-//! `limits`, at the end of a turn.
+//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind),
+//! `durable` (replies that wait for the disk); and `limits`, at the end of a turn.
 
 mod crossing;
 mod dispatch;
+mod durable;
 mod effects;
 mod exec;
 mod input;
@@ -17,6 +18,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use durable::Durability;
 use exec::WatchedExec;
 use slab::Slab;
 
@@ -46,8 +48,8 @@ struct Gather {
 
 /// Something that core 0 has published, until every core has taken it over.
 struct Publishing {
-    /// The reply that waits for it; none when no client asked.
-    answer: Option<(ReplyTarget, Box<ReplyBuffer>)>,
+    /// The reply that waits for it, and where the journal was before its call; none when no client asked.
+    answer: Option<(u64, ReplyTarget, Box<ReplyBuffer>)>,
     missing: usize,
 }
 
@@ -92,6 +94,8 @@ pub struct Requests {
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
+    /// What waits for the disk, and what the disk is to do.
+    pub durability: Durability,
     /// Reused by every connection.
     ahead: Lookahead,
 }
@@ -123,6 +127,7 @@ impl Requests {
             pause_changed: false,
             stopped: None,
             expiring: false,
+            durability: Durability::default(),
             ahead: Lookahead::default(),
         }
     }

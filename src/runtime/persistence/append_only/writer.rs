@@ -1,0 +1,481 @@
+//! The writer of one core's append-only file: takes what the journal has recorded, writes it, and knows up to which position it
+//! is safe.
+//!
+//! Called by the turn loop at the end of a turn and when the disk has completed something; it never waits. Bytes are gathered
+//! in chunks that do not move while they are written. They are kept until an fsync has covered them: the kernel may drop
+//! what an fsync that failed should have written, so all of it is written again before the next. (With `appendfsync no` nothing
+//! is promised, and nothing kept.)
+//!
+//! Two numbers matter to others, both positions of the journal: up to where everything is written, and up to where it is
+//! *durable*, that is covered by an fsync that succeeded.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::rc::Rc;
+
+use super::AppendFile;
+use super::folder::number_reason;
+use crate::base::clock::Clock;
+use crate::command::journal::Journal;
+use crate::command::persistence::append_only::{AppendFigures, DiskFault};
+use crate::config::{AppendFsync, Config};
+use crate::persist::aof;
+use crate::runtime::persistence::disk::Disk;
+use crate::runtime::ring::ClientRing;
+
+/// Room of a chunk; one unit that is larger has a chunk of its own size.
+const CHUNK_BYTES: usize = 256 << 10;
+/// With `everysec`, an fsync begins early when so much waits for one.
+const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+/// `everysec`: the oldest byte that waits is at most this old when an fsync begins.
+const SYNC_EVERY_MS: u64 = 1000;
+/// `everysec`: when it is older than this, the disk does not keep up, and replies wait.
+const LATE_AFTER_MS: u64 = 2000;
+/// After a failure the next attempt comes so much later.
+const RETRY_AFTER_MS: u64 = 1000;
+/// A failure that goes on is logged this often.
+const COMPLAIN_EVERY_MS: u64 = 30_000;
+
+/// Bytes that stand together in a file.
+struct Chunk {
+    /// Not moved while they are written: the capacity is never exceeded.
+    bytes: Vec<u8>,
+    file: Rc<File>,
+    /// Where in the file they begin.
+    offset: u64,
+    /// The journal's position at their end.
+    end_position: u64,
+}
+
+/// A place in the chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cursor {
+    chunk: usize,
+    byte: usize,
+}
+
+/// A write or an fsync under way.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    /// What it covers when it succeeds.
+    until: Cursor,
+    position: u64,
+    began_ms: u64,
+}
+
+/// What the writer last failed at.
+struct Failure {
+    reason: &'static str,
+    of_sync: bool,
+    retry_ms: u64,
+    complain_ms: u64,
+}
+
+/// What has happened that others want to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Events for the latency monitor: name and duration.
+    pub latency: Option<(&'static str, u64)>,
+    /// It fails now and did not before, or the other way round.
+    pub failure_changed: bool,
+}
+
+/// One core's file and what is on its way there.
+pub struct Writer {
+    disk: Disk,
+    file: Option<Rc<File>>,
+    /// Where in the file the next byte goes that is gathered.
+    end_offset: u64,
+    chunks: VecDeque<Chunk>,
+    spare: Vec<u8>,
+    /// Bytes of the first chunk that an fsync has covered.
+    synced_bytes: usize,
+    written: Cursor,
+    writing: Option<UnderWay>,
+    syncing: Option<UnderWay>,
+    /// What was written must be written again, once the write under way has ended.
+    rewinds: bool,
+    gathered_position: u64,
+    written_position: u64,
+    durable_position: u64,
+    /// When the oldest byte came that is not durable, in monotonic milliseconds.
+    oldest_ms: Option<u64>,
+    failure: Option<Failure>,
+    is_late: bool,
+    ends: bool,
+    timestamp_s: i64,
+    tick_ms: u64,
+    policy: AppendFsync,
+    now_ms: u64,
+    before_bytes: u64,
+    base_bytes: u64,
+    syncs_delayed: u64,
+}
+
+impl Writer {
+    /// Without a file: nothing is taken from the journal.
+    pub fn new() -> Writer {
+        Writer {
+            disk: Disk::default(),
+            file: None,
+            end_offset: 0,
+            chunks: VecDeque::new(),
+            spare: Vec::new(),
+            synced_bytes: 0,
+            written: Cursor::default(),
+            writing: None,
+            syncing: None,
+            rewinds: false,
+            gathered_position: 0,
+            written_position: 0,
+            durable_position: 0,
+            oldest_ms: None,
+            failure: None,
+            is_late: false,
+            ends: false,
+            timestamp_s: 0,
+            tick_ms: 0,
+            policy: AppendFsync::No,
+            now_ms: 0,
+            before_bytes: 0,
+            base_bytes: 0,
+            syncs_delayed: 0,
+        }
+    }
+
+    /// Goes on with this file; the journal's bytes from now on belong there.
+    pub fn open(&mut self, file: AppendFile, position: u64) {
+        self.file = Some(Rc::new(file.file));
+        self.end_offset = file.length_bytes;
+        self.before_bytes = file.before_bytes;
+        self.base_bytes = file.before_bytes + file.length_bytes;
+        (self.gathered_position, self.written_position, self.durable_position) = (position, position, position);
+    }
+
+    /// Puts a fault into the disk, for tests.
+    pub fn inject(&mut self, ring: &mut ClientRing, fault: DiskFault) {
+        self.disk.inject(ring, fault);
+    }
+
+    /// Replies to writes up to this position may leave.
+    pub fn released_position(&self) -> u64 {
+        match self.policy {
+            AppendFsync::No => self.written_position,
+            AppendFsync::Always | AppendFsync::EverySecond => self.durable_position,
+        }
+    }
+
+    /// Up to here an fsync has covered everything.
+    pub fn durable_position(&self) -> u64 {
+        self.durable_position
+    }
+
+    /// Whether replies to writes must wait although `appendfsync` is not `always`.
+    pub fn is_late(&self) -> bool {
+        self.is_late
+    }
+
+    /// The system's reason why nothing can be written.
+    pub fn failure(&self) -> Option<&'static str> {
+        self.failure.as_ref().map(|failure| failure.reason)
+    }
+
+    pub fn figures(&self) -> AppendFigures {
+        let unwritten = self.chunks.iter().skip(self.written.chunk).map(|chunk| chunk.bytes.len() as u64).sum::<u64>();
+        AppendFigures {
+            is_open: self.file.is_some(),
+            size_bytes: self.before_bytes + self.end_offset,
+            base_bytes: self.base_bytes,
+            buffer_bytes: unwritten.saturating_sub(self.written.byte as u64),
+            syncs_pending: u64::from(self.syncing.is_some()),
+            syncs_delayed: self.syncs_delayed,
+            is_failing: self.failure.is_some(),
+        }
+    }
+
+    /// Takes what the journal has recorded, and begins what is due.
+    pub fn turn_ends(&mut self, ring: &mut ClientRing, journal: &mut Journal, clock: &Clock, config: &Config) -> News {
+        self.now_ms = clock.monotonic_us() / 1000;
+        self.policy = config.appendfsync;
+        self.tick_ms = 1000 / u64::from(config.hz.clamp(1, 500));
+        if !journal.is_empty() {
+            self.gather(journal, clock, config);
+        }
+        self.advance(ring)
+    }
+
+    fn gather(&mut self, journal: &mut Journal, clock: &Clock, config: &Config) {
+        let Some(file) = self.file.clone() else { return };
+        let mut note = String::new();
+        let now_s = clock.unix().seconds();
+        if config.aof_timestamp_enabled && now_s > self.timestamp_s {
+            self.timestamp_s = now_s;
+            note = aof::timestamp(now_s);
+        }
+        let wanted = note.len() + (journal.position() - self.gathered_position) as usize;
+        let fits =
+            |chunk: &Chunk| Rc::ptr_eq(&chunk.file, &file) && chunk.bytes.capacity() - chunk.bytes.len() >= wanted;
+        if !self.chunks.back().is_some_and(fits) {
+            let mut bytes = std::mem::take(&mut self.spare);
+            bytes.reserve_exact(wanted.max(CHUNK_BYTES));
+            self.chunks.push_back(Chunk { bytes, file, offset: self.end_offset, end_position: 0 });
+        }
+        let Some(chunk) = self.chunks.back_mut() else { return };
+        let (before, place) = (chunk.bytes.len(), chunk.bytes.as_ptr());
+        chunk.bytes.extend_from_slice(note.as_bytes());
+        journal.take_into(&mut chunk.bytes);
+        assert!(before == 0 || place == chunk.bytes.as_ptr(), "bytes that may be on their way to the disk do not move");
+        chunk.end_position = journal.position();
+        self.gathered_position = journal.position();
+        self.end_offset += (chunk.bytes.len() - before) as u64;
+        self.oldest_ms.get_or_insert(self.now_ms);
+    }
+
+    /// Begins what is due, until something is under way or nothing is due.
+    fn advance(&mut self, ring: &mut ClientRing) -> News {
+        let mut news = News::default();
+        if self.failure.as_ref().is_some_and(|failure| self.now_ms < failure.retry_ms && !self.ends) {
+            return news;
+        }
+        while self.step(ring, &mut news) {}
+        self.look_whether_late();
+        news
+    }
+
+    /// Begins one operation. True when it has ended at once, so that another may be due.
+    fn step(&mut self, ring: &mut ClientRing, news: &mut News) -> bool {
+        let batches = self.policy == AppendFsync::Always || self.ends;
+        if self.syncing.is_none() && self.is_sync_due() && !(batches && self.writing.is_some()) {
+            return self.begin_sync(ring, news);
+        }
+        if self.writing.is_none() && !(batches && self.syncing.is_some()) {
+            return self.begin_write(ring, news);
+        }
+        false
+    }
+
+    fn is_sync_due(&self) -> bool {
+        if self.written_position == self.durable_position || self.rewinds {
+            return false;
+        }
+        // What an fsync that failed should have covered is written again first.
+        if self.failure.as_ref().is_some_and(|failure| failure.of_sync)
+            && self.written_position < self.gathered_position
+        {
+            return false;
+        }
+        match self.policy {
+            _ if self.ends || self.failure.is_some() => true,
+            AppendFsync::Always => true,
+            AppendFsync::No => false,
+            AppendFsync::EverySecond => {
+                let is_old = self.oldest_ms.is_some_and(|oldest| self.now_ms + self.tick_ms >= oldest + SYNC_EVERY_MS);
+                is_old || self.kept_bytes() > UNSYNCED_BYTES_MAX
+            }
+        }
+    }
+
+    /// Bytes between the first and the last that are kept.
+    fn kept_bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
+    }
+
+    fn begin_write(&mut self, ring: &mut ClientRing, news: &mut News) -> bool {
+        while self.chunks.get(self.written.chunk).is_some_and(|chunk| self.written.byte == chunk.bytes.len())
+            && self.written.chunk + 1 < self.chunks.len()
+        {
+            self.written = Cursor { chunk: self.written.chunk + 1, byte: 0 };
+        }
+        let Some(chunk) = self.chunks.get(self.written.chunk) else { return false };
+        let Some(bytes) = chunk.bytes.get(self.written.byte..).filter(|bytes| !bytes.is_empty()) else { return false };
+        let until = Cursor { chunk: self.written.chunk, byte: chunk.bytes.len() };
+        self.writing = Some(UnderWay { until, position: chunk.end_position, began_ms: self.now_ms });
+        let offset = chunk.offset + self.written.byte as u64;
+        match self.disk.write(ring, &chunk.file, bytes, offset) {
+            None => false,
+            Some(result) => self.write_ended(result, news),
+        }
+    }
+
+    fn begin_sync(&mut self, ring: &mut ClientRing, news: &mut News) -> bool {
+        let Some((file, until, position)) = self.sync_reach() else { return false };
+        self.syncing = Some(UnderWay { until, position, began_ms: self.now_ms });
+        match self.disk.sync(ring, &file) {
+            None => false,
+            Some(result) => self.sync_ended(result, news),
+        }
+    }
+
+    /// What one fsync covers: the written part of the oldest file.
+    fn sync_reach(&self) -> Option<(Rc<File>, Cursor, u64)> {
+        let Some(first) = self.chunks.front() else {
+            // Written while nothing was promised, and not kept.
+            return self.file.clone().map(|file| (file, Cursor::default(), self.written_position));
+        };
+        let of_file = self.chunks.iter().take_while(|chunk| Rc::ptr_eq(&chunk.file, &first.file)).count();
+        if self.written.chunk < of_file {
+            return Some((first.file.clone(), self.written, self.written_position));
+        }
+        let last = self.chunks.get(of_file - 1)?;
+        Some((first.file.clone(), Cursor { chunk: of_file, byte: 0 }, last.end_position))
+    }
+
+    /// The write under way has ended: bytes, or a negated error number.
+    pub fn wrote(&mut self, ring: &mut ClientRing, result: i32, now_ms: u64) -> News {
+        self.now_ms = now_ms;
+        let mut news = News::default();
+        self.write_ended(result, &mut news);
+        let more = self.advance(ring);
+        News { failure_changed: news.failure_changed || more.failure_changed, latency: news.latency.or(more.latency) }
+    }
+
+    /// The fsync under way has ended: 0, or a negated error number.
+    pub fn synced(&mut self, ring: &mut ClientRing, result: i32, now_ms: u64) -> News {
+        self.now_ms = now_ms;
+        let mut news = News::default();
+        self.sync_ended(result, &mut news);
+        let more = self.advance(ring);
+        News { failure_changed: news.failure_changed || more.failure_changed, latency: news.latency.or(more.latency) }
+    }
+
+    /// True when the next step may follow at once.
+    fn write_ended(&mut self, result: i32, news: &mut News) -> bool {
+        let Some(under_way) = self.writing.take() else { unreachable!("one write is under way at a time") };
+        let duration_ns = (self.now_ms - under_way.began_ms) * 1_000_000;
+        news.latency = Some((self.write_event(), duration_ns));
+        if std::mem::take(&mut self.rewinds) {
+            self.rewind();
+            return false;
+        }
+        match result {
+            1.. => {
+                self.written.byte += result as usize;
+                assert!(self.written.byte <= under_way.until.byte, "no more is written than was asked");
+                if self.written == under_way.until {
+                    self.written_position = under_way.position;
+                    self.wrote_all_of_it(news);
+                }
+                true
+            }
+            _ if matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED) => true,
+            0 => self.fail(libc::EIO, false, news),
+            _ => self.fail(-result, false, news),
+        }
+    }
+
+    fn write_event(&self) -> &'static str {
+        if self.syncing.is_some() { "aof-write-pending-fsync" } else { "aof-write-alone" }
+    }
+
+    fn wrote_all_of_it(&mut self, news: &mut News) {
+        if self.policy == AppendFsync::No && self.syncing.is_none() && !self.ends {
+            self.forget_until(self.written);
+            self.oldest_ms = None;
+            self.recover(news);
+        } else if self.failure.as_ref().is_some_and(|failure| !failure.of_sync) && self.policy != AppendFsync::Always {
+            self.recover(news);
+        }
+    }
+
+    fn sync_ended(&mut self, result: i32, news: &mut News) -> bool {
+        let Some(under_way) = self.syncing.take() else { unreachable!("one fsync is under way at a time") };
+        if self.policy == AppendFsync::Always {
+            news.latency = Some(("aof-fsync-always", (self.now_ms - under_way.began_ms) * 1_000_000));
+        }
+        if result < 0 {
+            match self.writing {
+                Some(_) => self.rewinds = true,
+                None => self.rewind(),
+            }
+            return self.fail(-result, true, news);
+        }
+        assert!(under_way.position >= self.durable_position, "what is durable stays so");
+        self.durable_position = under_way.position;
+        self.forget_until(under_way.until);
+        // What has come since is no older than the beginning of this fsync.
+        self.oldest_ms = (self.durable_position < self.gathered_position).then_some(under_way.began_ms);
+        self.recover(news);
+        true
+    }
+
+    /// All that is not durable counts as not written.
+    fn rewind(&mut self) {
+        self.written = Cursor { chunk: 0, byte: self.synced_bytes };
+        self.written_position = self.durable_position;
+    }
+
+    /// Nothing before this place is needed any more.
+    fn forget_until(&mut self, place: Cursor) {
+        for _ in 0..place.chunk {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            self.keep_spare(chunk.bytes);
+        }
+        self.written.chunk -= place.chunk.min(self.written.chunk);
+        if let Some(writing) = &mut self.writing {
+            writing.until.chunk -= place.chunk;
+        }
+        self.synced_bytes = place.byte;
+        let is_through = |chunk: &Chunk| place.byte == chunk.bytes.len();
+        if self.chunks.len() == 1 && self.chunks.front().is_some_and(is_through) && self.writing.is_none() {
+            let Some(chunk) = self.chunks.pop_front() else { return };
+            self.keep_spare(chunk.bytes);
+            (self.synced_bytes, self.written) = (0, Cursor::default());
+        }
+    }
+
+    fn keep_spare(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= 2 * CHUNK_BYTES {
+            bytes.clear();
+            self.spare = bytes;
+        }
+    }
+
+    /// Notes a failure; returns false, because the next attempt comes later.
+    fn fail(&mut self, number: i32, of_sync: bool, news: &mut News) -> bool {
+        let reason = number_reason(number);
+        let known = self.failure.take();
+        news.failure_changed = known.as_ref().is_none_or(|known| known.reason != reason);
+        let mut complain_ms = known.map_or(0, |known| if known.reason == reason { known.complain_ms } else { 0 });
+        if self.now_ms >= complain_ms {
+            complain_ms = self.now_ms + COMPLAIN_EVERY_MS;
+            match of_sync {
+                true => tracing::warn!("Fail to fsync the AOF file: {reason}"),
+                false => tracing::warn!("Error writing to the AOF file: {reason}"),
+            }
+        }
+        self.failure = Some(Failure { reason, of_sync, retry_ms: self.now_ms + RETRY_AFTER_MS, complain_ms });
+        false
+    }
+
+    fn recover(&mut self, news: &mut News) {
+        if self.failure.take().is_some() {
+            tracing::warn!("AOF write error looks solved. The server can write again.");
+            news.failure_changed = true;
+        }
+    }
+
+    /// `everysec` on a disk that does not keep up: more than two seconds would be at risk.
+    fn look_whether_late(&mut self) {
+        let age_ms = self.oldest_ms.map_or(0, |oldest| self.now_ms.saturating_sub(oldest));
+        let is_late = self.policy == AppendFsync::EverySecond && age_ms > LATE_AFTER_MS;
+        if is_late && !self.is_late && self.failure.is_none() {
+            self.syncs_delayed += 1;
+            tracing::warn!(
+                "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without waiting for \
+                 fsync to complete, this may slow down Redis."
+            );
+        }
+        self.is_late = is_late;
+    }
+
+    /// The node ends: everything is to become durable now, whatever `appendfsync` says.
+    pub fn begin_end(&mut self) {
+        self.ends = true;
+    }
+
+    /// Whether something is under way or, in an end that has not failed, left to do.
+    pub fn has_more_to_do(&self) -> bool {
+        let is_behind = self.durable_position < self.gathered_position;
+        self.writing.is_some() || self.syncing.is_some() || is_behind && self.failure.is_none()
+    }
+}

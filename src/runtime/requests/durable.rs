@@ -1,0 +1,135 @@
+//! Replies that must not leave before what they acknowledge is on the disk.
+//!
+//! With `appendfsync always` (and with `everysec` while the disk does not keep up) the answer to a call that has recorded
+//! something waits on the core that ran it, by the journal's position, until the append-only file is durable up to there.
+//! Answers to reads, and what other cores run, never wait, except behind an earlier answer of the same connection. Nothing is
+//! looked at while the journal is off.
+
+use std::collections::VecDeque;
+
+use super::Requests;
+use crate::base::core_id::CoreId;
+use crate::command::core::Publication;
+use crate::command::execute::Share;
+use crate::config::AppendFsync;
+use crate::resp::ReplyBuffer;
+use crate::runtime::batch::ReplyTarget;
+use crate::runtime::mesh::Message;
+use crate::runtime::persistence::append_only::{AppendFile, Order};
+
+/// What waits for the disk.
+enum Held {
+    Reply {
+        target: ReplyTarget,
+        reply: Box<ReplyBuffer>,
+    },
+    /// This core's part of a command of every core, gathered by that core.
+    Share {
+        to: CoreId,
+        gather: u32,
+        share: Share,
+    },
+}
+
+/// The answers that wait on one core.
+#[derive(Default)]
+pub struct Durability {
+    /// With the positions that they wait for, which only grow.
+    held: VecDeque<(u64, Held)>,
+    /// The disk does not keep up.
+    is_late: bool,
+    /// For the core's writer, at the end of the turn.
+    pub orders: Vec<Order>,
+}
+
+impl Requests {
+    /// Whether answers to calls that record something have to wait.
+    #[inline]
+    pub(super) fn holds_replies(&self) -> bool {
+        self.core.journal.is_on() && (self.core.config.appendfsync == AppendFsync::Always || self.durability.is_late)
+    }
+
+    /// Answers a call before which the journal was at `before`: at once, or when what the call has recorded is durable.
+    pub(super) fn answer_durably(&mut self, before: u64, target: ReplyTarget, reply: Box<ReplyBuffer>) {
+        let position = self.core.journal.position();
+        if position != before && self.holds_replies() {
+            self.hold(position, Held::Reply { target, reply });
+        } else {
+            self.answer(target, reply);
+        }
+    }
+
+    /// From now on this core records what it changes, in this file.
+    pub fn append_to(&mut self, file: Box<AppendFile>) {
+        self.core.journal.set_on(true);
+        let position = self.core.journal.position();
+        self.durability.orders.push(Order::Open { file, position });
+    }
+
+    /// On core 0: gives each core its file, in their order.
+    pub fn begin_append_only(&mut self, files: Vec<AppendFile>) {
+        for (index, file) in files.into_iter().enumerate() {
+            match CoreId::new(index) {
+                core if core == self.core.id => self.append_to(Box::new(file)),
+                core => self.mesh.send(core, Message::AppendTo(Box::new(file))),
+            }
+        }
+    }
+
+    /// Answers when the journal's bytes up to `position` are durable.
+    pub(super) fn hold_reply(&mut self, position: u64, target: ReplyTarget, reply: Box<ReplyBuffer>) {
+        self.hold(position, Held::Reply { target, reply });
+    }
+
+    /// As `answer_durably`, for a share that another core, or this one, gathers.
+    pub(super) fn hold_share(&mut self, to: CoreId, gather: u32, share: Share) {
+        let position = self.core.journal.position();
+        self.hold(position, Held::Share { to, gather, share });
+    }
+
+    fn hold(&mut self, position: u64, held: Held) {
+        assert!(self.durability.held.back().is_none_or(|(last, _)| *last <= position), "positions only grow");
+        self.durability.held.push_back((position, held));
+    }
+
+    /// The writer has got so far: lets go what waited for it.
+    pub fn released(&mut self, position: u64, is_late: bool) {
+        self.durability.is_late = is_late;
+        while self.durability.held.front().is_some_and(|(wanted, _)| *wanted <= position) {
+            match self.durability.held.pop_front() {
+                Some((_, Held::Reply { target, reply })) => self.answer(target, reply),
+                Some((_, Held::Share { to, gather, share })) if to == self.core.id => {
+                    self.share_arrived(gather, to, share);
+                }
+                Some((_, Held::Share { to, gather, share })) => self.mesh.send(to, Message::Share { gather, share }),
+                None => return,
+            }
+        }
+    }
+
+    /// This core's file cannot be written, for this reason, or can be again.
+    pub fn append_failure(&mut self, failure: Option<&str>) {
+        let failure = failure.map(str::to_owned);
+        if self.core.id == CoreId::FIRST {
+            self.append_failed_on(CoreId::FIRST, failure);
+        } else {
+            self.mesh.send(CoreId::FIRST, Message::AppendFailure(failure));
+        }
+    }
+
+    /// On core 0: tells every core whether commands that write are to be refused.
+    pub(super) fn append_failed_on(&mut self, core: CoreId, failure: Option<String>) {
+        let Some(node) = self.core.node.as_mut() else { return };
+        node.persistence.append_only.core_reports(core, failure);
+        let view = node.persistence.view(&self.core.disk);
+        if view != self.core.disk {
+            self.publish(vec![Publication::Disk(view)], None);
+        }
+    }
+
+    /// Whether the core's writer has anything to do.
+    #[inline]
+    pub fn appends(&self) -> bool {
+        self.core.journal.is_on() || !self.durability.orders.is_empty()
+    }
+}

@@ -19,7 +19,9 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use super::batch::{OwnedCall, ReplyBatch, ReplyTarget, RequestBatch};
 use super::listen::Accepted;
 use super::persistence::append_only::AppendFile;
+use super::persistence::loading::LoadOrder;
 use crate::base::core_id::CoreId;
+use crate::base::slot::SlotSet;
 use crate::command::client::{Client, ClientRef};
 use crate::command::core::Publication;
 use crate::command::execute::Share;
@@ -123,6 +125,12 @@ pub enum Message {
     AppendTo(Box<AppendFile>),
     /// My append-only file cannot be written, for this reason, or can be again.
     AppendFailure(Option<String>),
+    /// Load your part of files.
+    Load(Box<LoadOrder>),
+    /// My part is loaded; in cluster mode these slots have keys.
+    Loaded {
+        slots: Option<Box<SlotSet>>,
+    },
     /// You are asked to free memory: the end of your turn sees to it.
     FreeMemory,
     /// A connection for you to serve.
@@ -168,6 +176,17 @@ impl Bell {
     }
 }
 
+/// The bells of all cores, for whoever has work for them and is no core.
+#[derive(Clone)]
+pub struct Bells(Arc<[Bell]>);
+
+impl Bells {
+    /// Wakes a core, if it waits, to look for what was left for it before this call.
+    pub fn ring(&self, core: CoreId) {
+        self.0[core.index()].ring_if_waiting();
+    }
+}
+
 /// One core's end of the mesh.
 pub struct Mesh {
     me: CoreId,
@@ -201,6 +220,10 @@ impl Mesh {
             }
         }
         Ok(ends)
+    }
+
+    pub fn bells(&self) -> Bells {
+        Bells(self.bells.clone())
     }
 
     /// The descriptor of this core's bell, to be watched by its client ring.

@@ -5,6 +5,7 @@ use crate::command::blocking::WaitFigures;
 use crate::command::context::Context;
 use crate::command::core::Core;
 use crate::command::machine::{CpuTimes, ProcessMemory};
+use crate::command::persistence::loading::Loading;
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
 use crate::config::Config;
@@ -44,6 +45,7 @@ struct NodeShare {
     memory: ProcessMemory,
     cpu: CpuTimes,
     replication_id: HexId,
+    loading: Loading,
 }
 
 /// All clients together.
@@ -87,6 +89,7 @@ pub struct Figures<'a> {
     pub memory: ProcessMemory,
     pub cpu: CpuTimes,
     pub replication_id: HexId,
+    pub loading: Loading,
     allocated_bytes: i64,
     startup_bytes: i64,
 }
@@ -99,6 +102,7 @@ impl Share {
             memory: node.machine.memory(),
             cpu: node.machine.cpu_times(),
             replication_id: node.replication_id,
+            loading: node.persistence.loading,
         });
         Share {
             stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),

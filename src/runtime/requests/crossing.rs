@@ -144,6 +144,8 @@ impl Requests {
                 Message::Slow { client, entry } => self.slow(client, *entry),
                 Message::AppendTo(file) => self.append_to(file),
                 Message::AppendFailure(failure) => self.append_failed_on(from, failure),
+                Message::Load(order) => self.take_order(*order),
+                Message::Loaded { slots } => self.part_loaded(slots),
                 Message::FreeMemory => {}
                 Message::Connection(accepted) => self.adopt(*accepted),
                 Message::Stop => self.stopped = Some(None),

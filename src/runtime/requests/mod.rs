@@ -33,6 +33,8 @@ use crate::runtime::batch::{OwnedCall, ReplyTarget};
 use crate::runtime::connection::Connection;
 use crate::runtime::listen::Accepted;
 use crate::runtime::mesh::{Mesh, Message};
+use crate::runtime::persistence::append_only::Folder;
+use crate::runtime::persistence::loading::{Part, Underway};
 use crate::runtime::worker::Census;
 
 /// Fewer requests than this are not worth a look ahead at their keys.
@@ -94,6 +96,12 @@ pub struct Requests {
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
+    /// This core's part in loading, while files are loaded.
+    pub loading: Option<Box<Part>>,
+    /// Core 0's books of it.
+    pub underway: Option<Box<Underway>>,
+    /// The folder of append-only files, locked while the node runs (core 0 only).
+    pub folder: Option<Folder>,
     /// What waits for the disk, and what the disk is to do.
     pub durability: Durability,
     /// Reused by every connection.
@@ -127,6 +135,9 @@ impl Requests {
             pause_changed: false,
             stopped: None,
             expiring: false,
+            loading: None,
+            underway: None,
+            folder: None,
             durability: Durability::default(),
             ahead: Lookahead::default(),
         }
@@ -257,6 +268,26 @@ impl Requests {
             || !self.own_watches_ended.is_empty()
             || self.easing
             || self.core.keyspace.lazyfree_pending() > 0
+            || self.has_more_to_load()
+    }
+
+    /// Says that this core is about to wait. False when something has come meanwhile: do not wait.
+    pub fn begin_wait(&mut self) -> bool {
+        self.mesh.begin_wait() && self.stays_waiting()
+    }
+
+    /// `begin_wait` for a core that parks.
+    pub fn begin_park(&mut self) -> bool {
+        self.mesh.begin_park() && self.stays_waiting()
+    }
+
+    /// Who leaves parcels rings behind it: either it sees that the core waits, or the core sees the parcel here.
+    fn stays_waiting(&mut self) -> bool {
+        let stays = !self.has_more_to_load();
+        if !stays {
+            self.mesh.end_wait();
+        }
+        stays
     }
 
     /// Whether there are keys to evict at once.

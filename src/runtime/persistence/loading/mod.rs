@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::keyspace::Disposal;
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
 use crate::runtime::batch::ReplyTarget;
+use crate::runtime::persistence::append_only::{Folder, Loaded};
 use reader::{Failure, Reader, ReaderSettings};
 
 /// Stack of the thread that reads.
@@ -52,7 +53,14 @@ pub struct Prepared {
 
 impl Prepared {
     /// Lays the queues out.
-    pub fn new(plan: Plan, config: &Config, owners: SlotOwners, cores_count: usize, bells: Bells) -> Prepared {
+    pub fn new(
+        plan: Plan,
+        folder: Option<(Folder, usize)>,
+        config: &Config,
+        owners: SlotOwners,
+        bells: Bells,
+        cores_count: usize,
+    ) -> Prepared {
         let shared = Arc::new(Shared::new(plan.total_bytes, config.key_load_delay));
         let (dealer, inboxes) = parcel::connect(cores_count, &shared, bells);
         let routes = Routes {
@@ -64,7 +72,14 @@ impl Prepared {
             ReaderSettings { checksum: config.rdbchecksum, takes_truncated: config.aof_load_truncated };
         let source = plan.source;
         let rules = KeyRules { drops_expired: source == Source::Snapshot, replaces: false };
-        Prepared { inboxes, shared, rules, source, reader: Reader { plan, routes, settings, dealer, items_count: 0 } }
+        let found = Loaded { may_continue: true, ..Loaded::default() };
+        let reader = Reader { plan, routes, settings, dealer, folder, items_count: 0, found };
+        Prepared { inboxes, shared, rules, source, reader }
+    }
+
+    /// What each core begins with, in their order.
+    pub fn parts(&mut self) -> Vec<(Inbox, KeyRules)> {
+        std::mem::take(&mut self.inboxes).into_iter().map(|inbox| (inbox, self.rules)).collect()
     }
 
     /// Starts the thread that reads. At the start of the node it ends the process when something is wrong.
@@ -214,6 +229,10 @@ impl Requests {
         let mut publications = vec![Publication::Disk(DiskView { loading: false, ..self.core.disk.clone() })];
         match underway.ends {
             Ends::Start => {
+                if let Some((folder, files)) = underway.shared.take_folder() {
+                    self.folder = Some(folder);
+                    self.begin_append_only(files);
+                }
                 publications.extend(self.claim_slots(&underway.slots));
                 self.publish_now(publications, None);
                 tracing::info!("Ready to accept connections tcp");

@@ -18,6 +18,7 @@ use crate::command::table::CommandId;
 use crate::keyspace::StoredAccess;
 use crate::resp::Span;
 use crate::runtime::mesh::Bells;
+use crate::runtime::persistence::append_only::{AppendFile, Folder};
 
 /// Parcels under way to one core.
 const PARCELS_MAX: usize = 16;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub has_failed: AtomicBool,
     /// What it is, the first time.
     failure: Mutex<Option<String>>,
+    /// The folder of append-only files and the files that the cores go on with, left for core 0.
+    folder: Mutex<Option<(Folder, Vec<AppendFile>)>>,
     reader: OnceLock<Thread>,
 }
 
@@ -55,6 +58,7 @@ impl Shared {
             key_delay_us: AtomicI32::new(key_delay_us),
             has_failed: AtomicBool::new(false),
             failure: Mutex::new(None),
+            folder: Mutex::new(None),
             reader: OnceLock::new(),
         }
     }
@@ -64,6 +68,14 @@ impl Shared {
         let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         failure.get_or_insert(line);
         self.has_failed.store(true, Ordering::Release);
+    }
+
+    pub fn leave_folder(&self, folder: Folder, files: Vec<AppendFile>) {
+        *self.folder.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((folder, files));
+    }
+
+    pub fn take_folder(&self) -> Option<(Folder, Vec<AppendFile>)> {
+        self.folder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
     pub fn failure(&self) -> Option<String> {
@@ -212,7 +224,7 @@ impl Dealer {
         let _ = self.shared.reader.set(std::thread::current());
     }
 
-    pub fn cores(&self) -> impl Iterator<Item = CoreId> + use<> {
+    pub fn cores(&self) -> impl ExactSizeIterator<Item = CoreId> + use<> {
         (0..self.to.len()).map(CoreId::new)
     }
 

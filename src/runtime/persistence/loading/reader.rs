@@ -18,6 +18,7 @@ use crate::command::persistence::replay::{Destination, Routes};
 use crate::persist::aof::{CommandReader, Mark, Step, Units};
 use crate::persist::rdb::{ChecksumVerdict, KeyRecord, RdbError, ReaderOptions, Record, RecordReader};
 use crate::resp::Span;
+use crate::runtime::persistence::append_only::{Folder, Loaded};
 
 /// What the reader does as the settings say.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +52,12 @@ pub struct Reader {
     pub routes: Routes,
     pub settings: ReaderSettings,
     pub dealer: Dealer,
+    /// The folder of append-only files, and how many cores write to it: it is taken up when all is loaded.
+    pub folder: Option<(Folder, usize)>,
     /// Keys and commands so far: every so many of them are delayed.
     pub items_count: u64,
+    /// What was found in the files.
+    pub found: Loaded,
 }
 
 impl Reader {
@@ -75,6 +80,14 @@ impl Reader {
             Source::AppendOnly => "append only file",
         };
         tracing::info!("DB loaded from {from}: {:.3} seconds", begun.elapsed().as_secs_f64());
+        self.take_up_folder()
+    }
+
+    /// The files that the cores go on with are opened here, where waiting for the disk holds nobody up.
+    fn take_up_folder(&mut self) -> Result<(), Failure> {
+        let Some((mut folder, writers)) = self.folder.take() else { return Ok(()) };
+        let files = folder.begin(writers, &self.found).map_err(Failure::Fatal)?;
+        self.dealer.shared.leave_folder(folder, files);
         Ok(())
     }
 
@@ -110,7 +123,7 @@ impl Reader {
         }
         self.commands(&mut window, file)?;
         self.settle()?;
-        let kind = if file.is_base { "base" } else { "incr" };
+        let kind = if file.sequence.is_some() { "incr" } else { "base" };
         tracing::info!("DB loaded from {kind} file {}: {:.3} seconds", file.name, begun.elapsed().as_secs_f64());
         Ok(())
     }
@@ -295,6 +308,10 @@ struct Position {
     at: usize,
     /// Where in the window the open unit begins.
     unit_at: usize,
+    /// The core that wrote the file.
+    writer: Option<CoreId>,
+    /// The file has what another core owns now.
+    strays: bool,
     queue: Vec<Queued>,
     queue_spans: Vec<Span>,
 }
@@ -305,6 +322,7 @@ impl Reader {
         let mut reader = CommandReader::default();
         let mut position = Position::default();
         position.units.whole_bytes = window.offset;
+        position.writer = file.writer.map(CoreId::new);
         loop {
             let data = &window.bytes[position.at..];
             match reader.next(data) {
@@ -342,6 +360,7 @@ impl Reader {
             }
         }
         let is_whole = position.at == window.bytes.len() && !position.units.is_open;
+        self.found.may_continue &= file.sequence.is_none() || file.writer.is_none() || !position.strays;
         if !is_whole {
             if position.units.is_open && position.at == window.bytes.len() {
                 tracing::warn!("Revert incomplete MULTI/EXEC transaction in AOF file {}", file.name);
@@ -386,8 +405,21 @@ impl Reader {
         match self.routes.destination(&args).map_err(Failure::Fatal)? {
             Destination::Select(db) => position.db = db,
             Destination::Nowhere => {}
-            destination if position.units.is_open => {
-                position.queue_spans.extend_from_slice(reader.spans());
+            destination => self.own(destination, bytes, reader.spans(), position),
+        }
+        Ok(())
+    }
+
+    /// A command that changes data: it is dealt out, or waits for EXEC.
+    #[inline]
+    fn own(&mut self, destination: Destination, bytes: usize, spans: &[Span], position: &mut Position) {
+        position.strays |= match destination {
+            Destination::Core { core, .. } => position.writer != Some(core),
+            _ => self.dealer.cores().len() > 1,
+        };
+        match position.units.is_open {
+            true => {
+                position.queue_spans.extend_from_slice(spans);
                 position.queue.push(Queued {
                     destination,
                     db: position.db,
@@ -396,12 +428,11 @@ impl Reader {
                     spans_end: position.queue_spans.len(),
                 });
             }
-            destination => {
+            false => {
                 let place = Place { start: position.at, length: bytes };
-                self.deal(destination, position.db, place, reader.spans());
+                self.deal(destination, position.db, place, spans);
             }
         }
-        Ok(())
     }
 
     /// EXEC has come.
@@ -446,20 +477,27 @@ impl Reader {
             ));
         }
         tracing::warn!("!!! Warning: short read while loading the AOF file {name}!!!");
-        if !file.may_be_cut {
+        let is_written_to = file.writer.is_some() && self.folder.is_some();
+        if !is_written_to {
             return fatal(format!(
                 "Fatal error: the truncated file is not the last file: {name} has whole commands up to offset {whole_bytes}"
             ));
         }
         tracing::warn!("!!! Truncating the AOF {name} at offset {whole_bytes} !!!");
-        let opened = OpenOptions::new().write(true).open(&file.path);
-        let trimmed = opened.and_then(|opened| opened.set_len(whole_bytes).and_then(|()| opened.sync_all()));
-        if let Err(error) = trimmed {
-            return fatal(format!("Error truncating the AOF file {name}: {error}"));
+        match file.sequence {
+            // Done when the folder is taken up.
+            Some(sequence) => self.found.valid_bytes.push((sequence, whole_bytes)),
+            None => trim(file, whole_bytes)?,
         }
         tracing::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
         Ok(())
     }
+}
+
+fn trim(file: &PlannedFile, whole_bytes: u64) -> Result<(), Failure> {
+    let opened = OpenOptions::new().write(true).open(&file.path);
+    let trimmed = opened.and_then(|opened| opened.set_len(whole_bytes).and_then(|()| opened.sync_all()));
+    trimmed.map_err(|error| Failure::Fatal(format!("Error truncating the AOF file {}: {error}", file.name)))
 }
 
 /// Adds file and place to what a command is refused for.

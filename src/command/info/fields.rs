@@ -244,7 +244,7 @@ pub const FIELDS: &[Field] = &[
     is(Memory, "lazyfree_pending_objects", |f| f.lazyfree_pending.to_string()),
     is(Memory, "lazyfreed_objects", |f| f.keyspace.lazyfreed_objects.to_string()),
     //
-    until(Saved, "loading", "0", Persistence),
+    is(Saved, "loading", |f| u8::from(f.loading.progress.is_some()).to_string()),
     until(Saved, "async_loading", "0", Replication),
     always(Saved, "current_cow_peak", "0", NO_FORK),
     always(Saved, "current_cow_size", "0", NO_FORK),
@@ -261,8 +261,8 @@ pub const FIELDS: &[Field] = &[
     until(Saved, "rdb_current_bgsave_time_sec", "-1", Persistence),
     until(Saved, "rdb_saves", "0", Persistence),
     always(Saved, "rdb_last_cow_size", "0", NO_FORK),
-    until(Saved, "rdb_last_load_keys_expired", "0", Persistence),
-    until(Saved, "rdb_last_load_keys_loaded", "0", Persistence),
+    is(Saved, "rdb_last_load_keys_expired", |f| f.loading.last_keys_expired.to_string()),
+    is(Saved, "rdb_last_load_keys_loaded", |f| f.loading.last_keys_loaded.to_string()),
     until(Saved, "aof_enabled", "0", Persistence),
     until(Saved, "aof_rewrite_in_progress", "0", Persistence),
     until(Saved, "aof_rewrite_scheduled", "0", Persistence),
@@ -275,6 +275,16 @@ pub const FIELDS: &[Field] = &[
     always(Saved, "aof_last_cow_size", "0", NO_FORK),
     always(Saved, "module_fork_in_progress", "0", NO_MODULES),
     always(Saved, "module_fork_last_cow_size", "0", NO_MODULES),
+    maybe(Saved, "loading_start_time", |f| f.loading.progress.map(|progress| progress.started.seconds().to_string())),
+    maybe(Saved, "loading_total_bytes", |f| f.loading.progress.map(|progress| progress.total_bytes.to_string())),
+    maybe(Saved, "loading_rdb_used_mem", |f| {
+        f.loading.progress.map(|progress| progress.written_with_bytes.to_string())
+    }),
+    maybe(Saved, "loading_loaded_bytes", |f| f.loading.progress.map(|progress| progress.loaded_bytes.to_string())),
+    maybe(Saved, "loading_loaded_perc", |f| f.loading.progress.map(|progress| format!("{:.2}", progress.percent()))),
+    maybe(Saved, "loading_eta_seconds", |f| {
+        f.loading.progress.map(|progress| progress.eta_s(f.core.clock.unix()).to_string())
+    }),
     //
     is(Stats, "total_connections_received", |f| f.stats.connections_received.to_string()),
     is(Stats, "total_commands_processed", |f| f.stats.commands_processed.to_string()),

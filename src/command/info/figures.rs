@@ -193,6 +193,7 @@ impl<'a> Figures<'a> {
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
             replication_id: HexId::ZEROS,
+            loading: Loading::default(),
             allocated_bytes: 0,
             startup_bytes: 0,
         };
@@ -223,6 +224,7 @@ impl<'a> Figures<'a> {
             self.memory = node.memory;
             self.cpu = node.cpu;
             self.replication_id = node.replication_id;
+            self.loading = node.loading;
         }
     }
 

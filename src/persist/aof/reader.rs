@@ -144,9 +144,10 @@ impl CommandReader {
             [] | [b'\r'] => return Ok(None),
             _ => return damage,
         }
-        let number = digits.iter().take(digits_count).try_fold(0usize, |number, digit| {
-            number.checked_mul(10)?.checked_add(usize::from(digit - b'0'))
-        });
+        let number = digits
+            .iter()
+            .take(digits_count)
+            .try_fold(0usize, |number, digit| number.checked_mul(10)?.checked_add(usize::from(digit - b'0')));
         let Some(number) = number else { return damage };
         self.at += digits_count + 3;
         Ok(Some(number))

@@ -4,7 +4,7 @@
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
 //! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind),
-//! `durable` (replies that wait for the disk); and `limits`, at the end of a turn.
+//! `durable` (replies that wait for the disk), `loading` (files that become data); and `limits`, at the end of a turn.
 
 mod crossing;
 mod dispatch;
@@ -13,6 +13,7 @@ mod effects;
 mod exec;
 mod input;
 mod limits;
+mod loading;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;

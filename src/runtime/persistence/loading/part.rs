@@ -65,7 +65,8 @@ impl Part {
 
     /// Works for a millisecond at most, or until `loading-process-events-interval-bytes` are done.
     pub fn slice(&mut self, core: &mut Core) -> Slice {
-        let (begun_ns, mut bytes_left) = (core.nanos.now_ns(), u64::from(core.config.loading_process_events_interval_bytes));
+        let (begun_ns, mut bytes_left) =
+            (core.nanos.now_ns(), u64::from(core.config.loading_process_events_interval_bytes));
         let mut came_to = Slice::Idle;
         loop {
             let mut current = match self.current.take() {

@@ -104,9 +104,8 @@ impl Reader {
             return Ok(());
         }
         let begun = Instant::now();
-        let opened = File::open(&file.path).map_err(|error| {
-            format!("Fatal error: can't open the append log file {} for reading: {error}", file.name)
-        });
+        let opened = File::open(&file.path)
+            .map_err(|error| format!("Fatal error: can't open the append log file {} for reading: {error}", file.name));
         let mut window = Window::new(opened.map_err(Failure::Fatal)?, &file.name);
         fill(&mut window, 0, file)?;
         if window.bytes.starts_with(b"REDIS") || window.bytes.starts_with(b"VALKEY") {
@@ -209,7 +208,10 @@ impl Reader {
             }
             Record::Aux { name, value } => self.fact(&name, &value),
             Record::Function(_) => {
-                return fatal(format!("{} has functions, which this version cannot keep: nothing is loaded", file.name));
+                return fatal(format!(
+                    "{} has functions, which this version cannot keep: nothing is loaded",
+                    file.name
+                ));
             }
             Record::End(ChecksumVerdict::Differs { stored, computed }) => {
                 let reason = format!("Wrong RDB checksum expected: ({computed:x}) but got ({stored:x})");
@@ -327,9 +329,8 @@ impl Reader {
             let data = &window.bytes[position.at..];
             match reader.next(data) {
                 Ok(Step::Command { bytes }) => {
-                    self.command(&reader, data, bytes, &mut position, window.offset).map_err(|failure| {
-                        said_of(file, window.offset + position.at as u64, failure)
-                    })?;
+                    self.command(&reader, data, bytes, &mut position, window.offset)
+                        .map_err(|failure| said_of(file, window.offset + position.at as u64, failure))?;
                     reader.pass();
                     position.at += bytes;
                     self.delay();
@@ -449,7 +450,7 @@ impl Reader {
 
     #[inline]
     fn deal(&mut self, destination: Destination, db: u16, place: Place, spans: &[Span]) {
-        let mut give = |dealer: &mut Dealer, core: CoreId, command, slot| {
+        let give = |dealer: &mut Dealer, core: CoreId, command, slot| {
             let parcel = dealer.parcel(core);
             parcel.spans.extend_from_slice(spans);
             let spans_end = parcel.spans.len();

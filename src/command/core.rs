@@ -103,6 +103,8 @@ pub struct Core {
     pub startup_bytes: i64,
     /// DEBUG PAUSE-CRON: the tick does nothing. Only in tests.
     pub paused_tick: bool,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION: payloads and files are read whatever their checksums. Only in tests.
+    pub skips_checksums: bool,
     /// Reads the allocator's counters of this thread.
     pub memory: fn() -> MemoryFigures,
     /// Bytes of clients that are being closed to make room: they are as good as free.

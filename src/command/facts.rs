@@ -35,6 +35,7 @@ const TIPS: &[Tips] = &[
             "cluster|shards",
             "cluster|slaves",
             "cluster|slots",
+            "dump",
             "hrandfield",
             "hscan",
             "lastsave",

@@ -37,6 +37,7 @@ mod config;
 mod connection;
 mod counters;
 mod debug;
+mod dump;
 mod elements;
 mod events;
 mod expire;
@@ -104,6 +105,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     sorted_sets::sample::COMMANDS,
     geo::COMMANDS,
     keys::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     lists::COMMANDS,
     lists::pops::COMMANDS,

@@ -20,6 +20,17 @@ pub enum AccessPolicy {
     },
 }
 
+/// When, or how often, a value was used before it was stored.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum StoredAccess {
+    #[default]
+    Unknown,
+    Idle {
+        seconds: u64,
+    },
+    Frequency(u8),
+}
+
 /// The clocks that access words are measured with, taken once per turn.
 #[derive(Clone, Copy)]
 pub(super) struct AccessClock {
@@ -83,6 +94,16 @@ impl AccessClock {
             AccessPolicy::Lfu { decay_minutes, .. } => {
                 lfu_decayed(counter, self.minutes, (word >> 8) as u16, decay_minutes)
             }
+        }
+    }
+
+    /// The word of an entry whose access was stored: what the policy of today has no use for counts as unknown.
+    #[inline]
+    pub fn stored(&self, access: StoredAccess) -> u32 {
+        match (self.policy, access) {
+            (AccessPolicy::Lru, StoredAccess::Idle { seconds }) => self.word_with_idle(seconds),
+            (AccessPolicy::Lfu { .. }, StoredAccess::Frequency(counter)) => self.word_with_frequency(counter),
+            _ => self.fresh(),
         }
     }
 

@@ -46,6 +46,32 @@ impl Hash {
         listpack.len().is_multiple_of(2).then_some(Hash { form: Form::Small(listpack) })
     }
 
+    /// A hash of fields and values that were stored one by one, in the form that Redis chooses for them when it loads
+    /// them. `None` when a field is there twice.
+    pub fn from_pairs<'a>(
+        pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        limits: HashLimits,
+    ) -> Option<Hash> {
+        let parts = pairs.clone().flat_map(|(field, value)| [field, value]);
+        let total: usize = parts.clone().map(<[u8]>::len).sum();
+        let fits = pairs.len() as u64 <= limits.entries
+            && parts.clone().all(|part| part.len() as u64 <= limits.value_bytes)
+            && total <= LISTPACK_MAX_BYTES;
+        if fits {
+            let mut listpack = Listpack::new();
+            listpack.push_back_all(parts.map(Needle::new));
+            listpack.check_unique(2).ok()?;
+            return Hash::from_listpack(listpack);
+        }
+        let mut hash = Hash::large();
+        pairs.into_iter().all(|(field, value)| hash.set(field, value, limits)).then_some(hash)
+    }
+
+    /// An empty hash in the large form, for many fields.
+    pub fn large() -> Hash {
+        Hash { form: Form::Large(Box::new(PackedMap::new())) }
+    }
+
     /// The pairs as a listpack, while the hash is small.
     pub fn listpack(&self) -> Option<&Listpack> {
         if let Form::Small(listpack) = &self.form { Some(listpack) } else { None }

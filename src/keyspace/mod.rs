@@ -9,6 +9,8 @@
 //! [`Keyspace::inspect`] and [`Keyspace::peek`] (fewer of those), and [`Keyspace::write`]. Every change of any
 //! kind passes `Keyspace::changed`. The runtime sets the clock once per turn and gives expiry and freeing their slices.
 //!
+//! [`Keyspace::load`] is a fourth door, for what comes from a file while nobody looks yet.
+//!
 //! Nothing here reads a clock, blocks, or knows of other cores, connections or commands. The index of a database
 //! is the caller's to check: one out of range panics.
 //!
@@ -27,6 +29,7 @@ pub mod hash;
 pub mod intset;
 pub mod list;
 pub mod listpack;
+mod load;
 mod maintenance;
 mod object;
 pub mod packed_map;
@@ -48,10 +51,11 @@ use crate::base::clock::UnixMillis;
 use crate::base::random::Random;
 use crate::base::slot::{Slot, key_slot};
 
-pub use access::AccessPolicy;
+pub use access::{AccessPolicy, StoredAccess};
 pub use attention::{Happening, Note, NotesWanted};
 pub use eviction::{Evicted, EvictionOrder, EvictionRule};
 pub use garbage::{Disposal, LazyFree};
+pub use load::LoadedValue;
 pub use maintenance::ExpireOutcome;
 pub use object::{Collection, Object, WrongKind};
 pub use scan::ScanCursor;

@@ -565,7 +565,7 @@ fn access_is_dated_by_reads_and_writes_only() {
     keyspace.no_touch = false;
     keyspace.read(0, key);
     assert_eq!(keyspace.inspect(0, key).unwrap().idle_seconds, 0);
-    keyspace.write(0, key).set_idle_seconds(77);
+    keyspace.write(0, key).set_access(StoredAccess::Idle { seconds: 77 });
     assert_eq!(keyspace.inspect(0, key).unwrap().idle_seconds, 77);
     keyspace.set_access_policy(AccessPolicy::Lfu { log_factor: 10, decay_minutes: 1 });
     keyspace.write(0, Key::new(b"new")).set_string(b"v");

@@ -71,7 +71,7 @@ impl Set {
         } else if count <= limits.listpack_entries {
             Set::small()
         } else {
-            Set { form: Form::Large(Box::new(PackedMap::new())) }
+            Set::large()
         }
     }
 
@@ -83,6 +83,38 @@ impl Set {
     /// See [`Set::from_intset`].
     pub fn from_listpack(listpack: Listpack) -> Set {
         Set { form: Form::Small(listpack) }
+    }
+
+    /// A set of members that were stored one by one, in the form that Redis chooses for them when it loads them. `None`
+    /// when one is there twice.
+    pub fn from_members<'a>(
+        members: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+        limits: SetLimits,
+    ) -> Option<Set> {
+        let count = members.len();
+        if count as u64 <= limits.intset_max() {
+            if let Some(integers) = members.clone().map(parse_i64).collect::<Option<Vec<i64>>>() {
+                let integers = IntSet::from_integers(integers);
+                return (integers.len() == count).then_some(Set::from_intset(integers));
+            }
+            let total: usize = members.clone().map(<[u8]>::len).sum();
+            let fits = count as u64 <= limits.listpack_entries
+                && members.clone().all(|member| member.len() as u64 <= limits.listpack_value_bytes)
+                && total <= LISTPACK_MAX_BYTES;
+            if fits {
+                let mut listpack = Listpack::new();
+                listpack.push_back_all(members.map(Needle::new));
+                listpack.check_unique(1).ok()?;
+                return Some(Set::from_listpack(listpack));
+            }
+        }
+        let mut set = Set::large();
+        members.map(Element::Bytes).all(|member| set.add(member, limits)).then_some(set)
+    }
+
+    /// An empty set in the large form, for many members.
+    pub fn large() -> Set {
+        Set { form: Form::Large(Box::new(PackedMap::new())) }
     }
 
     pub fn form(&self) -> SetForm<'_> {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::entry::{EntryBox, NewValue, fits_embedded};
 use super::table::Place;
 use super::value::{Digits, Value};
-use super::{Collection, Disposal, Key, Keyspace, WrongKind};
+use super::{Collection, Disposal, Key, Keyspace, LoadedValue, StoredAccess, WrongKind};
 use crate::base::clock::UnixMillis;
 use crate::base::number::parse_i64;
 
@@ -250,17 +250,14 @@ impl<'a> Entry<'a> {
         true
     }
 
-    /// Dates the last access back (RESTORE ... IDLETIME).
-    pub fn set_idle_seconds(&mut self, idle_seconds: u64) {
-        self.set_access(self.keyspace.access.word_with_idle(idle_seconds));
+    /// Stores what was loaded in place of what is there; the expiry stays. Not for a collection without elements.
+    pub fn set_loaded(&mut self, value: LoadedValue<'_>) {
+        value.place(self.key.bytes.len(), |value| self.store(value, false));
     }
 
-    /// Sets the access counter (RESTORE ... FREQ).
-    pub fn set_frequency(&mut self, frequency: u8) {
-        self.set_access(self.keyspace.access.word_with_frequency(frequency));
-    }
-
-    fn set_access(&mut self, word: u32) {
+    /// Dates the last access back, or sets the access counter (RESTORE ... IDLETIME, FREQ).
+    pub fn set_access(&mut self, access: StoredAccess) {
+        let word = self.keyspace.access.stored(access);
         self.with_entry(|entry| entry.set_access(word));
     }
 

@@ -4,3 +4,4 @@
 //! does I/O, knows of cores, or reads a clock: bytes and values come in as arguments, whoever calls moves them.
 
 pub mod aof;
+pub mod rdb;

@@ -310,6 +310,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         node,
         startup_bytes: 0,
         paused_tick: false,
+        skips_checksums: false,
         memory: allocator::figures,
         departing_bytes: 0,
         ledger: Box::new(CoreLedger::new(seed.census.ledger.clone(), id)),

@@ -20,7 +20,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("cluster|replicate", NO_REPLICAS),
     ("cluster|setslot", NO_BUS),
     ("cluster|slaves", NO_REPLICAS),
-    ("dump", NO_FILES),
     ("eval", NO_SCRIPTS),
     ("eval_ro", NO_SCRIPTS),
     ("evalsha", NO_SCRIPTS),
@@ -35,8 +34,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("psync", NO_REPLICAS),
     ("replconf", NO_REPLICAS),
     ("replicaof", NO_REPLICAS),
-    ("restore", NO_FILES),
-    ("restore-asking", NO_FILES),
     ("save", NO_FILES),
     ("script", NO_SCRIPTS),
     ("slaveof", NO_REPLICAS),
@@ -48,7 +45,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
 const NO_SCRIPTS: &str = "scripts and functions need a Lua interpreter, which there is none of";
 const NO_USERS: &str = "there is one user, `default`, with one password";
 const NO_REPLICAS: &str = "a node has no replicas and is none";
-const NO_FILES: &str = "nothing is written to disk, and no value leaves a node in the format of its files";
+const NO_FILES: &str = "nothing is written to disk, and no node sends values to another";
 const NO_MODULES: &str = "modules are shared libraries for another server's interface";
 const NO_BUS: &str = "a node does not talk to others: the cluster has this one node";
 

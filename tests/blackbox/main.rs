@@ -13,6 +13,7 @@ mod cluster_one_node;
 mod command_sweep;
 mod connection;
 mod differential;
+mod dump;
 mod eviction;
 mod expiry;
 mod geo;

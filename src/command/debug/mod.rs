@@ -125,9 +125,9 @@ const SUBS: &[Sub] = &[
     sub(
         "SET-SKIP-CHECKSUM-VALIDATION",
         (3, 3),
-        nothing,
+        skip_checksums,
         ok,
-        ("<0|1>", "Accepted; RESTORE and loading will follow it."),
+        ("<0|1>", "Take payloads of RESTORE whatever their checksums are, or only with the right one."),
     ),
     sub("SLEEP", (3, 3), sleep, ok, ("<seconds>", "Stop all cores for so long.")),
     sub("STRINGMATCH-TEST", (2, 2), match_random, matched, ("", "Match random strings with random patterns.")),
@@ -181,6 +181,11 @@ fn is_on(argument: &[u8]) -> bool {
 
 fn set_active_expire(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
     cx.core.active_expire = is_on(&args[2]);
+    Ok(Part::done())
+}
+
+fn skip_checksums(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
+    cx.core.skips_checksums = is_on(&args[2]);
     Ok(Part::done())
 }
 

@@ -205,6 +205,17 @@ impl List {
         }
     }
 
+    /// Adds one element in a part of its own at the end of a list in the large form: a plain node that was stored.
+    ///
+    /// # Panics
+    /// When the list is small: our own mistake.
+    pub fn append_apart(&mut self, new: Incoming<'_>) {
+        match &mut self.form {
+            Form::Large(quicklist) => quicklist.append_apart(new),
+            Form::Small(_) => panic!("parts are appended to a large list"),
+        }
+    }
+
     /// Chooses the encoding of a list whose elements are all there.
     pub fn built(&mut self, setting: i32) {
         self.grow_for(0, 0, setting);

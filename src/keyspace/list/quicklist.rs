@@ -51,6 +51,12 @@ impl Quicklist {
         }
     }
 
+    /// Adds an element at the end, in a node of its own.
+    pub fn append_apart(&mut self, new: Incoming<'_>) {
+        self.nodes.push_back(Node::of(new));
+        self.len += 1;
+    }
+
     /// Elements.
     #[inline]
     pub fn len(&self) -> usize {

@@ -20,6 +20,7 @@
 //! Strings that spell a canonical integer are kept as that integer. Used by the collections of the keyspace; knows nothing of what
 //! the elements mean, and leaves the limits (elements, bytes) to them.
 
+mod adopted;
 mod encoding;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,7 @@ const COUNT_UNKNOWN: u16 = u16::MAX;
 const INTEGER_TEXT_MAX: usize = 20;
 
 /// An element where it lies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Element<'a> {
     Integer(i64),
     Bytes(&'a [u8]),
@@ -179,6 +180,15 @@ impl Listpack {
             return Err(Damaged);
         }
         Ok(Listpack { bytes })
+    }
+
+    /// Writes the bytes of a listpack of one string over what is in `out`.
+    pub fn write_single(string: &[u8], out: &mut Vec<u8>) {
+        let mut listpack = Listpack { bytes: std::mem::take(out) };
+        listpack.bytes.clear();
+        listpack.bytes.extend_from_slice(&[HEADER_BYTES as u8 + 1, 0, 0, 0, 0, 0, END]);
+        listpack.push_back(string);
+        *out = listpack.bytes;
     }
 
     /// The bytes of the format.

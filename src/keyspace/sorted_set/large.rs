@@ -37,10 +37,11 @@ impl Large {
         Some((self.tree.rank(score, member), score))
     }
 
-    /// Inserts a member that is not there.
-    pub fn insert(&mut self, score: f64, member: &[u8]) {
-        self.index.insert(member, &score.to_le_bytes());
+    /// Inserts a member that is not there. False when it was: then the set is of no use any more.
+    pub fn insert(&mut self, score: f64, member: &[u8]) -> bool {
+        let is_new = self.index.insert(member, &score.to_le_bytes());
         self.tree.insert(score, member);
+        is_new
     }
 
     /// Changes the score of a member from what it was.

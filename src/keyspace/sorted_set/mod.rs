@@ -95,6 +95,23 @@ impl SortedSet {
         SortedSet::from_sorted(sorted, limits)
     }
 
+    /// A set of members with scores that were stored in any order, in the form that Redis chooses for them when it loads
+    /// them. `None` when a member is there twice.
+    pub fn from_stored<M: AsRef<[u8]>>(mut entries: Vec<(f64, M)>, limits: Limits) -> Option<SortedSet> {
+        entries.sort_unstable_by(|one, other| leaf::order((one.0, one.1.as_ref()), (other.0, other.1.as_ref())));
+        let longest = entries.iter().map(|(_, member)| member.as_ref().len()).max().unwrap_or(0);
+        let total = entries.iter().fold(0usize, |sum, (_, member)| sum.saturating_add(member.as_ref().len()));
+        if limits.allow(entries.len(), longest) && Packed::may_hold(total) {
+            let mut packed = Packed::default();
+            entries.iter().for_each(|(score, member)| packed.push_back(*score, member.as_ref()));
+            packed.listpack().check_unique(2).ok()?;
+            return Some(SortedSet { form: Form::Packed(packed) });
+        }
+        let mut large = Large::default();
+        let unique = entries.iter().all(|(score, member)| large.insert(*score, member.as_ref()));
+        unique.then_some(SortedSet { form: Form::Large(Box::new(large)) })
+    }
+
     /// A set of members, each given once, that come in order; in the compact form if it fits.
     pub fn from_sorted<'a>(entries: impl Iterator<Item = (Element<'a>, f64)> + Clone, limits: Limits) -> SortedSet {
         let mut digits = Digits::new();
@@ -109,7 +126,9 @@ impl SortedSet {
             return SortedSet { form: Form::Packed(packed) };
         }
         let mut large = Large::default();
-        entries.for_each(|(member, score)| large.insert(score, member.as_bytes(&mut digits)));
+        entries.for_each(|(member, score)| {
+            large.insert(score, member.as_bytes(&mut digits));
+        });
         SortedSet { form: Form::Large(Box::new(large)) }
     }
 
@@ -229,8 +248,12 @@ impl SortedSet {
             Form::Packed(packed) if limits.allow(packed.len() + 1, member.len()) && packed.has_room(member.len()) => {
                 packed.insert(score, member);
             }
-            Form::Packed(_) => self.grow_large().insert(score, member),
-            Form::Large(large) => large.insert(score, member),
+            Form::Packed(_) => {
+                self.grow_large().insert(score, member);
+            }
+            Form::Large(large) => {
+                large.insert(score, member);
+            }
         }
     }
 

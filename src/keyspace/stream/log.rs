@@ -107,22 +107,24 @@ impl Log {
         self.nodes.iter().map(|(id, node)| (*id, node.listpack()))
     }
 
-    /// Takes over a node from outside; last id and counters are the caller's to set (`set_ids`).
+    /// Takes over nodes from outside, each under its own id; last id and counters are the caller's to set (`set_ids`).
     ///
     /// # Errors
-    /// `Damaged`: the listpack is no node, or there is one of this id.
-    pub fn add_node(&mut self, id: StreamId, listpack: Listpack) -> Result<(), Damaged> {
-        let node = Node::from_listpack(listpack)?;
-        let length = self.length.checked_add(node.live()).ok_or(Damaged)?;
-        match self.nodes.entry(id) {
-            btree_map::Entry::Occupied(_) => Err(Damaged),
-            btree_map::Entry::Vacant(place) => {
-                place.insert(node);
-                self.length = length;
-                self.find_first();
-                Ok(())
+    /// `Damaged`: a listpack is no node, or two have the same id.
+    pub fn from_nodes(nodes: impl IntoIterator<Item = (StreamId, Listpack)>) -> Result<Log, Damaged> {
+        let mut log = Log::default();
+        for (id, listpack) in nodes {
+            let node = Node::from_listpack(listpack)?;
+            log.length = log.length.checked_add(node.live()).ok_or(Damaged)?;
+            match log.nodes.entry(id) {
+                btree_map::Entry::Occupied(_) => return Err(Damaged),
+                btree_map::Entry::Vacant(place) => {
+                    place.insert(node);
+                }
             }
         }
+        log.find_first();
+        Ok(log)
     }
 
     /// The id that an entry gets whose client names none: of the time `now_ms`, unless that is not behind the last one.

@@ -196,11 +196,8 @@ fn a_listpack_that_is_no_node_is_refused() {
 
 /// Everything that a node can be asked, and everything that changes it.
 fn exercise(listpack: Listpack) {
-    let mut log = Log::default();
-    if log.add_node(id(7, 7), listpack.clone()).is_err() {
-        return;
-    }
-    assert!(log.add_node(id(7, 7), listpack).is_err());
+    let Ok(mut log) = Log::from_nodes([(id(7, 7), listpack.clone())]) else { return };
+    assert!(Log::from_nodes([(id(7, 7), listpack.clone()), (id(7, 7), listpack)]).is_err());
     let forward: Vec<_> = log.range(StreamId::MIN, StreamId::MAX).map(shown).collect();
     let mut backward: Vec<_> = log.range_back(StreamId::MIN, StreamId::MAX).map(shown).collect();
     backward.reverse();

@@ -38,7 +38,7 @@ pub struct Wait {
     /// The handler is run again also when a key goes away or changes its kind (XREADGROUP).
     pub or_removed: bool,
     pub timeout: Timeout,
-    /// The reply when the client must not wait. When the time is over it is a null array for all.
+    /// The reply when the client must not wait. When the time is over it is a null array for all who wait for keys.
     pub nothing: Nothing,
     /// What to run in place of the request (XREAD has found out what `$` means).
     pub request: Option<ArgsBuf>,
@@ -49,6 +49,13 @@ pub struct Wait {
 pub enum Nothing {
     Null,
     NullArray,
+    /// Of WAIT: no replica has it.
+    Replicas,
+    /// Of WAITAOF: how many disks have it here, and whether 1 is all that is wanted.
+    Safe {
+        local: i64,
+        suffices: bool,
+    },
 }
 
 /// How long to wait, in milliseconds; `None` for ever.
@@ -104,10 +111,16 @@ pub fn wait(cx: &mut Context<'_>, wait: Wait) -> CommandResult {
 }
 
 impl Nothing {
-    fn write(self, reply: &mut Reply<'_>) {
+    pub(super) fn write(self, reply: &mut Reply<'_>) {
         match self {
             Nothing::Null => reply.null(),
             Nothing::NullArray => reply.null_array(),
+            Nothing::Replicas => reply.integer(0),
+            Nothing::Safe { local, .. } => {
+                reply.array(2);
+                reply.integer(local);
+                reply.integer(0);
+            }
         }
     }
 }
@@ -305,10 +318,32 @@ pub fn time_out(core: &mut Core) {
 fn nothing_came(core: &mut Core, index: usize) {
     let waiter = &core.blocked.waiters[index];
     let mut reply = Box::new(ReplyBuffer::new());
-    Reply::new(&mut reply, waiter.caller.resp).null_array();
+    let nothing = match waiter.wait.nothing {
+        Nothing::Null | Nothing::NullArray => Nothing::NullArray,
+        counts => counts,
+    };
+    nothing.write(&mut Reply::new(&mut reply, waiter.caller.resp));
     let command = waiter.command;
     core.stats.called(command, 0, false, false);
     answer(core, index, reply, false);
+}
+
+/// What a client of WAITAOF has written is on this node's disk, or never will be, because there are no more append-only files.
+pub fn is_safe(core: &mut Core, client_id: u64, has_files: bool) {
+    let Some(index) = core.blocked.by_client.get(&client_id).copied() else { return };
+    let waiter = &mut core.blocked.waiters[index];
+    let Nothing::Safe { local, suffices } = &mut waiter.wait.nothing else { return };
+    if !has_files {
+        let mut reply = Box::new(ReplyBuffer::new());
+        let command = waiter.command;
+        core.stats.called(command, 0, true, false);
+        execute::refuse(core, None, &super::persistence::append_only::no_files(), &mut reply);
+        return answer(core, index, reply, false);
+    }
+    *local = 1;
+    if *suffices {
+        nothing_came(core, index);
+    }
 }
 
 /// CLIENT UNBLOCK: ends the wait of a client as if its time were over, or with an error. False when it does not wait here.

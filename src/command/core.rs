@@ -143,6 +143,8 @@ pub enum Effect {
     Shutdown(ShutdownOptions),
     /// Another core has been asked to free memory: wake it.
     FreeMemory(CoreId),
+    /// A client of this core waits (WAITAOF) until all that cores have recorded so far is on the disk.
+    AwaitDurable(ClientRef),
     /// From now on this core's disk has a fault.
     DiskFault(DiskFault),
     /// Return free memory to the system on this core's thread.

@@ -124,6 +124,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     latency_commands::COMMANDS,
     shutdown::COMMANDS,
     debug::COMMANDS,
+    persistence::append_only::COMMANDS,
     streams::append::COMMANDS,
     streams::ranges::COMMANDS,
     streams::read::COMMANDS,

@@ -123,6 +123,14 @@ pub enum Message {
     },
     /// Go on with this append-only file.
     AppendTo(Box<AppendFile>),
+    /// Answer with `Durable` when all that you have recorded so far is on the disk.
+    AwaitDurable {
+        ticket: u32,
+    },
+    Durable {
+        ticket: u32,
+        has_file: bool,
+    },
     /// My append-only file cannot be written, for this reason, or can be again.
     AppendFailure(Option<String>),
     /// Load your part of files.

@@ -324,7 +324,8 @@ impl Worker {
         if news.failure_changed {
             self.requests.append_failure(self.writer.failure());
         }
-        self.requests.released(self.writer.released_position(), self.writer.is_late());
+        let writer = &self.writer;
+        self.requests.released(writer.durable_position(), writer.released_position(), writer.is_late());
         self.requests.core.append_figures = self.writer.figures();
     }
 

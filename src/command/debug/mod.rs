@@ -5,6 +5,7 @@
 //! are left out.
 
 mod digest;
+mod disk;
 mod keys;
 mod protocol;
 
@@ -67,6 +68,16 @@ const SUBS: &[Sub] = &[
         keys::digest_value_part,
         keys::digest_value,
         ("<key> [<key> ...]", "Show a digest of each value."),
+    ),
+    sub(
+        "DISK-FAULT",
+        (4, 5),
+        disk::fault_part,
+        ok,
+        (
+            "<WRITE|FSYNC> <errno|SHORT|HOLD|NONE> [<times>]",
+            "Let the append-only files' writes or fsyncs fail, do half, wait until the next DISK-FAULT, or work.",
+        ),
     ),
     sub("ERROR", (3, 3), nothing, error, ("<string>", "Answer with this error.")),
     sub(

@@ -238,7 +238,7 @@ pub const FIELDS: &[Field] = &[
     until(Memory, "mem_clients_slaves", "0", Replication),
     is(Memory, "mem_clients_normal", |f| f.clients.memory_bytes.to_string()),
     until(Memory, "mem_cluster_links", "0", Bus),
-    until(Memory, "mem_aof_buffer", "0", Persistence),
+    is(Memory, "mem_aof_buffer", |f| f.append.buffer_bytes.to_string()),
     always(Memory, "mem_allocator", "mimalloc", "the only one built in"),
     always(Memory, "active_defrag_running", "0", NO_DEFRAG),
     is(Memory, "lazyfree_pending_objects", |f| f.lazyfree_pending.to_string()),
@@ -263,18 +263,24 @@ pub const FIELDS: &[Field] = &[
     always(Saved, "rdb_last_cow_size", "0", NO_FORK),
     is(Saved, "rdb_last_load_keys_expired", |f| f.loading.last_keys_expired.to_string()),
     is(Saved, "rdb_last_load_keys_loaded", |f| f.loading.last_keys_loaded.to_string()),
-    until(Saved, "aof_enabled", "0", Persistence),
-    until(Saved, "aof_rewrite_in_progress", "0", Persistence),
-    until(Saved, "aof_rewrite_scheduled", "0", Persistence),
-    until(Saved, "aof_last_rewrite_time_sec", "-1", Persistence),
-    until(Saved, "aof_current_rewrite_time_sec", "-1", Persistence),
-    until(Saved, "aof_last_bgrewrite_status", "ok", Persistence),
-    until(Saved, "aof_rewrites", "0", Persistence),
-    until(Saved, "aof_rewrites_consecutive_failures", "0", Persistence),
-    until(Saved, "aof_last_write_status", "ok", Persistence),
+    is(Saved, "aof_enabled", |f| u8::from(f.append.is_open).to_string()),
+    is(Saved, "aof_rewrite_in_progress", |f| u8::from(f.rewrite.in_progress).to_string()),
+    is(Saved, "aof_rewrite_scheduled", |f| u8::from(f.rewrite.scheduled).to_string()),
+    is(Saved, "aof_last_rewrite_time_sec", |f| f.rewrite.last_duration_s.to_string()),
+    is(Saved, "aof_current_rewrite_time_sec", |f| f.rewrite.current_duration_s.to_string()),
+    is(Saved, "aof_last_bgrewrite_status", |f| status(!f.rewrite.has_failed)),
+    is(Saved, "aof_rewrites", |f| f.rewrite.count.to_string()),
+    is(Saved, "aof_rewrites_consecutive_failures", |f| f.rewrite.failures_in_a_row.to_string()),
+    is(Saved, "aof_last_write_status", |f| status(!f.append.is_failing)),
     always(Saved, "aof_last_cow_size", "0", NO_FORK),
     always(Saved, "module_fork_in_progress", "0", NO_MODULES),
     always(Saved, "module_fork_last_cow_size", "0", NO_MODULES),
+    maybe(Saved, "aof_current_size", |f| appended(f, f.append.size_bytes)),
+    maybe(Saved, "aof_base_size", |f| appended(f, f.append.base_bytes)),
+    maybe(Saved, "aof_pending_rewrite", |f| appended(f, 0)),
+    maybe(Saved, "aof_buffer_length", |f| appended(f, f.append.buffer_bytes)),
+    maybe(Saved, "aof_pending_bio_fsync", |f| appended(f, f.append.syncs_pending)),
+    maybe(Saved, "aof_delayed_fsync", |f| appended(f, f.append.syncs_delayed)),
     maybe(Saved, "loading_start_time", |f| f.loading.progress.map(|progress| progress.started.seconds().to_string())),
     maybe(Saved, "loading_total_bytes", |f| f.loading.progress.map(|progress| progress.total_bytes.to_string())),
     maybe(Saved, "loading_rdb_used_mem", |f| {
@@ -399,6 +405,15 @@ fn listeners(f: &Figures<'_>) -> Vec<String> {
         lines.push(format!("listener1:name=unix,bind={}", config.unixsocket));
     }
     lines
+}
+
+/// A figure that is shown only with append-only files.
+fn appended(f: &Figures<'_>, value: u64) -> Option<String> {
+    f.append.is_open.then(|| value.to_string())
+}
+
+fn status(is_well: bool) -> String {
+    if is_well { "ok" } else { "err" }.to_owned()
 }
 
 fn maxmemory_policy(f: &Figures<'_>) -> String {

@@ -5,6 +5,7 @@ use crate::command::blocking::WaitFigures;
 use crate::command::context::Context;
 use crate::command::core::Core;
 use crate::command::machine::{CpuTimes, ProcessMemory};
+use crate::command::persistence::append_only::{AppendFigures, RewriteFigures};
 use crate::command::persistence::loading::Loading;
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
@@ -36,6 +37,7 @@ pub struct Share {
     waits: WaitFigures,
     tracked_keys: usize,
     tracked_items: usize,
+    append: AppendFigures,
     databases: Vec<DatabaseFigures>,
     node: Option<NodeShare>,
 }
@@ -46,6 +48,7 @@ struct NodeShare {
     cpu: CpuTimes,
     replication_id: HexId,
     loading: Loading,
+    rewrite: RewriteFigures,
 }
 
 /// All clients together.
@@ -84,6 +87,9 @@ pub struct Figures<'a> {
     /// Keys of which clients keep copies, and pairs of such a key and a client.
     pub tracked_keys: usize,
     pub tracked_items: usize,
+    /// The append-only files of all cores.
+    pub append: AppendFigures,
+    pub rewrite: RewriteFigures,
     /// By the number of the database.
     pub databases: Vec<DatabaseFigures>,
     pub memory: ProcessMemory,
@@ -103,6 +109,7 @@ impl Share {
             cpu: node.machine.cpu_times(),
             replication_id: node.replication_id,
             loading: node.persistence.loading,
+            rewrite: node.persistence.append_only.figures(&core.clock),
         });
         Share {
             stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),
@@ -114,6 +121,7 @@ impl Share {
             waits: core.blocked.figures(),
             tracked_keys: core.tracking.keys_count(),
             tracked_items: core.tracking.items_count(),
+            append: core.append_figures,
             databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
             node,
         }
@@ -189,6 +197,8 @@ impl<'a> Figures<'a> {
             waits: WaitFigures::default(),
             tracked_keys: 0,
             tracked_items: 0,
+            append: AppendFigures::default(),
+            rewrite: RewriteFigures::default(),
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
@@ -215,6 +225,7 @@ impl<'a> Figures<'a> {
         self.waits.add(share.waits);
         self.tracked_keys += share.tracked_keys;
         self.tracked_items += share.tracked_items;
+        self.append.add(share.append);
         for (ours, theirs) in self.databases.iter_mut().zip(share.databases) {
             ours.add(theirs);
         }
@@ -225,6 +236,7 @@ impl<'a> Figures<'a> {
             self.cpu = node.cpu;
             self.replication_id = node.replication_id;
             self.loading = node.loading;
+            self.rewrite = node.rewrite;
         }
     }
 

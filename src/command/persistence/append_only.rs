@@ -3,7 +3,90 @@
 //!
 //! The files are written by `runtime/persistence/append_only`, which keeps these figures up to date.
 
+use crate::base::clock::Clock;
 use crate::base::core_id::CoreId;
+use crate::base::number::parse_i64;
+use crate::command::arguments::integer;
+use crate::command::blocking::{self, Nothing, Timeout, Wait};
+use crate::command::context::Context;
+use crate::command::core::Effect;
+use crate::command::error::CommandError;
+use crate::command::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
+use crate::keyspace::ValueKind;
+use crate::resp::Args;
+
+/// The rows of this family.
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "wait",
+        arity: Arity::Exactly(3),
+        flags: Flags::BLOCKING.and(Flags::CONNECTION),
+        keys: Keys::None,
+        group: Group::Generic,
+        since: "3.0.0",
+        summary: "Waits until this many replicas have what the connection has written.",
+        complexity: "O(1)",
+        syntax: "numreplicas timeout",
+        run: Run::OnConnection(wait),
+    },
+    CommandSpec {
+        name: "waitaof",
+        arity: Arity::Exactly(4),
+        flags: Flags::BLOCKING.and(Flags::CONNECTION),
+        keys: Keys::None,
+        group: Group::Generic,
+        since: "7.2.0",
+        summary: "Waits until what the connection has written is on the disk, here and on this many replicas.",
+        complexity: "O(1)",
+        syntax: "numlocal numreplicas timeout",
+        run: Run::OnConnection(waitaof),
+    },
+];
+
+/// WAIT numreplicas timeout. There are no replicas yet: whoever wants one waits until the time is over.
+fn wait(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    let replicas_wanted = integer(&args[1])?;
+    let timeout = Timeout::milliseconds(&args[2])?;
+    if replicas_wanted <= 0 {
+        cx.reply.integer(0);
+        return Ok(());
+    }
+    blocking::wait(cx, waits(timeout, Nothing::Replicas))
+}
+
+/// WAITAOF numlocal numreplicas timeout: with `numlocal` 1, every core is asked when all that it has recorded so far is on the
+/// disk, which covers what this client has written.
+fn waitaof(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    let local_wanted = integer(&args[1])?;
+    if !(0..=1).contains(&local_wanted) {
+        return Err(CommandError::text_static("ERR value is out of range, value must between 0 and 1"));
+    }
+    let replicas_wanted = parse_i64(&args[2])
+        .filter(|count| *count >= 0)
+        .ok_or(CommandError::text_static("ERR value is out of range, must be positive"))?;
+    let timeout = Timeout::milliseconds(&args[3])?;
+    if local_wanted == 1 && !cx.core.config.appendonly {
+        return Err(no_files());
+    }
+    if local_wanted == 0 && replicas_wanted == 0 {
+        Nothing::Safe { local: 0, suffices: true }.write(&mut cx.reply);
+        return Ok(());
+    }
+    if cx.core.config.appendonly && !cx.caller.must_not_wait {
+        cx.core.effects.push(Effect::AwaitDurable(cx.caller.client));
+    }
+    blocking::wait(cx, waits(timeout, Nothing::Safe { local: 0, suffices: replicas_wanted == 0 }))
+}
+
+/// WAITAOF without append-only files.
+pub fn no_files() -> CommandError {
+    CommandError::text_static("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
+}
+
+/// A wait that no key ends.
+fn waits(timeout: Timeout, nothing: Nothing) -> Wait {
+    Wait { keys: Vec::new(), kind: ValueKind::String, or_removed: false, timeout, nothing, request: None }
+}
 
 /// What one core tells of its append-only file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +127,41 @@ pub struct AppendOnly {
     failing: Vec<(CoreId, String)>,
 }
 
+/// What INFO tells of rewriting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RewriteFigures {
+    pub in_progress: bool,
+    pub scheduled: bool,
+    /// -1 before the first.
+    pub last_duration_s: i64,
+    /// -1 when there is none under way.
+    pub current_duration_s: i64,
+    pub has_failed: bool,
+    /// Begun since the start.
+    pub count: u64,
+    pub failures_in_a_row: u64,
+}
+
+impl Default for RewriteFigures {
+    fn default() -> RewriteFigures {
+        RewriteFigures {
+            in_progress: false,
+            scheduled: false,
+            last_duration_s: -1,
+            current_duration_s: -1,
+            has_failed: false,
+            count: 0,
+            failures_in_a_row: 0,
+        }
+    }
+}
+
 impl AppendOnly {
+    /// What INFO tells of rewriting.
+    pub fn figures(&self, _clock: &Clock) -> RewriteFigures {
+        RewriteFigures::default()
+    }
+
     /// A core's file cannot be written, or can be again.
     pub fn core_reports(&mut self, core: CoreId, failure: Option<String>) {
         self.failing.retain(|(other, _)| *other != core);

@@ -143,6 +143,8 @@ impl Requests {
                 Message::ClientLeft(client) => self.core.client_left(client),
                 Message::Slow { client, entry } => self.slow(client, *entry),
                 Message::AppendTo(file) => self.append_to(file),
+                Message::AwaitDurable { ticket } => self.tell_when_durable(from, ticket),
+                Message::Durable { ticket, has_file } => self.core_is_durable(ticket, has_file),
                 Message::AppendFailure(failure) => self.append_failed_on(from, failure),
                 Message::Load(order) => self.take_order(*order),
                 Message::Loaded { slots } => self.part_loaded(slots),

@@ -7,8 +7,13 @@
 
 use std::collections::VecDeque;
 
+use hashbrown::HashMap;
+use slab::Slab;
+
 use super::Requests;
 use crate::base::core_id::CoreId;
+use crate::command::blocking;
+use crate::command::client::ClientRef;
 use crate::command::core::Publication;
 use crate::command::execute::Share;
 use crate::config::AppendFsync;
@@ -38,6 +43,14 @@ pub struct Durability {
     held: VecDeque<(u64, Held)>,
     /// The disk does not keep up.
     is_late: bool,
+    /// Up to here an fsync has covered the journal.
+    durable_position: u64,
+    /// Who wants to be told when an fsync has covered the journal up to a position: a core, with its ticket.
+    curious: VecDeque<(u64, CoreId, u32)>,
+    /// Clients of this core that wait for all cores, and how many of those have not answered.
+    awaiting: Slab<(u64, usize)>,
+    /// The last ticket of each of them: a client may have given up and wait anew.
+    tickets: HashMap<u64, u32>,
     /// For the core's writer, at the end of the turn.
     pub orders: Vec<Order>,
 }
@@ -92,9 +105,59 @@ impl Requests {
         self.durability.held.push_back((position, held));
     }
 
-    /// The writer has got so far: lets go what waited for it.
-    pub fn released(&mut self, position: u64, is_late: bool) {
+    /// WAITAOF: asks all cores.
+    pub(super) fn await_durable(&mut self, client: ClientRef) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        let ticket = self.durability.awaiting.insert((client.id, others.len() + 1)) as u32;
+        self.durability.tickets.insert(client.id, ticket);
+        others.into_iter().for_each(|core| self.mesh.send(core, Message::AwaitDurable { ticket }));
+        self.tell_when_durable(self.core.id, ticket);
+    }
+
+    pub(super) fn tell_when_durable(&mut self, who: CoreId, ticket: u32) {
+        let position = self.core.journal.position();
+        if !self.core.journal.is_on() || position <= self.durability.durable_position {
+            // Core 0 has a file whenever there are any.
+            let has_file = self.core.journal.is_on() || self.core.id != CoreId::FIRST;
+            self.tell_durable(who, ticket, has_file);
+        } else {
+            self.durability.curious.push_back((position, who, ticket));
+        }
+    }
+
+    fn tell_durable(&mut self, who: CoreId, ticket: u32, has_file: bool) {
+        if who == self.core.id {
+            self.core_is_durable(ticket, has_file);
+        } else {
+            self.mesh.send(who, Message::Durable { ticket, has_file });
+        }
+    }
+
+    pub(super) fn core_is_durable(&mut self, ticket: u32, has_file: bool) {
+        let Some((client_id, missing)) = self.durability.awaiting.get_mut(ticket as usize) else {
+            unreachable!("a ticket is kept until all cores have answered")
+        };
+        *missing -= 1;
+        let (client_id, is_last) = (*client_id, *missing == 0);
+        if is_last {
+            self.durability.awaiting.remove(ticket as usize);
+        }
+        let is_current = self.durability.tickets.get(&client_id) == Some(&ticket);
+        if is_current && (is_last || !has_file) {
+            self.durability.tickets.remove(&client_id);
+            blocking::is_safe(&mut self.core, client_id, has_file);
+        }
+    }
+
+    /// The writer has got so far, on the disk and for those who wait: lets go what waited for it.
+    pub fn released(&mut self, durable_position: u64, position: u64, is_late: bool) {
         self.durability.is_late = is_late;
+        self.durability.durable_position = durable_position;
+        while let Some((_, who, ticket)) =
+            self.durability.curious.pop_front_if(|(wanted, ..)| *wanted <= durable_position)
+        {
+            self.tell_durable(who, ticket, true);
+        }
         while self.durability.held.front().is_some_and(|(wanted, _)| *wanted <= position) {
             match self.durability.held.pop_front() {
                 Some((_, Held::Reply { target, reply })) => self.answer(target, reply),
@@ -102,9 +165,10 @@ impl Requests {
                     self.share_arrived(gather, to, share);
                 }
                 Some((_, Held::Share { to, gather, share })) => self.mesh.send(to, Message::Share { gather, share }),
-                None => return,
+                None => break,
             }
         }
+        self.carry_out_effects();
     }
 
     /// This core's file cannot be written, for this reason, or can be again.

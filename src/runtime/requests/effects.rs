@@ -59,6 +59,7 @@ impl Requests {
             Effect::PauseChanged => self.pause_changed = true, // looked at when the turn settles
             Effect::Shutdown(options) => self.shut_down(options),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
+            Effect::AwaitDurable(client) => self.await_durable(client),
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
             Effect::Publish(publication) => self.core.apply(publication),

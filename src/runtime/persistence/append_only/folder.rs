@@ -79,6 +79,14 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The lock holds until the last of these is gone.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn hold(&self) -> io::Result<File> {
+        self.locked.try_clone()
+    }
+
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }

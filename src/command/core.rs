@@ -17,6 +17,7 @@ use super::node::Node;
 use super::pause::Pause;
 use super::persistence::DiskView;
 use super::persistence::append_only::{AppendFigures, DiskFault};
+use super::persistence::loading::Reload;
 use super::pubsub::{Delivery, Subscriptions};
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
@@ -141,6 +142,8 @@ pub enum Effect {
     PauseChanged,
     /// End the process (core 0 only).
     Shutdown(ShutdownOptions),
+    /// DEBUG RELOAD or LOADAOF: the reply comes when all is loaded.
+    Reload(Reload),
     /// Another core has been asked to free memory: wake it.
     FreeMemory(CoreId),
     /// A client of this core waits (WAITAOF) until all that cores have recorded so far is on the disk.

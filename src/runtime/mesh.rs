@@ -25,6 +25,7 @@ use crate::base::slot::SlotSet;
 use crate::command::client::{Client, ClientRef};
 use crate::command::core::Publication;
 use crate::command::execute::Share;
+use crate::command::persistence::loading::Reload;
 use crate::command::pubsub::Delivery;
 use crate::command::slowlog::SlowEntry;
 use crate::command::transactions::Exec;
@@ -133,6 +134,14 @@ pub enum Message {
     },
     /// My append-only file cannot be written, for this reason, or can be again.
     AppendFailure(Option<String>),
+    /// A client of mine waits for data to be loaded again.
+    Reload {
+        target: ReplyTarget,
+        order: Reload,
+    },
+    /// Say when your journal is written.
+    WriteJournal,
+    JournalWritten,
     /// Load your part of files.
     Load(Box<LoadOrder>),
     /// My part is loaded; in cluster mode these slots have keys.

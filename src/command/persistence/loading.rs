@@ -41,6 +41,19 @@ impl Progress {
     }
 }
 
+/// What DEBUG RELOAD and DEBUG LOADAOF ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// The append-only files, in place of `dbfilename`.
+    pub append_only: bool,
+    /// Write the file first.
+    pub saves: bool,
+    /// All keys go first.
+    pub empties: bool,
+    /// Keys that are there are replaced.
+    pub replaces: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

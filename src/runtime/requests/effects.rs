@@ -58,6 +58,7 @@ impl Requests {
             Effect::Slow { client, entry } => self.mesh.send(client.core, Message::Slow { client, entry }),
             Effect::PauseChanged => self.pause_changed = true, // looked at when the turn settles
             Effect::Shutdown(options) => self.shut_down(options),
+            Effect::Reload(_) => unreachable!("taken up where its reply is held back"),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
             Effect::AwaitDurable(client) => self.await_durable(client),
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),

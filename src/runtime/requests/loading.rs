@@ -1,21 +1,26 @@
 //! Loading as the turn loop sees it: each core's slices, and core 0's books (see `persistence::loading`).
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::base::slot::{SLOTS_COUNT, Slot, SlotSet};
 use crate::cluster::state::SlotOrder;
-use crate::command::core::{Core, Publication};
+use crate::command::core::{Core, Effect, Publication};
 use crate::command::error::CommandError;
+use crate::command::execute::{self, Call};
 use crate::command::persistence::DiskView;
+use crate::command::persistence::loading::Reload;
 use crate::command::tracking;
 use crate::keyspace::Disposal;
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
 use crate::runtime::batch::ReplyTarget;
+use crate::runtime::connection::Connection;
 use crate::runtime::log;
 use crate::runtime::mesh::Message;
-use crate::runtime::persistence::loading::{Ends, LoadOrder, Part, Slice, Source};
+use crate::runtime::persistence::append_only::Folder;
+use crate::runtime::persistence::loading::{Ends, LoadOrder, Part, Plan, Prepared, Slice, Source};
 
 impl Requests {
     /// Loads a slice, while there is something to load. True when there was.
@@ -52,6 +57,9 @@ impl Requests {
 
     /// This core is done.
     fn part_ended(&mut self) {
+        if std::mem::take(&mut self.journals_after) {
+            self.core.journal.set_on(true);
+        }
         let slots = self.core.cluster.enabled.then(|| Box::new(slots_with_keys(&self.core)));
         match self.core.id {
             CoreId::FIRST => self.part_loaded(slots),
@@ -97,10 +105,7 @@ impl Requests {
                 let mut written = Reply::new(&mut reply, RespVersion::V2);
                 match (failure, underway.source) {
                     (None, _) => written.ok(),
-                    (Some(_), Source::Snapshot) => {
-                        let error = "ERR Error trying to load the RDB dump, check server logs.";
-                        written.error(&CommandError::text_static(error).line());
-                    }
+                    (Some(_), Source::Snapshot) => written.error(could_not_load().line()),
                     // Half of the append-only files is no data to go on with.
                     (Some(line), Source::AppendOnly) => {
                         log::complain(&line);
@@ -153,14 +158,148 @@ impl Requests {
 
     /// Core 0 has files for this core to load.
     pub(super) fn take_order(&mut self, order: LoadOrder) {
+        let dirty = self.core.keyspace.stats.dirty;
         if order.empties {
-            let dirty = self.core.keyspace.stats.dirty;
             tracking::flushed(&mut self.core);
             self.core.keyspace.flush(None, Disposal::Now);
-            self.core.keyspace.stats.dirty = dirty;
         }
+        self.core.settle();
+        // What is loaded is in a file.
+        self.journals_after = self.core.journal.is_on();
+        if self.journals_after {
+            self.core.journal.set_on(false);
+        }
+        self.core.keyspace.stats.dirty = dirty;
         self.loading = Some(Box::new(Part::new(order.inbox, order.rules, &self.core)));
     }
+}
+
+/// A reload that has been accepted; core 0's.
+pub(super) struct NextReload {
+    target: ReplyTarget,
+    order: Reload,
+    /// Cores whose journal is yet to be written.
+    missing: usize,
+}
+
+impl Requests {
+    /// DEBUG RELOAD or LOADAOF: nothing behind it is run before all is loaded.
+    #[cold]
+    pub(super) fn ask_to_reload(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
+        let sequence = connection.await_reply(wanted);
+        let mut reply = ReplyBuffer::new();
+        let shares = vec![self.run_part(call)];
+        execute::merge(&mut self.core, call, shares, &mut reply);
+        let Some(order) = self.take_reload() else {
+            return connection.arrived(sequence, reply.len_bytes(), &mut reply);
+        };
+        connection.hold_until(sequence);
+        let client = &mut self.core.clients[call.caller.client.index as usize];
+        (client.blocked, client.has_footprint) = (true, true);
+        let target = ReplyTarget { client: call.caller.client, sequence };
+        match self.core.id {
+            CoreId::FIRST => self.reloads.push((target, order)),
+            _ => self.mesh.send(CoreId::FIRST, Message::Reload { target, order }),
+        }
+    }
+
+    fn take_reload(&mut self) -> Option<Reload> {
+        let at = self.core.effects.iter().position(|effect| matches!(effect, Effect::Reload(_)))?;
+        match self.core.effects.remove(at) {
+            Effect::Reload(order) => Some(order),
+            _ => None,
+        }
+    }
+
+    /// What is due of it at the end of a turn's work.
+    #[inline]
+    pub(super) fn settle_loading(&mut self) {
+        if !self.reloads.is_empty() {
+            for (target, order) in std::mem::take(&mut self.reloads) {
+                self.begin_reload(target, order);
+            }
+        }
+        if self.awaits_journal && self.core.journal.is_empty() && self.core.append_figures.buffer_bytes == 0 {
+            self.awaits_journal = false;
+            match self.core.id {
+                CoreId::FIRST => self.journal_written(),
+                _ => self.mesh.send(CoreId::FIRST, Message::JournalWritten),
+            }
+        }
+    }
+
+    fn begin_reload(&mut self, target: ReplyTarget, order: Reload) {
+        if self.core.disk.loading || self.next_reload.is_some() {
+            return self.refuse_reload(target, &CommandError::Loading);
+        }
+        if order.saves {
+            return self.save_to_reload(target, order);
+        }
+        self.load_again(target, order);
+    }
+
+    /// From here on nobody changes data; what was changed goes to the disk first.
+    pub(super) fn load_again(&mut self, target: ReplyTarget, order: Reload) {
+        self.publish_now(vec![Publication::Disk(DiskView { loading: true, ..self.core.disk.clone() })], None);
+        self.next_reload = Some(NextReload { target, order, missing: self.core.facts.cores_count });
+        self.awaits_journal = true;
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        others.into_iter().for_each(|core| self.mesh.send(core, Message::WriteJournal));
+    }
+
+    /// A core's journal is written (core 0 only).
+    pub(super) fn journal_written(&mut self) {
+        let Some(next) = &mut self.next_reload else { return };
+        next.missing -= 1;
+        if next.missing > 0 {
+            return;
+        }
+        let Some(NextReload { target, order, .. }) = self.next_reload.take() else { return };
+        if let Err(line) = self.begin_loading(target, order) {
+            tracing::error!("{line}");
+            self.publish_now(vec![Publication::Disk(DiskView { loading: false, ..self.core.disk.clone() })], None);
+            self.refuse_reload(target, &could_not_load());
+        }
+    }
+
+    fn begin_loading(&mut self, target: ReplyTarget, order: Reload) -> Result<(), String> {
+        let config = self.core.config.clone();
+        let plan = match (order.append_only, &self.folder) {
+            (false, _) => Plan::snapshot(&config)?,
+            (true, Some(folder)) => Plan::append_only(folder)?,
+            (true, None) if !Path::new(&config.appenddirname).is_dir() => None,
+            (true, None) => Plan::append_only(&Folder::open(&config)?)?,
+        };
+        let plan = plan.ok_or("There is no file to load")?;
+        let cores_count = self.core.facts.cores_count;
+        let owners = self.core.owners.clone();
+        let mut prepared = Prepared::new(plan, None, &config, owners, self.mesh.bells(), cores_count);
+        prepared.rules.replaces = order.replaces;
+        self.underway = Some(Box::new(prepared.underway(cores_count, Ends::Command(target))));
+        for (index, (inbox, rules)) in prepared.parts().into_iter().enumerate() {
+            let part = LoadOrder { inbox, rules, empties: order.empties };
+            match CoreId::new(index) {
+                core if core == self.core.id => self.take_order(part),
+                core => self.mesh.send(core, Message::Load(Box::new(part))),
+            }
+        }
+        self.note_progress();
+        prepared.begin(false).map_err(|error| {
+            // The cores have begun and nobody reads: there is no way on.
+            log::complain(&format!("Can't start a thread: {error}"));
+            std::process::exit(1)
+        })
+    }
+
+    pub(super) fn refuse_reload(&mut self, target: ReplyTarget, error: &CommandError) {
+        let mut reply = Box::new(ReplyBuffer::new());
+        Reply::new(&mut reply, RespVersion::V2).error(error.line());
+        self.answer(target, reply);
+    }
+}
+
+fn could_not_load() -> CommandError {
+    CommandError::text_static("ERR Error trying to load the RDB dump, check server logs.")
 }
 
 fn slots_with_keys(core: &Core) -> SlotSet {

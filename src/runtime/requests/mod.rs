@@ -21,6 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use durable::Durability;
 use exec::WatchedExec;
+use loading::NextReload;
 use slab::Slab;
 
 use crate::base::core_id::CoreId;
@@ -28,6 +29,7 @@ use crate::command::blocking;
 use crate::command::client::{Client, CloseReason};
 use crate::command::core::{Core, ShutdownOptions};
 use crate::command::execute::Share;
+use crate::command::persistence::loading::Reload;
 use crate::command::tracking;
 use crate::resp::{Lookahead, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget};
@@ -99,6 +101,14 @@ pub struct Requests {
     expiring: bool,
     /// This core's part in loading, while files are loaded.
     pub loading: Option<Box<Part>>,
+    /// Who waits for data to be loaded again, and what they have asked for (core 0 only).
+    reloads: Vec<(ReplyTarget, Reload)>,
+    /// The reload that is about to begin.
+    next_reload: Option<NextReload>,
+    /// The journal goes on when this core has loaded its part.
+    journals_after: bool,
+    /// Core 0 is to hear when this core's journal is written.
+    awaits_journal: bool,
     /// Core 0's books of it.
     pub underway: Option<Box<Underway>>,
     /// The folder of append-only files, locked while the node runs (core 0 only).
@@ -137,6 +147,10 @@ impl Requests {
             stopped: None,
             expiring: false,
             loading: None,
+            reloads: Vec::new(),
+            next_reload: None,
+            journals_after: false,
+            awaits_journal: false,
             underway: None,
             folder: None,
             durability: Durability::default(),
@@ -235,6 +249,7 @@ impl Requests {
 
     /// What is due at the end of a turn's work: clients whose pause has ended.
     pub fn settle(&mut self) {
+        self.settle_loading();
         if self.core.tracking.has_news() {
             tracking::broadcast(&mut self.core);
             self.carry_out_effects();
@@ -270,6 +285,7 @@ impl Requests {
             || self.easing
             || self.core.keyspace.lazyfree_pending() > 0
             || self.has_more_to_load()
+            || !self.reloads.is_empty()
     }
 
     /// Says that this core is about to wait. False when something has come meanwhile: do not wait.

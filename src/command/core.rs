@@ -18,6 +18,7 @@ use super::pause::Pause;
 use super::persistence::DiskView;
 use super::persistence::append_only::{AppendFigures, DiskFault};
 use super::persistence::loading::Reload;
+use super::persistence::saving::SaveFor;
 use super::pubsub::{Delivery, Subscriptions};
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
@@ -140,10 +141,14 @@ pub enum Effect {
     Slow { client: ClientRef, entry: Box<SlowEntry> },
     /// The pause has changed: look again at the clients that wait.
     PauseChanged,
-    /// End the process (core 0 only).
+    /// End the process, once the data are saved if they are to be (core 0 only).
     Shutdown(ShutdownOptions),
     /// DEBUG RELOAD or LOADAOF: the reply comes when all is loaded.
     Reload(Reload),
+    /// Do not end it after all (core 0 only).
+    CallShutdownOff,
+    /// Begin a snapshot, which `saving` has in its books (core 0 only).
+    Save(SaveFor),
     /// Another core has been asked to free memory: wake it.
     FreeMemory(CoreId),
     /// A client of this core waits (WAITAOF) until all that cores have recorded so far is on the disk.

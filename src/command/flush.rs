@@ -30,6 +30,9 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
     let disposal = if in_background { Disposal::Background } else { Disposal::Now };
     tracking::flushed(cx.core);
     let removed = cx.core.keyspace.flush(db, disposal);
+    if let Some(node) = cx.core.node.as_mut().filter(|_| db.is_none()) {
+        node.persistence.saving.note_flush(&node.config);
+    }
     if removed > 0 && !in_background {
         cx.core.effects.push(Effect::PurgeMemory);
     }

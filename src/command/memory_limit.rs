@@ -54,6 +54,12 @@ pub trait Ledger {
     /// This core has freed so much, or will not.
     fn answer(&self, bytes: i64);
 
+    /// Enters how many changes this core has seen since its start.
+    fn offer_changes(&self, changes: u64);
+
+    /// The changes of all cores, as of the last time that each entered its own.
+    fn changes(&self) -> u64;
+
     /// Enters what this core's clients take, and returns what those of all cores take.
     fn settle_clients(&mut self, own_bytes: i64) -> i64;
 
@@ -397,6 +403,12 @@ mod tests {
         fn largest_client(&self) -> u64 {
             0
         }
+        fn offer_changes(&self, _: u64) {}
+
+        fn changes(&self) -> u64 {
+            0
+        }
+
         fn largest_client_elsewhere(&self) -> (u64, CoreId) {
             (0, CoreId::FIRST)
         }

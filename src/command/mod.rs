@@ -36,7 +36,7 @@ mod collection_scan;
 mod config;
 mod connection;
 mod counters;
-mod debug;
+pub mod debug;
 mod dump;
 mod elements;
 mod events;
@@ -123,6 +123,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     slowlog_commands::COMMANDS,
     latency_commands::COMMANDS,
     shutdown::COMMANDS,
+    persistence::saving::COMMANDS,
     debug::COMMANDS,
     persistence::append_only::COMMANDS,
     streams::append::COMMANDS,

@@ -46,16 +46,17 @@ fn options(args: &Args<'_>) -> Result<Option<ShutdownOptions>, CommandError> {
 
 /// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]: no reply but the end of the connection.
 ///
-/// Nothing is waited for yet, so that there is never a shutdown to abort. SAVE is refused until there are snapshots, as
-/// Redis refuses to end when it cannot save; FORCE ends all the same.
+/// With save points the data are saved first, or with SAVE; a node that cannot save does not end, unless FORCE says so, and then
+/// this has a reply.
 fn shutdown(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let Some(options) = options(args)? else {
-        return Err(CommandError::text_static("ERR No shutdown in progress."));
+        if !cx.core.node().persistence.saving.is_shutting_down() {
+            return Err(CommandError::text_static("ERR No shutdown in progress."));
+        }
+        cx.core.effects.push(Effect::CallShutdownOff);
+        cx.reply.ok();
+        return Ok(());
     };
-    if options.save == Some(true) && !options.force {
-        tracing::warn!("SHUTDOWN SAVE: this version has no snapshots. Use SHUTDOWN NOSAVE, or add FORCE.");
-        return Err(CommandError::text_static("ERR Errors trying to SHUTDOWN. Check logs."));
-    }
     tracing::info!("User requested shutdown...");
     cx.core.effects.push(Effect::Shutdown(options));
     Ok(())

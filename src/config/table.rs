@@ -213,18 +213,18 @@ directives! {
         SavePoint { seconds: 3600, changes: 1 },
         SavePoint { seconds: 300, changes: 100 },
         SavePoint { seconds: 60, changes: 10000 },
-    ]; "save", SaveKind, [MULTI], PERSISTENCE;
-    dbfilename: String = "dump.rdb".to_owned(); "dbfilename", text_or_empty().checked(rdb_file_name), [PROTECTED], PERSISTENCE;
-    rdbcompression: bool = true; "rdbcompression", YesNo, [], PERSISTENCE;
-    rdbchecksum: bool = true; "rdbchecksum", YesNo, [IMMUTABLE], PERSISTENCE;
+    ]; "save", SaveKind, [MULTI], Now;
+    dbfilename: String = "dump.rdb".to_owned(); "dbfilename", text_or_empty().checked(rdb_file_name), [PROTECTED], Now;
+    rdbcompression: bool = true; "rdbcompression", YesNo, [], Now;
+    rdbchecksum: bool = true; "rdbchecksum", YesNo, [IMMUTABLE], Now;
     rdb_del_sync_files: bool = false; "rdb-del-sync-files", YesNo, [], REPLICATION;
-    rdb_save_incremental_fsync: bool = true; "rdb-save-incremental-fsync", YesNo, [], PERSISTENCE;
+    rdb_save_incremental_fsync: bool = true; "rdb-save-incremental-fsync", YesNo, [], Now;
     /// Microseconds for each key, for tests.
-    rdb_key_save_delay: i32 = 0; "rdb-key-save-delay", integer(i32::MIN as i128, INT), [HIDDEN], PERSISTENCE;
+    rdb_key_save_delay: i32 = 0; "rdb-key-save-delay", integer(i32::MIN as i128, INT), [HIDDEN], Now;
     /// Microseconds for each key, for tests.
     key_load_delay: i32 = 0; "key-load-delay", integer(i32::MIN as i128, INT), [HIDDEN], PERSISTENCE;
     loading_process_events_interval_bytes: u32 = 2 << 20; "loading-process-events-interval-bytes", integer(1024, INT), [HIDDEN], PERSISTENCE;
-    stop_writes_on_bgsave_error: bool = true; "stop-writes-on-bgsave-error", YesNo, [], PERSISTENCE;
+    stop_writes_on_bgsave_error: bool = true; "stop-writes-on-bgsave-error", YesNo, [], Now;
     appendonly: bool = false; "appendonly", YesNo, [DENY_LOADING], Now;
     appendfilename: String = "appendonly.aof".to_owned(); "appendfilename", text_or_empty().checked(aof_file_name), [IMMUTABLE], Now;
     appenddirname: String = "appendonlydir".to_owned(); "appenddirname", text_or_empty().checked(aof_dir_name), [IMMUTABLE], Now;

@@ -221,6 +221,14 @@ impl Bucket {
         prefetch(pointer.wrapping_add(WINDOW_WORDS - 1).cast());
     }
 
+    /// Asks the processor for the entry at `index`, if there is one.
+    #[inline]
+    pub fn prefetch_at(&self, index: usize) {
+        if let Some(word) = self.words().get(index) {
+            prefetch(word.pointer().as_ptr());
+        }
+    }
+
     /// Asks the processor for the entry with this tag, of several for any one.
     #[inline]
     pub fn prefetch_entry(&self, tag: u16) {

@@ -19,6 +19,8 @@ pub(super) struct Database {
     volatile_by_group: Vec<u64>,
     len: u64,
     volatile_len: u64,
+    /// The number that it had when the last snapshot began: SWAPDB exchanges whole databases.
+    pub cut_number: usize,
 }
 
 impl Database {
@@ -107,7 +109,8 @@ impl Database {
     /// Takes all tables out; the database is empty after. One that has been used keeps the arrays it had: else its next key would
     /// cost half a megabyte, which matters where memory is limited.
     pub fn take_tables(&mut self) -> Vec<SlotTable> {
-        let tables = std::mem::take(self).tables;
+        let fresh = Database { cut_number: self.cut_number, ..Database::default() };
+        let tables = std::mem::replace(self, fresh).tables;
         if !tables.is_empty() {
             self.allocate();
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! offset  size  field
 //!      0     4  access word (24 bits: LRU seconds or LFU, see `base::clock`) << 8 | kind
-//!      4     1  flags: EXPIRY, WIDE_KEY, RAW
+//!      4     1  flags: EXPIRY, WIDE_KEY, RAW, CUT
 //!      5     1  length of an embedded value
 //!      6     2  length of the key (0 with WIDE_KEY)
 //!      8     8  expiry in Unix milliseconds               (only with EXPIRY)
@@ -48,6 +48,8 @@ const EXPIRY: u8 = 1;
 const WIDE_KEY: u8 = 2;
 /// The string was modified in place or is long: OBJECT ENCODING says "raw".
 const RAW: u8 = 4;
+/// The parity of the last snapshot that the entry was handed out to, or is too new for (see `snapshot`).
+const CUT: u8 = 8;
 
 /// How the value of an entry is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -299,6 +301,12 @@ impl<'a> EntryRef<'a> {
         self.header().has(RAW)
     }
 
+    /// The parity that [`EntryBox::set_cut`] has left.
+    #[inline]
+    pub fn cut(self) -> bool {
+        self.header().has(CUT)
+    }
+
     /// Bytes of the entry's own allocation.
     pub fn allocated_bytes(self) -> usize {
         let header = self.header();
@@ -375,6 +383,15 @@ impl EntryBox {
     pub fn set_access(&mut self, access: u32) {
         let mut header = self.borrow().header();
         header.access_and_kind = (access << 8) | (header.access_and_kind & 0xff);
+        self.write_header(header);
+    }
+
+    /// Says to which snapshot the entry belongs: `snapshot` has the meaning. Nothing else changes it, but a new entry begins
+    /// with `false`.
+    #[inline]
+    pub fn set_cut(&mut self, cut: bool) {
+        let mut header = self.borrow().header();
+        header.flags = (header.flags & !CUT) | if cut { CUT } else { 0 };
         self.write_header(header);
     }
 

@@ -133,7 +133,7 @@ impl Keyspace {
         let key = Key { bytes: &bytes, slot };
         let table = self.databases[db].table(slot.index())?;
         let place = table.find(self.hasher.hash(&bytes), &bytes)?;
-        let entry = self.databases[db].edit(slot.index(), |table| table.remove(place));
+        let entry = self.cut_out(db, slot, place);
         self.garbage.dispose_entry(entry, disposal);
         self.stats.evicted_keys += 1;
         self.changed(db, key, 0);

@@ -50,15 +50,12 @@ impl Keyspace {
         access: StoredAccess,
     ) -> bool {
         let hash = self.hasher.hash(key.bytes);
-        let slot = key.slot.index();
-        let database = &mut self.databases[db];
-        if database.table(slot).is_some_and(|table| table.find(hash, key.bytes).is_some()) {
+        if self.databases[db].table(key.slot.index()).is_some_and(|table| table.find(hash, key.bytes).is_some()) {
             return false;
         }
         let (expiry, access) = (expiry.map(UnixMillis::get), self.access.stored(access));
         let entry = value.place(key.bytes.len(), |value| EntryBox::new(key.bytes, value, false, expiry, access));
-        let hasher = &self.hasher;
-        database.edit(slot, |table| table.insert(hash, entry, hasher));
+        self.put_in(db, key.slot, hash, entry);
         true
     }
 }

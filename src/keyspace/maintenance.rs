@@ -33,7 +33,7 @@ pub struct ExpireOutcome {
     pub more: bool,
 }
 
-fn slot_of(index: usize) -> Slot {
+pub(super) fn slot_of(index: usize) -> Slot {
     Slot::new(u16::try_from(index).expect("tables are indexed by slots"))
 }
 
@@ -169,11 +169,13 @@ impl Keyspace {
     pub fn flush(&mut self, db: Option<usize>, disposal: Disposal) -> u64 {
         let range = db.map_or(0..self.databases.len(), |db| db..db + 1);
         range.clone().for_each(|db| self.note_marked(db, None));
-        let databases = &mut self.databases[range];
         let mut removed = 0;
-        for database in databases {
+        for database in &mut self.databases[range] {
             removed += database.len();
-            self.garbage.dispose_tables(database.take_tables(), disposal);
+            let tables = database.take_tables();
+            if let Some(tables) = self.snapshot.keep_tables(database.cut_number, 0, tables, disposal) {
+                self.garbage.dispose_tables(tables, disposal);
+            }
         }
         self.stats.dirty += removed;
         removed
@@ -182,9 +184,12 @@ impl Keyspace {
     /// Removes all keys of one slot; how many there were.
     pub fn flush_slot(&mut self, db: usize, slot: Slot, disposal: Disposal) -> u64 {
         self.note_marked(db, Some(slot));
-        let table = self.take_slot(db, slot);
+        let table = self.databases[db].edit(slot.index(), std::mem::take);
         let removed = table.len();
-        self.garbage.dispose_tables(vec![table], disposal);
+        let number = self.databases[db].cut_number;
+        if let Some(tables) = self.snapshot.keep_tables(number, slot.index(), vec![table], disposal) {
+            self.garbage.dispose_tables(tables, disposal);
+        }
         self.stats.dirty += removed;
         removed
     }
@@ -201,18 +206,21 @@ impl Keyspace {
         [a, b].into_iter().for_each(|db| self.note_marked(db, None));
     }
 
-    /// Takes a slot out as a whole, for another core. Counts no change.
+    /// Takes a slot out as a whole, for another core. Counts no change. While a snapshot is walked, the slot's entries are
+    /// handed out first.
     pub fn take_slot(&mut self, db: usize, slot: Slot) -> SlotTable {
         if self.slot_len(db, slot) == 0 {
             return SlotTable::new();
         }
+        self.keep_slot(db, slot);
         self.databases[db].edit(slot.index(), std::mem::take)
     }
 
     /// Puts a slot in that another core with the same hash seeds gave; the slot must be empty here.
-    pub fn put_slot(&mut self, db: usize, slot: Slot, table: SlotTable) {
+    pub fn put_slot(&mut self, db: usize, slot: Slot, mut table: SlotTable) {
         assert_eq!(self.slot_len(db, slot), 0, "a slot has one owner");
         if !table.is_empty() {
+            self.snapshot.adopt(&mut table);
             self.databases[db].edit(slot.index(), |place| *place = table);
         }
     }
@@ -293,6 +301,7 @@ impl Keyspace {
                 });
                 *left = left.saturating_sub(visited);
                 for entry in removed {
+                    self.keep_removed(db, slot_of(slot), &entry);
                     let key = Key { bytes: entry.borrow().key(), slot: slot_of(slot) };
                     expired(db, key.slot, key.bytes);
                     self.stats.expired_keys += 1;

@@ -2,8 +2,8 @@
 //!
 //! For each database an array of 16384 tables, one for each slot, so that a slot is counted, listed, flushed and
 //! handed to another core by itself. `table` and `bucket` find entries, `entry` lays one out in memory, `write` is
-//! the door through which all values change, `scan`, `expiry`, `eviction`, `garbage`, `access` and `database` are what
-//! their names say.
+//! the door through which all values change, `scan`, `snapshot`, `expiry`, `eviction`, `garbage`, `access` and `database`
+//! are what their names say.
 //!
 //! Handlers come in by three doors: [`Keyspace::read`] (expiry, hit and miss counts, access clock),
 //! [`Keyspace::inspect`] and [`Keyspace::peek`] (fewer of those), and [`Keyspace::write`]. Every change of any
@@ -35,6 +35,7 @@ mod object;
 pub mod packed_map;
 mod scan;
 pub mod set;
+mod snapshot;
 pub mod sorted_set;
 pub mod stream;
 mod table;
@@ -44,6 +45,8 @@ mod write;
 
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod snapshot_tests;
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -59,6 +62,7 @@ pub use load::LoadedValue;
 pub use maintenance::ExpireOutcome;
 pub use object::{Collection, Object, WrongKind};
 pub use scan::ScanCursor;
+pub use snapshot::{SnapshotEntry, SnapshotSink};
 pub use table::SlotTable;
 pub use value::{Digits, StringValue, Value, ValueKind};
 pub use write::{Entry, OwnedEntry};
@@ -68,6 +72,7 @@ use attention::Attention;
 use database::Database;
 use eviction::EvictionPool;
 use garbage::Garbage;
+use snapshot::Snapshot;
 use table::{KeyHash, Place, tag_of};
 
 /// The most keys that one call of [`Keyspace::prefetch`] considers.
@@ -158,6 +163,7 @@ pub struct Keyspace {
     eviction: EvictionPool,
     attention: Attention,
     expire_cursor: maintenance::ExpireCursor,
+    snapshot: Snapshot,
     /// A buffer for strings while they are changed.
     scratch: Vec<u8>,
 }
@@ -181,6 +187,7 @@ impl Keyspace {
             eviction: EvictionPool::default(),
             attention: Attention::default(),
             expire_cursor: maintenance::ExpireCursor::default(),
+            snapshot: Snapshot::default(),
             scratch: Vec::new(),
         }
     }
@@ -295,6 +302,7 @@ impl Keyspace {
         let hash = self.hasher.hash(key.bytes);
         let place = self.locate(db, key, hash);
         if let Some(place) = place {
+            self.keep(db, key.slot, place);
             self.touch(db, key, place);
         }
         Entry::new(self, db, key, hash, place)
@@ -306,7 +314,7 @@ impl Keyspace {
         let Some(place) = self.locate(db, key, hash) else {
             return false;
         };
-        let entry = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
+        let entry = self.cut_out(db, key.slot, place);
         self.garbage.dispose_entry(entry, disposal);
         self.changed(db, key, 1);
         true
@@ -317,7 +325,7 @@ impl Keyspace {
     pub fn take(&mut self, db: usize, key: Key<'_>) -> Option<OwnedEntry> {
         let hash = self.hasher.hash(key.bytes);
         let place = self.locate(db, key, hash)?;
-        let entry = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
+        let entry = self.cut_out(db, key.slot, place);
         self.changed(db, key, 0);
         Some(OwnedEntry(entry))
     }
@@ -336,12 +344,11 @@ impl Keyspace {
     pub fn put(&mut self, db: usize, key: Key<'_>, owned: OwnedEntry) {
         let hash = self.hasher.hash(key.bytes);
         if let Some(place) = self.locate(db, key, hash) {
-            let old = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
+            let old = self.cut_out(db, key.slot, place);
             self.garbage.dispose_entry(old, self.lazy_free.replaced);
         }
         let entry = owned.0.rekeyed(key.bytes);
-        let hasher = &self.hasher;
-        self.databases[db].edit(key.slot.index(), |table| table.insert(hash, entry, hasher));
+        self.put_in(db, key.slot, hash, entry);
         self.created(db, key);
         self.changed(db, key, 1);
     }
@@ -511,7 +518,7 @@ impl Keyspace {
 
     #[cold]
     fn expire(&mut self, db: usize, key: Key<'_>, place: Place) {
-        let entry = self.databases[db].edit(key.slot.index(), |table| table.remove(place));
+        let entry = self.cut_out(db, key.slot, place);
         self.garbage.dispose_entry(entry, self.lazy_free.expired);
         self.stats.expired_keys += 1;
         self.changed(db, key, 0);
@@ -524,8 +531,9 @@ impl Keyspace {
         }
     }
 
-    /// Every change of any key passes here, after it happened: the place for WATCH, the snapshot walk and whoever waits for a
-    /// key. `dirty`: how many changes it counts as.
+    /// Every change of any key passes here, after it happened: the place for WATCH and whoever waits for a key. What must
+    /// see an entry before it changes is in [`Keyspace::keep`], [`Keyspace::cut_out`] and [`Keyspace::put_in`]. `dirty`: how many
+    /// changes it counts as.
     #[inline]
     fn changed(&mut self, db: usize, key: Key<'_>, dirty: u64) {
         self.stats.dirty += dirty;

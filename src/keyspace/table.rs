@@ -20,6 +20,8 @@ use crate::base::random::Random;
 pub(super) const MAX_DEPTH: u8 = if cfg!(test) { 8 } else { 28 };
 /// Sibling buckets merge when they hold this many entries together.
 const MERGE_MAX_ENTRIES: usize = 48;
+/// How many entries ahead of the one that it visits a walk asks the memory for.
+const WALK_AHEAD: usize = 8;
 
 /// Computes the hash of a key.
 pub(super) trait KeyHash {
@@ -286,6 +288,39 @@ impl SlotTable {
             self.merge_around(bucket_index);
         }
         visited
+    }
+
+    /// Visits those entries of the bucket with the keys of `hash` that do not carry `cut`, and gives it to them after. Stops
+    /// when `visit` says so; returns whether it went through all. Entries that carry it count as `skipped`.
+    pub(super) fn mark_bucket(
+        &mut self,
+        hash: u64,
+        cut: bool,
+        skipped: &mut usize,
+        visit: &mut dyn FnMut(EntryRef<'_>) -> bool,
+    ) -> bool {
+        let index = self.bucket_index(hash);
+        let bucket = self.bucket_mut(index);
+        for at in 0..bucket.len() {
+            bucket.prefetch_at(at + WALK_AHEAD);
+            if bucket.entry(at).cut() == cut {
+                *skipped += 1;
+                continue;
+            }
+            let go_on = visit(bucket.entry(at));
+            bucket.with_entry(at, |entry| entry.set_cut(cut));
+            if !go_on {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The lowest hash behind the bucket with the keys of `hash`; `None` behind the last one.
+    pub(super) fn hash_behind(&self, hash: u64) -> Option<u64> {
+        let bits_left = u64::BITS - u32::from(self.bucket_at(hash).depth());
+        let next = hash.checked_shr(bits_left)? + 1;
+        next.checked_shl(bits_left).filter(|behind| behind >> bits_left == next)
     }
 
     /// Takes any one entry out, cheapest first: for freeing in slices. The table is not to be searched after.

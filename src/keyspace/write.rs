@@ -180,9 +180,7 @@ impl<'a> Entry<'a> {
                 None,
                 self.keyspace.access.fresh(),
             );
-            let (hash, hasher) = (self.hash, &self.keyspace.hasher);
-            let table = &mut self.keyspace.databases[self.db];
-            self.place = Some(table.edit(self.key.slot.index(), |table| table.insert(hash, entry, hasher)));
+            self.place = Some(self.keyspace.put_in(self.db, self.key.slot, self.hash, entry));
             self.keyspace.created(self.db, self.key);
         }
         Ok(self.collection_mut()?.expect("it is there now"))
@@ -205,7 +203,7 @@ impl<'a> Entry<'a> {
         let entry = self.entry().map(|entry| entry.value());
         let spent = matches!(entry, Some(Value::Object(object)) if object.is_spent());
         if spent {
-            let entry = self.keyspace.databases[self.db].edit(self.key.slot.index(), |table| table.remove(place));
+            let entry = self.keyspace.cut_out(self.db, self.key.slot, place);
             self.keyspace.garbage.dispose_entry(entry, Disposal::Now);
             self.place = None;
         }
@@ -243,7 +241,7 @@ impl<'a> Entry<'a> {
         let Some(place) = self.place else {
             return false;
         };
-        let entry = self.keyspace.databases[self.db].edit(self.key.slot.index(), |table| table.remove(place));
+        let entry = self.keyspace.cut_out(self.db, self.key.slot, place);
         self.keyspace.garbage.dispose_entry(entry, self.keyspace.lazy_free.replaced);
         self.place = None;
         self.changed();
@@ -316,9 +314,7 @@ impl<'a> Entry<'a> {
             None => {
                 let access = keyspace.access.fresh();
                 let entry = EntryBox::new(self.key.bytes, value, raw, None, access);
-                let (hash, hasher) = (self.hash, &keyspace.hasher);
-                let place = keyspace.databases[self.db].edit(slot, |table| table.insert(hash, entry, hasher));
-                self.place = Some(place);
+                self.place = Some(keyspace.put_in(self.db, self.key.slot, self.hash, entry));
                 keyspace.created(self.db, self.key);
             }
         }

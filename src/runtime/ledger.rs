@@ -30,6 +30,8 @@ struct CoreLine {
     asked_bytes: AtomicI64,
     /// The largest of its clients that may be closed.
     largest_client_bytes: AtomicU64,
+    /// Changes since its start.
+    changes: AtomicU64,
 }
 
 impl NodeLedger {
@@ -108,6 +110,14 @@ impl Ledger for CoreLedger {
 
     fn offer_client(&self, largest_bytes: u64) {
         self.line(self.id).largest_client_bytes.store(largest_bytes, Ordering::Relaxed);
+    }
+
+    fn offer_changes(&self, changes: u64) {
+        self.line(self.id).changes.store(changes, Ordering::Relaxed);
+    }
+
+    fn changes(&self) -> u64 {
+        self.node.cores.iter().map(|line| line.changes.load(Ordering::Relaxed)).sum()
     }
 
     fn settle_clients(&mut self, own_bytes: i64) -> i64 {

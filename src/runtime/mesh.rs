@@ -20,6 +20,7 @@ use super::batch::{OwnedCall, ReplyBatch, ReplyTarget, RequestBatch};
 use super::listen::Accepted;
 use super::persistence::append_only::AppendFile;
 use super::persistence::loading::LoadOrder;
+use super::persistence::snapshot::{AtCut, Chunk, Cut};
 use crate::base::core_id::CoreId;
 use crate::base::slot::SlotSet;
 use crate::command::client::{Client, ClientRef};
@@ -37,6 +38,8 @@ const ENVELOPES_MAX: usize = 256;
 /// What one core has for another at the end of a turn.
 #[derive(Default)]
 pub struct Envelope {
+    /// The last cut that the sender has begun when it sends it.
+    pub cut: Cut,
     pub replies: ReplyBatch,
     pub messages: Vec<Message>,
 }
@@ -148,6 +151,28 @@ pub enum Message {
     Loaded {
         slots: Option<Box<SlotSet>>,
     },
+    /// I have begun a cut, as the envelope says: so do you.
+    Cut,
+    /// I have begun a cut, too.
+    CutBegun {
+        number: u64,
+        at_cut: AtCut,
+    },
+    /// What you have for clients may go: all cores have begun this cut, or it is called off.
+    ReleaseOutput {
+        number: u64,
+    },
+    /// My next piece of a snapshot.
+    SnapshotChunk(Box<Chunk>),
+    /// So much of yours is written.
+    ChunkWritten {
+        number: u64,
+        bytes: usize,
+    },
+    /// Clear this snapshot away: nobody wants it any more.
+    AbandonSnapshot {
+        number: u64,
+    },
     /// You are asked to free memory: the end of your turn sees to it.
     FreeMemory,
     /// A connection for you to serve.
@@ -204,9 +229,31 @@ impl Bells {
     }
 }
 
+/// Rings a core's bell from a thread that is no core.
+pub struct BellPull {
+    bells: Arc<[Bell]>,
+    core: CoreId,
+}
+
+impl BellPull {
+    /// Wakes the core: if it does not wait yet, as soon as it does.
+    pub fn ring(&self) {
+        let bell = &self.bells[self.core.index()];
+        fence(Ordering::SeqCst);
+        // A core that is awake does not look into the ringer's queue before it waits, unlike into the mesh: it is
+        // rung for all the same. A write fails only when the counter is at its end, and then it is ringing.
+        let _ = match bell.state.swap(BUSY, Ordering::Relaxed) {
+            PARKED => bell.parking.write(1),
+            _ => bell.eventfd.write(1),
+        };
+    }
+}
+
 /// One core's end of the mesh.
 pub struct Mesh {
     me: CoreId,
+    /// The last cut that this core has begun.
+    cut: Cut,
     to: Vec<Option<Producer<Envelope>>>,
     from: Vec<Option<Consumer<Envelope>>>,
     outgoing: Vec<Envelope>,
@@ -223,6 +270,7 @@ impl Mesh {
         let mut ends: Vec<Mesh> = (0..count)
             .map(|index| Mesh {
                 me: CoreId::new(index),
+                cut: Cut::default(),
                 to: (0..count).map(|_| None).collect(),
                 from: (0..count).map(|_| None).collect(),
                 outgoing: (0..count).map(|_| Envelope::default()).collect(),
@@ -241,6 +289,23 @@ impl Mesh {
 
     pub fn bells(&self) -> Bells {
         Bells(self.bells.clone())
+    }
+
+    /// The last cut that this core has begun.
+    #[inline]
+    pub fn cut(&self) -> Cut {
+        self.cut
+    }
+
+    /// From now on envelopes say that this core has begun the cut.
+    pub fn begin_cut(&mut self, cut: Cut) {
+        assert!(cut.number > self.cut.number, "cuts come in order");
+        self.cut = cut;
+    }
+
+    /// For a thread that works for this core.
+    pub fn bell_pull(&self) -> BellPull {
+        BellPull { bells: self.bells.clone(), core: self.me }
     }
 
     /// The descriptor of this core's bell, to be watched by its client ring.
@@ -289,6 +354,7 @@ impl Mesh {
                 continue;
             }
             let Some(queue) = self.to[index].as_mut() else { continue };
+            envelope.cut = self.cut;
             match queue.push(std::mem::take(envelope)) {
                 Ok(()) => self.bells[index].ring_if_waiting(),
                 Err(PushError::Full(back)) => {

@@ -41,6 +41,8 @@ use crate::command::latency::LatencyEvents;
 use crate::command::node::Node;
 use crate::command::pause::Pause;
 use crate::command::persistence::DiskView;
+use crate::command::persistence::Persistence;
+use crate::command::persistence::saving::Saving;
 use crate::command::slowlog::SlowLog;
 use crate::command::stats::CoreStats;
 use crate::config::{Config, Cores};
@@ -274,7 +276,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         Box::new(Node {
             config: config.clone(),
             cluster: membership,
-            persistence: Default::default(),
+            persistence: Persistence { saving: Saving::new(seed.facts.started_unix_s), ..Persistence::default() },
             replication_id: HexId::random(&mut random),
             machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
         })

@@ -177,6 +177,8 @@ impl Worker {
                 continue;
             }
             self.enter(busy)?;
+            // The replies of the turn are on their way.
+            self.requests.walk();
             self.ring.reap(&mut self.completions);
             if breathe {
                 glommio::executor().yield_task_queue_now().await;
@@ -190,6 +192,7 @@ impl Worker {
         let mut worked = self.take_completions();
         worked |= self.requests.take_messages();
         worked |= self.requests.load_slice();
+        worked |= self.requests.attend_save();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {
@@ -478,6 +481,9 @@ impl Worker {
 
     /// Sends what connections have gathered in this turn.
     fn flush_connections(&mut self) {
+        if self.requests.output_held {
+            return;
+        }
         let mut dirty = std::mem::take(&mut self.requests.dirty);
         for index in dirty.drain(..) {
             if self.requests.check_output(index) {
@@ -538,7 +544,7 @@ impl Worker {
             }
             let name = if signal.ssi_signo == libc::SIGINT as u32 { "SIGINT" } else { "SIGTERM" };
             tracing::warn!("Received {name} scheduling shutdown...");
-            self.requests.shut_down(ShutdownOptions::default());
+            self.requests.shut_down(ShutdownOptions::default(), None);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::command::core::Core;
 use crate::command::machine::{CpuTimes, ProcessMemory};
 use crate::command::persistence::append_only::{AppendFigures, RewriteFigures};
 use crate::command::persistence::loading::Loading;
+use crate::command::persistence::saving::SavingFigures;
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
 use crate::config::Config;
@@ -49,6 +50,7 @@ struct NodeShare {
     replication_id: HexId,
     loading: Loading,
     rewrite: RewriteFigures,
+    saving: SavingFigures,
 }
 
 /// All clients together.
@@ -96,6 +98,7 @@ pub struct Figures<'a> {
     pub cpu: CpuTimes,
     pub replication_id: HexId,
     pub loading: Loading,
+    pub saving: SavingFigures,
     allocated_bytes: i64,
     startup_bytes: i64,
 }
@@ -110,6 +113,7 @@ impl Share {
             replication_id: node.replication_id,
             loading: node.persistence.loading,
             rewrite: node.persistence.append_only.figures(&core.clock),
+            saving: node.persistence.saving.figures(),
         });
         Share {
             stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),
@@ -204,6 +208,7 @@ impl<'a> Figures<'a> {
             cpu: CpuTimes::default(),
             replication_id: HexId::ZEROS,
             loading: Loading::default(),
+            saving: SavingFigures::default(),
             allocated_bytes: 0,
             startup_bytes: 0,
         };
@@ -237,12 +242,28 @@ impl<'a> Figures<'a> {
             self.replication_id = node.replication_id;
             self.loading = node.loading;
             self.rewrite = node.rewrite;
+            self.saving = node.saving;
         }
     }
 
     /// The settings as this core has them.
     pub fn config(&self) -> &Config {
         &self.core.config
+    }
+
+    /// Changes since the last snapshot.
+    pub fn unsaved_changes(&self) -> u64 {
+        self.keyspace.dirty.saturating_sub(self.saving.saved_changes)
+    }
+
+    /// How far the snapshot under way is, in percent of the keys.
+    pub fn save_percent(&self) -> f64 {
+        percent(self.saving.keys_processed, self.saving.keys_total)
+    }
+
+    /// Seconds since the snapshot under way was begun.
+    pub fn save_age_s(&self) -> Option<i64> {
+        self.saving.begun_s.map(|begun_s| (self.core.clock.unix().seconds() - begun_s).max(0))
     }
 
     pub fn uptime_s(&self) -> i64 {

@@ -14,6 +14,7 @@ pub mod replay;
 pub mod saving;
 
 use super::error::CommandError;
+use crate::config::Config;
 
 /// The node's state of persistence, owned by core 0.
 #[derive(Default)]
@@ -43,10 +44,15 @@ pub enum WriteRefusal {
 
 impl Persistence {
     /// What every core must know now. `old` is what they know.
-    pub fn view(&self, old: &DiskView) -> DiskView {
-        let snapshot = old.refusal.clone().filter(|refusal| *refusal == WriteRefusal::Snapshot);
+    pub fn view(&self, config: &Config, old: &DiskView) -> DiskView {
+        let snapshot = self.saving.refuses_writes(config).then_some(WriteRefusal::Snapshot);
         let append_only = self.append_only.failure().map(|reason| WriteRefusal::AppendOnly(reason.to_owned()));
         DiskView { loading: old.loading, refusal: snapshot.or(append_only) }
+    }
+
+    /// Whether the append-only file is being rewritten, which takes the place of a snapshot.
+    pub fn is_rewriting(&self) -> bool {
+        false
     }
 }
 

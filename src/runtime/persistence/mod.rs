@@ -18,3 +18,5 @@
 pub mod append_only;
 pub mod disk;
 pub mod loading;
+pub mod snapshot;
+pub mod snapshot_file;

@@ -107,6 +107,10 @@ impl Requests {
     }
 
     pub(super) fn open(&mut self, from: CoreId, mut envelope: Envelope) {
+        // What is in it may come after the sender's cut.
+        if envelope.cut.number > self.mesh.cut().number {
+            self.begin_cut(envelope.cut);
+        }
         envelope.replies.drain(|index, id, sequence, length, buffer| {
             self.reply_arrived(index, id, sequence, length, buffer);
         });
@@ -155,7 +159,12 @@ impl Requests {
                 Message::JournalWritten => self.journal_written(),
                 Message::Load(order) => self.take_order(*order),
                 Message::Loaded { slots } => self.part_loaded(slots),
-                Message::FreeMemory => {}
+                Message::FreeMemory | Message::Cut => {}
+                Message::CutBegun { number, at_cut } => self.cut_begun(number, &at_cut),
+                Message::ReleaseOutput { number } => self.output_released(number),
+                Message::SnapshotChunk(chunk) => self.chunk_arrived(from, *chunk),
+                Message::ChunkWritten { number, bytes } => self.chunk_written(number, bytes),
+                Message::AbandonSnapshot { number } => self.abandon_snapshot(number),
                 Message::Connection(accepted) => self.adopt(*accepted),
                 Message::Stop => self.stopped = Some(None),
             }

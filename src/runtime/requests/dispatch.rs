@@ -229,6 +229,9 @@ impl Requests {
         before: u64,
     ) {
         let publications: Vec<Publication> = self.take_publications();
+        let Some((target, reply)) = self.hold_for_save(target, reply) else {
+            return self.publish(publications, None);
+        };
         if !publications.is_empty() && self.mesh.others().next().is_some() {
             // What it has recorded beside (in a transaction) must be durable, too.
             return self.publish(publications, Some((before, target, reply)));

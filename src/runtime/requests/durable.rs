@@ -185,7 +185,7 @@ impl Requests {
     pub(super) fn append_failed_on(&mut self, core: CoreId, failure: Option<String>) {
         let Some(node) = self.core.node.as_mut() else { return };
         node.persistence.append_only.core_reports(core, failure);
-        let view = node.persistence.view(&self.core.disk);
+        let view = node.persistence.view(&node.config, &self.core.disk);
         if view != self.core.disk {
             self.publish(vec![Publication::Disk(view)], None);
         }

@@ -6,7 +6,7 @@ use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
 use crate::command::client::ClientRef;
-use crate::command::core::{Effect, ShutdownOptions};
+use crate::command::core::Effect;
 use crate::command::pubsub::Delivery;
 use crate::command::slowlog::SlowEntry;
 use crate::command::tracking::{self, Told};
@@ -57,7 +57,9 @@ impl Requests {
             Effect::Slow { client, entry } if client.core == self.core.id => self.slow(client, *entry),
             Effect::Slow { client, entry } => self.mesh.send(client.core, Message::Slow { client, entry }),
             Effect::PauseChanged => self.pause_changed = true, // looked at when the turn settles
-            Effect::Shutdown(options) => self.shut_down(options),
+            Effect::Shutdown(options) => self.shut_down(options, None),
+            Effect::CallShutdownOff => self.call_shutdown_off(),
+            Effect::Save(purpose) => self.begin_save(purpose, None),
             Effect::Reload(_) => unreachable!("taken up where its reply is held back"),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
             Effect::AwaitDurable(client) => self.await_durable(client),
@@ -158,13 +160,5 @@ impl Requests {
         }
         let (core, cores_count) = (self.core.id.index(), self.core.facts.cores_count);
         self.core.slowlog.add(entry, core, cores_count);
-    }
-
-    /// Ends the node: every core stops after its turn.
-    pub fn shut_down(&mut self, options: ShutdownOptions) {
-        assert!(self.core.id == CoreId::FIRST, "core 0 ends the node");
-        let others: Vec<CoreId> = self.mesh.others().collect();
-        others.into_iter().for_each(|core| self.mesh.send(core, Message::Stop));
-        self.stopped = Some(Some(options));
     }
 }

@@ -12,6 +12,7 @@ use crate::command::error::CommandError;
 use crate::command::execute::{self, Call};
 use crate::command::persistence::DiskView;
 use crate::command::persistence::loading::Reload;
+use crate::command::persistence::saving::SaveFor;
 use crate::command::tracking;
 use crate::keyspace::Disposal;
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
@@ -114,7 +115,11 @@ impl Requests {
                 }
                 match underway.source {
                     Source::Snapshot => tracing::warn!("DB reloaded by DEBUG RELOAD"),
-                    Source::AppendOnly => tracing::warn!("Append Only File loaded by DEBUG LOADAOF"),
+                    Source::AppendOnly => {
+                        tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
+                        let changes = self.core.ledger.changes();
+                        self.core.node().persistence.saving.forget_changes(changes);
+                    }
                 }
                 self.publish_now(publications, Some((target, reply)));
             }
@@ -232,14 +237,10 @@ impl Requests {
         if self.core.disk.loading || self.next_reload.is_some() {
             return self.refuse_reload(target, &CommandError::Loading);
         }
-        if order.saves {
-            return self.save_to_reload(target, order);
+        if order.saves && self.core.node().persistence.saving.is_under_way() {
+            return self.refuse_reload(target, &CommandError::text_static("ERR Background save already in progress"));
         }
-        self.load_again(target, order);
-    }
-
-    /// From here on nobody changes data; what was changed goes to the disk first.
-    pub(super) fn load_again(&mut self, target: ReplyTarget, order: Reload) {
+        // From here on nobody changes data; what was changed goes to the disk first.
         self.publish_now(vec![Publication::Disk(DiskView { loading: true, ..self.core.disk.clone() })], None);
         self.next_reload = Some(NextReload { target, order, missing: self.core.facts.cores_count });
         self.awaits_journal = true;
@@ -254,11 +255,34 @@ impl Requests {
         if next.missing > 0 {
             return;
         }
+        if next.order.saves {
+            let now_s = self.core.clock.unix().seconds();
+            self.core.node().persistence.saving.begin(SaveFor::Reload, now_s);
+            return self.begin_save(SaveFor::Reload, None);
+        }
+        self.go_on_to_load();
+    }
+
+    /// The file that is to be loaded again has been written, or could not be.
+    pub(super) fn saved_to_reload(&mut self, is_saved: bool) {
+        if is_saved {
+            return self.go_on_to_load();
+        }
+        if let Some(NextReload { target, .. }) = self.next_reload.take() {
+            self.give_reload_up(target, &CommandError::text_static("ERR"));
+        }
+    }
+
+    fn give_reload_up(&mut self, target: ReplyTarget, error: &CommandError) {
+        self.publish_now(vec![Publication::Disk(DiskView { loading: false, ..self.core.disk.clone() })], None);
+        self.refuse_reload(target, error);
+    }
+
+    fn go_on_to_load(&mut self) {
         let Some(NextReload { target, order, .. }) = self.next_reload.take() else { return };
         if let Err(line) = self.begin_loading(target, order) {
             tracing::error!("{line}");
-            self.publish_now(vec![Publication::Disk(DiskView { loading: false, ..self.core.disk.clone() })], None);
-            self.refuse_reload(target, &could_not_load());
+            self.give_reload_up(target, &could_not_load());
         }
     }
 

@@ -4,7 +4,8 @@
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
 //! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind),
-//! `durable` (replies that wait for the disk), `loading` (files that become data); and `limits`, at the end of a turn.
+//! `durable` (replies that wait for the disk), `loading` (files that become data); and `limits` and `snapshots`, at the end of
+//! a turn.
 
 mod crossing;
 mod dispatch;
@@ -14,6 +15,7 @@ mod exec;
 mod input;
 mod limits;
 mod loading;
+mod snapshots;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use durable::Durability;
 use exec::WatchedExec;
 use loading::NextReload;
 use slab::Slab;
+use snapshots::{Ending, Save};
 
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
@@ -38,6 +41,7 @@ use crate::runtime::listen::Accepted;
 use crate::runtime::mesh::{Mesh, Message};
 use crate::runtime::persistence::append_only::Folder;
 use crate::runtime::persistence::loading::{Part, Underway};
+use crate::runtime::persistence::snapshot::CoreWalk;
 use crate::runtime::worker::Census;
 
 /// Fewer requests than this are not worth a look ahead at their keys.
@@ -96,6 +100,13 @@ pub struct Requests {
     clients_limit_bytes: Option<u64>,
     /// The pause has changed: those are to ask the gate again.
     pause_changed: bool,
+    /// This core's part of a snapshot.
+    walk: CoreWalk,
+    /// Nothing leaves for clients: not all cores have begun a cut.
+    pub output_held: bool,
+    /// The snapshot under way, and what SHUTDOWN waits for; core 0's.
+    save: Option<Box<Save>>,
+    ending: Option<Ending>,
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
@@ -144,6 +155,10 @@ impl Requests {
             clients_bytes: 0,
             clients_limit_bytes: None,
             pause_changed: false,
+            walk: CoreWalk::default(),
+            output_held: false,
+            save: None,
+            ending: None,
             stopped: None,
             expiring: false,
             loading: None,
@@ -277,12 +292,14 @@ impl Requests {
 
     pub fn has_more_to_do(&self) -> bool {
         self.closing_news
-            || !self.dirty.is_empty()
+            || !self.dirty.is_empty() && !self.output_held
             || !self.resumed.is_empty()
             || !self.adopted.is_empty()
             || !self.released.is_empty()
             || !self.own_watches_ended.is_empty()
             || self.easing
+            || self.is_walking()
+            || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
             || self.has_more_to_load()
             || !self.reloads.is_empty()
@@ -320,6 +337,10 @@ impl Requests {
     pub fn tick(&mut self) {
         let own_bytes = self.core.allocated_bytes();
         self.core.ledger.note_peak(own_bytes);
+        self.core.ledger.offer_changes(self.core.keyspace.stats.dirty);
+        if let Some(chunk) = self.walk.tick() {
+            self.send_chunk(chunk);
+        }
         if self.core.paused_tick {
             return;
         }
@@ -354,6 +375,7 @@ impl Requests {
             self.publish(vec![publication], None);
         }
         if self.core.id == CoreId::FIRST {
+            self.tick_saving();
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
         }
         self.core.stats.ticks_ns += self.core.nanos.now_ns().saturating_sub(begun_ns);

@@ -1,0 +1,234 @@
+//! A core's part of a snapshot: its cut, the walk through its keyspace, and the chunks that go to core 0.
+//!
+//! `requests::snapshots` drives it: it begins the cut, gives the walk a slice after each turn and sends off what comes out.
+//! [`Recorder`] is the keyspace's sink: it encodes what it is handed at once, so that nothing is held but bytes of the file.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::command::core::Core;
+use crate::config::{Config, MaxmemoryPolicy};
+use crate::keyspace::{SnapshotEntry, SnapshotSink, StoredAccess};
+use crate::persist::rdb::{Encoder, file};
+
+/// Encoded bytes that are sent off together.
+const CHUNK_BYTES: usize = 512 << 10;
+/// Encoded bytes of one core that wait to be written. The walk stops there; what writes hand out cannot.
+const WINDOW_BYTES: usize = 4 << 20;
+/// Encoded bytes between two looks at the clock.
+const STEP_BYTES: usize = 8 << 10;
+/// How long the walk goes on at the end of a turn. Requests that come meanwhile wait for it.
+const SLICE_NS: u64 = 100_000;
+
+/// A cut through all cores. It goes with every envelope of the mesh: who hears of a number that is new to it begins it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Of the first one 1.
+    pub number: u64,
+    pub plan: CutPlan,
+}
+
+/// What every core does at a cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CutPlan {
+    /// `rdbcompression`.
+    pub compress: bool,
+    /// What of the access word is kept.
+    pub access: KeptAccess,
+}
+
+impl CutPlan {
+    pub fn of(config: &Config) -> CutPlan {
+        CutPlan { compress: config.rdbcompression, access: KeptAccess::of(config.maxmemory_policy) }
+    }
+}
+
+/// What a file tells of a key's use, which is what the eviction policy goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeptAccess {
+    #[default]
+    Nothing,
+    Idle,
+    Frequency,
+}
+
+impl KeptAccess {
+    fn of(policy: MaxmemoryPolicy) -> KeptAccess {
+        match policy {
+            MaxmemoryPolicy::VolatileLru | MaxmemoryPolicy::AllkeysLru => KeptAccess::Idle,
+            MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu => KeptAccess::Frequency,
+            _ => KeptAccess::Nothing,
+        }
+    }
+}
+
+/// What one core had at the cut.
+#[derive(Clone, Debug, Default)]
+pub struct AtCut {
+    /// Keys, and those with an expiry, by the number of the database.
+    pub sizes: Vec<(u64, u64)>,
+    /// Changes since the start of the core.
+    pub changes: u64,
+}
+
+impl AtCut {
+    fn of(core: &Core) -> AtCut {
+        let keyspace = &core.keyspace;
+        let sizes = (0..keyspace.databases()).map(|db| (keyspace.len(db), keyspace.volatile_len(db))).collect();
+        AtCut { sizes, changes: keyspace.stats.dirty }
+    }
+
+    /// Adds another core's.
+    pub fn add(&mut self, other: &AtCut) {
+        self.sizes.resize(self.sizes.len().max(other.sizes.len()), (0, 0));
+        for (sum, more) in self.sizes.iter_mut().zip(&other.sizes) {
+            *sum = (sum.0 + more.0, sum.1 + more.1);
+        }
+        self.changes += other.changes;
+    }
+}
+
+/// A piece of the file: entries, behind the numbers of their databases.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// Of the cut.
+    pub number: u64,
+    pub bytes: Vec<u8>,
+    pub keys: u64,
+    /// The core has no more.
+    pub is_last: bool,
+}
+
+/// What the keyspace hands out, encoded.
+struct Recorder {
+    output: Rc<RefCell<Output>>,
+    encoder: Encoder,
+    access: KeptAccess,
+}
+
+#[derive(Default)]
+struct Output {
+    bytes: Vec<u8>,
+    /// The database that is selected at the end of `bytes`.
+    db: Option<usize>,
+    keys: u64,
+}
+
+impl SnapshotSink for Recorder {
+    fn entry(&mut self, entry: &SnapshotEntry<'_>) -> usize {
+        let output = &mut *self.output.borrow_mut();
+        let before = output.bytes.len();
+        if output.db != Some(entry.db) {
+            output.db = Some(entry.db);
+            file::select_database(entry.db, &mut output.bytes);
+        }
+        let access = match self.access {
+            KeptAccess::Nothing => StoredAccess::Unknown,
+            KeptAccess::Idle => StoredAccess::Idle { seconds: entry.idle_seconds },
+            KeptAccess::Frequency => StoredAccess::Frequency(entry.frequency),
+        };
+        self.encoder.entry(entry.key, entry.value, entry.expiry, access, &mut output.bytes);
+        output.keys += 1;
+        output.bytes.len() - before
+    }
+}
+
+/// Where one core stands in a snapshot.
+#[derive(Default)]
+pub struct CoreWalk {
+    number: u64,
+    is_under_way: bool,
+    output: Rc<RefCell<Output>>,
+    /// Sent off and not yet written.
+    unwritten_bytes: usize,
+    /// With `rdb-key-save-delay`: when the walk began, and how many keys have come out since.
+    begun_us: u64,
+    keys: u64,
+    /// The delay leaves nothing to do before the next tick.
+    is_delayed: bool,
+}
+
+impl CoreWalk {
+    /// The cut of this core: what is in the keyspace now is what the snapshot has.
+    pub fn begin(&mut self, core: &mut Core, cut: Cut) -> AtCut {
+        assert!(!self.is_under_way, "one snapshot at a time");
+        let output = Rc::<RefCell<Output>>::default();
+        let begun_us = core.clock.monotonic_us();
+        *self = CoreWalk { number: cut.number, is_under_way: true, output, begun_us, ..CoreWalk::default() };
+        let encoder = Encoder::new(cut.plan.compress);
+        core.keyspace.begin_snapshot(Box::new(Recorder {
+            output: self.output.clone(),
+            encoder,
+            access: cut.plan.access,
+        }));
+        AtCut::of(core)
+    }
+
+    /// Whether a slice would get on.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.is_under_way && !self.is_delayed && self.unwritten_bytes < WINDOW_BYTES
+    }
+
+    /// The snapshot is given up: what is left to do is to clear it away, which takes slices too.
+    pub fn abandon(&mut self, core: &mut Core, number: u64) {
+        if self.is_under_way && self.number == number {
+            core.keyspace.abandon_snapshot();
+            *self.output.borrow_mut() = Output::default();
+            (self.unwritten_bytes, self.is_delayed) = (0, false);
+        }
+    }
+
+    /// So many bytes of what was sent off are on their way to the disk.
+    pub fn written(&mut self, number: u64, bytes: usize) {
+        if self.number == number {
+            self.unwritten_bytes = self.unwritten_bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// A tick: keys that `rdb-key-save-delay` has held back may come now, and what has come is shown.
+    pub fn tick(&mut self) -> Option<Chunk> {
+        self.is_delayed = false;
+        (self.is_under_way && !self.output.borrow().bytes.is_empty()).then(|| self.take_chunk(false))
+    }
+
+    /// Walks for a slice; what there is to send off.
+    pub fn slice(&mut self, core: &mut Core) -> Option<Chunk> {
+        let begun_ns = core.nanos.now_ns();
+        let delay_us = i64::from(core.config.rdb_key_save_delay);
+        loop {
+            if delay_us != 0 && self.keys_due(core, delay_us) == 0 {
+                self.is_delayed = true;
+                return None;
+            }
+            let step_bytes = if delay_us != 0 { 1 } else { STEP_BYTES };
+            let more = core.keyspace.snapshot_slice(step_bytes);
+            if !more {
+                self.is_under_way = false;
+                return Some(self.take_chunk(true));
+            }
+            if self.output.borrow().bytes.len() >= CHUNK_BYTES {
+                return Some(self.take_chunk(false));
+            }
+            if core.nanos.now_ns().saturating_sub(begun_ns) >= SLICE_NS {
+                return None;
+            }
+        }
+    }
+
+    /// How many more keys a delay of so many microseconds for each allows; of a negative one, so many keys for each
+    /// microsecond.
+    fn keys_due(&self, core: &Core, delay_us: i64) -> u64 {
+        let elapsed_us = core.clock.monotonic_us().saturating_sub(self.begun_us);
+        let factor = delay_us.unsigned_abs();
+        let due = if delay_us > 0 { elapsed_us / factor } else { elapsed_us.saturating_mul(factor) };
+        due.saturating_sub(self.keys + self.output.borrow().keys)
+    }
+
+    fn take_chunk(&mut self, is_last: bool) -> Chunk {
+        let Output { bytes, keys, .. } = std::mem::take(&mut *self.output.borrow_mut());
+        self.unwritten_bytes += bytes.len();
+        self.keys += keys;
+        Chunk { number: self.number, bytes, keys, is_last }
+    }
+}

@@ -1,0 +1,428 @@
+//! Snapshots as requests meet them: the cut through all cores, the walk between turns, and core 0's work on the file.
+//!
+//! ```text
+//! core 0   opens the file, begins the cut, and sends every core an envelope, which says so
+//! each     at the first envelope that does, from whatever core: begins its cut, holds its output, answers `CutBegun`
+//! core 0   when all have begun: writes the header, and has all let their output go (`ReleaseOutput`)
+//! each     walks in slices, sends `SnapshotChunk`s, and stops while too much of them is unwritten (`ChunkWritten`)
+//! core 0   when all have sent their last chunk and the file is in its place: answers who waits
+//! ```
+//!
+//! Output is held so that nobody can learn of what happened after one core's cut and then do something before another's.
+//! For SHUTDOWN it is held to the end: what is not in the file is not acknowledged.
+
+use super::Requests;
+use crate::base::core_id::CoreId;
+use crate::command::core::{Effect, Publication, ShutdownOptions};
+use crate::command::error::CommandError;
+use crate::command::persistence::saving::SaveFor;
+use crate::persist::rdb::file::{self, FileFacts};
+use crate::resp::{Reply, ReplyBuffer, RespVersion};
+use crate::runtime::batch::ReplyTarget;
+use crate::runtime::mesh::Message;
+use crate::runtime::persistence::snapshot::{AtCut, Chunk, Cut, CutPlan};
+use crate::runtime::persistence::snapshot_file::{FileSettings, SnapshotFile, Written};
+
+/// A reply that waits, and for whom.
+pub(super) type Waiting = (ReplyTarget, Box<ReplyBuffer>);
+
+/// How a snapshot ended, or will once all cores have cleared it away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Saved,
+    Failed,
+    GivenUp,
+}
+
+/// A snapshot on its way into a file; core 0's.
+pub(super) struct Save {
+    purpose: SaveFor,
+    number: u64,
+    /// None once it failed or was given up.
+    file: Option<SnapshotFile>,
+    outcome: Option<Outcome>,
+    /// Cores that have not begun, and those that have more to send.
+    to_begin: usize,
+    to_finish: usize,
+    at_cut: AtCut,
+    /// Chunks that came before all had begun: the header stands before them.
+    early: Vec<(CoreId, Vec<u8>)>,
+    waiting: Option<Waiting>,
+}
+
+/// SHUTDOWN, while it waits for a snapshot; core 0's.
+pub(super) struct Ending {
+    options: ShutdownOptions,
+    waiting: Vec<Waiting>,
+}
+
+impl Effect {
+    /// Whether the reply of the command that leaves it behind waits for a file.
+    fn holds_reply(&self) -> bool {
+        matches!(self, Effect::Save(SaveFor::Foreground | SaveFor::Reload) | Effect::Shutdown(_))
+    }
+}
+
+impl Requests {
+    /// A reply of core 0 whose command wants something that takes time: it goes out when that is done. Gives it back
+    /// if the command wants nothing of the kind.
+    pub(super) fn hold_for_save(&mut self, target: ReplyTarget, reply: Box<ReplyBuffer>) -> Option<Waiting> {
+        let Some(at) = self.core.effects.iter().position(Effect::holds_reply) else { return Some((target, reply)) };
+        match self.core.effects.remove(at) {
+            Effect::Save(purpose) => self.begin_save(purpose, Some((target, reply))),
+            Effect::Shutdown(options) => self.shut_down(options, Some((target, reply))),
+            _ => unreachable!("it holds no reply"),
+        }
+        None
+    }
+
+    /// Begins a snapshot, which `command::persistence` has in its books already.
+    pub(super) fn begin_save(&mut self, purpose: SaveFor, waiting: Option<Waiting>) {
+        assert!(self.save.is_none() && self.core.id == CoreId::FIRST, "core 0 has one snapshot at a time");
+        let config = &self.core.config;
+        let settings = FileSettings {
+            folder: config.dir.clone().into(),
+            name: config.dbfilename.clone(),
+            checksum: config.rdbchecksum,
+            incremental_fsync: config.rdb_save_incremental_fsync,
+        };
+        let cut = Cut { number: self.mesh.cut().number + 1, plan: CutPlan::of(config) };
+        let begun = SnapshotFile::begin(settings, self.mesh.bell_pull());
+        if purpose == SaveFor::Background {
+            tracing::info!("Background saving started by pid {}", self.core.facts.process_id);
+        }
+        let (file, outcome) = match begun {
+            Ok(file) => (Some(file), None),
+            Err(line) => {
+                tracing::warn!("{line}");
+                (None, Some(Outcome::Failed))
+            }
+        };
+        let cores_count = if outcome.is_none() { self.core.facts.cores_count } else { 0 };
+        self.save = Some(Box::new(Save {
+            purpose,
+            number: cut.number,
+            file,
+            outcome,
+            to_begin: cores_count,
+            to_finish: cores_count,
+            at_cut: AtCut::default(),
+            early: Vec::new(),
+            waiting,
+        }));
+        if outcome.is_none() {
+            self.begin_cut(cut);
+            self.send_to_others(|| Message::Cut);
+        }
+    }
+
+    fn send_to_others(&mut self, message: impl Fn() -> Message) {
+        let others: Vec<CoreId> = self.mesh.others().collect();
+        others.into_iter().for_each(|core| self.mesh.send(core, message()));
+    }
+
+    /// This core's cut: whatever it runs from now on comes after.
+    pub(super) fn begin_cut(&mut self, cut: Cut) {
+        self.mesh.begin_cut(cut);
+        let at_cut = self.walk.begin(&mut self.core, cut);
+        self.output_held = true;
+        if self.core.id == CoreId::FIRST {
+            self.cut_begun(cut.number, &at_cut);
+        } else {
+            self.mesh.send(CoreId::FIRST, Message::CutBegun { number: cut.number, at_cut });
+        }
+    }
+
+    /// A core has begun its cut (core 0).
+    pub(super) fn cut_begun(&mut self, number: u64, at_cut: &AtCut) {
+        let Some(save) = self.save.as_mut().filter(|save| save.number == number) else { return };
+        save.at_cut.add(at_cut);
+        save.to_begin -= 1;
+        if save.to_begin > 0 {
+            return;
+        }
+        let keys = save.at_cut.sizes.iter().map(|(keys, _)| keys).sum();
+        let (changes, holds) = (save.at_cut.changes, matches!(save.purpose, SaveFor::Shutdown(_)));
+        let header = self.header();
+        if let Some(save) = &mut self.save
+            && let Some(file) = &save.file
+        {
+            file.write(CoreId::FIRST, header);
+            save.early.drain(..).for_each(|(core, bytes)| file.write(core, bytes));
+        }
+        self.core.node().persistence.saving.cut(keys, changes);
+        if !holds {
+            self.release_output();
+        }
+    }
+
+    /// What stands before the entries.
+    fn header(&mut self) -> Vec<u8> {
+        let own_bytes = self.core.allocated_bytes();
+        let facts = FileFacts {
+            server_version: REDIS_VERSION,
+            created_s: self.core.clock.unix().seconds(),
+            used_memory: u64::try_from(self.core.ledger.settle(own_bytes)).unwrap_or(0),
+            replication: None,
+            aof_base: false,
+        };
+        let mut header = Vec::new();
+        file::header(&facts, &mut header);
+        let sizes = self.save.iter().flat_map(|save| save.at_cut.sizes.iter().enumerate());
+        for (db, (keys, volatile)) in sizes.filter(|(_, (keys, _))| *keys > 0) {
+            file::select_database(db, &mut header);
+            file::resize_database(*keys, *volatile, &mut header);
+        }
+        header
+    }
+
+    /// All cores have begun, or nothing is to be kept back any more (core 0).
+    fn release_output(&mut self) {
+        if std::mem::take(&mut self.output_held) {
+            let number = self.mesh.cut().number;
+            self.send_to_others(|| Message::ReleaseOutput { number });
+        }
+    }
+
+    pub(super) fn output_released(&mut self, number: u64) {
+        if number == self.mesh.cut().number {
+            self.output_held = false;
+        }
+    }
+
+    /// Whether the walk would get on: the core does not wait then.
+    pub fn is_walking(&self) -> bool {
+        self.walk.has_work()
+    }
+
+    /// Goes on with the walk for a slice. Called after the replies of the turn have left.
+    pub fn walk(&mut self) {
+        if self.walk.has_work()
+            && let Some(chunk) = self.walk.slice(&mut self.core)
+        {
+            self.send_chunk(chunk);
+        }
+    }
+
+    pub(super) fn send_chunk(&mut self, chunk: Chunk) {
+        if self.core.id == CoreId::FIRST {
+            self.chunk_arrived(CoreId::FIRST, chunk);
+        } else {
+            self.mesh.send(CoreId::FIRST, Message::SnapshotChunk(Box::new(chunk)));
+        }
+    }
+
+    /// A core's next piece of the file (core 0).
+    pub(super) fn chunk_arrived(&mut self, from: CoreId, chunk: Chunk) {
+        let Some(save) = self.save.as_mut().filter(|save| save.number == chunk.number) else { return };
+        save.to_finish -= usize::from(chunk.is_last);
+        if !chunk.bytes.is_empty()
+            && let Some(file) = &save.file
+        {
+            match save.to_begin {
+                0 => file.write(from, chunk.bytes),
+                _ => save.early.push((from, chunk.bytes)),
+            }
+        }
+        if save.to_finish == 0
+            && let Some(file) = &save.file
+        {
+            file.finish();
+        }
+        self.core.node().persistence.saving.progressed(chunk.keys);
+    }
+
+    pub(super) fn chunk_written(&mut self, number: u64, bytes: usize) {
+        self.walk.written(number, bytes);
+    }
+
+    /// Takes in what the file's writer reports (core 0). True when there was anything.
+    pub fn attend_save(&mut self) -> bool {
+        let mut worked = false;
+        while let Some(report) = self.save.as_ref().and_then(|save| save.file.as_ref()?.report()) {
+            worked = true;
+            self.reported(report);
+        }
+        let is_over = self.is_save_over();
+        if is_over {
+            self.conclude_save();
+        }
+        worked || is_over
+    }
+
+    fn reported(&mut self, report: Written) {
+        let Some(save) = &mut self.save else { return };
+        match report {
+            Written::Bytes(CoreId::FIRST, bytes) => self.walk.written(save.number, bytes),
+            Written::Bytes(core, bytes) => {
+                let number = save.number;
+                self.mesh.send(core, Message::ChunkWritten { number, bytes });
+            }
+            Written::End(Ok(())) => {
+                tracing::info!("DB saved on disk");
+                save.outcome = Some(Outcome::Saved);
+                save.file = None;
+            }
+            Written::End(Err(line)) => {
+                tracing::warn!("{line}");
+                self.give_up_save(Outcome::Failed);
+            }
+        }
+    }
+
+    /// Has all cores clear the snapshot away. It is over when they have.
+    fn give_up_save(&mut self, outcome: Outcome) {
+        let Some(save) = self.save.as_mut().filter(|save| save.outcome.is_none()) else { return };
+        save.outcome = Some(outcome);
+        save.file = None;
+        save.early.clear();
+        let number = save.number;
+        self.walk.abandon(&mut self.core, number);
+        self.send_to_others(|| Message::AbandonSnapshot { number });
+    }
+
+    pub(super) fn abandon_snapshot(&mut self, number: u64) {
+        self.walk.abandon(&mut self.core, number);
+    }
+
+    /// Whether the snapshot has come to its end, and all cores are ready for another.
+    pub(super) fn is_save_over(&self) -> bool {
+        self.save.as_ref().is_some_and(|save| save.outcome.is_some() && save.to_begin == 0 && save.to_finish == 0)
+    }
+
+    fn conclude_save(&mut self) {
+        let Some(save) = self.save.take() else { return };
+        let Save { purpose, outcome: Some(outcome), waiting, .. } = *save else { return };
+        let now_s = self.core.clock.unix().seconds();
+        let told = match outcome {
+            Outcome::Saved => Some(true),
+            Outcome::Failed => Some(false),
+            Outcome::GivenUp => None,
+        };
+        self.core.node().persistence.saving.end(told, now_s);
+        let is_saved = outcome == Outcome::Saved;
+        match purpose {
+            SaveFor::Background if is_saved => tracing::info!("Background saving terminated with success"),
+            SaveFor::Background if outcome == Outcome::Failed => tracing::warn!("Background saving error"),
+            SaveFor::Background => tracing::warn!("Background saving was given up"),
+            SaveFor::Reload => return self.saved_to_reload(is_saved),
+            SaveFor::Foreground => {}
+            SaveFor::Shutdown(options) => return self.saved_for_shutdown(options, outcome),
+        }
+        self.publish_disk_view();
+        if let Some((target, reply)) = waiting {
+            self.answer_saved(is_saved, target, reply);
+        }
+        if let Some(options) = self.ending.as_ref().map(|ending| ending.options) {
+            self.begin_last_save(options);
+        }
+    }
+
+    fn answer_saved(&mut self, is_saved: bool, target: ReplyTarget, mut reply: Box<ReplyBuffer>) {
+        if !is_saved {
+            reply = error_reply(&CommandError::text_static("ERR"));
+        }
+        self.answer(target, reply);
+    }
+
+    /// Every core must know whether commands that write are refused.
+    fn publish_disk_view(&mut self) {
+        let old = self.core.disk.clone();
+        let node = self.core.node();
+        let view = node.persistence.view(&node.config, &old);
+        if view != old {
+            self.publish(vec![Publication::Disk(view)], None);
+        }
+    }
+
+    /// Core 0's look at what is due, at each tick.
+    pub(super) fn tick_saving(&mut self) {
+        if self.core.disk.loading {
+            return;
+        }
+        let (now_s, changes) = (self.core.clock.unix().seconds(), self.core.ledger.changes());
+        let node = self.core.node();
+        let is_busy = node.persistence.is_rewriting();
+        if node.persistence.saving.is_due(&node.config, now_s, changes, is_busy) {
+            node.persistence.saving.begin(SaveFor::Background, now_s);
+            self.begin_save(SaveFor::Background, None);
+        }
+        self.publish_disk_view();
+    }
+
+    /// Ends the node, once its data are in a file if they are to be.
+    pub fn shut_down(&mut self, options: ShutdownOptions, waiting: Option<Waiting>) {
+        if let Some(ending) = &mut self.ending {
+            ending.waiting.extend(waiting);
+            return;
+        }
+        let node = self.core.node();
+        let saves = options.save.unwrap_or(!node.config.save.is_empty());
+        if !saves {
+            return self.end_node(options);
+        }
+        node.persistence.saving.set_shutting_down(true);
+        self.ending = Some(Ending { options, waiting: waiting.into_iter().collect() });
+        match self.save {
+            Some(_) => self.give_up_save(Outcome::GivenUp),
+            None => self.begin_last_save(options),
+        }
+    }
+
+    fn begin_last_save(&mut self, options: ShutdownOptions) {
+        tracing::info!("Saving the final RDB snapshot before exiting.");
+        let (now_s, purpose) = (self.core.clock.unix().seconds(), SaveFor::Shutdown(options));
+        self.core.node().persistence.saving.begin(purpose, now_s);
+        self.begin_save(purpose, None);
+    }
+
+    fn saved_for_shutdown(&mut self, options: ShutdownOptions, outcome: Outcome) {
+        if outcome == Outcome::Failed {
+            tracing::warn!("Error trying to save the DB, can't exit.");
+        }
+        match outcome {
+            Outcome::Saved => self.end_node(options),
+            Outcome::Failed if options.force => self.end_node(options),
+            Outcome::Failed | Outcome::GivenUp => self.call_shutdown_off(),
+        }
+    }
+
+    /// SHUTDOWN ABORT, or the data could not be saved: the node goes on.
+    pub(super) fn call_shutdown_off(&mut self) {
+        let Some(ending) = self.ending.take() else { return };
+        self.core.node().persistence.saving.set_shutting_down(false);
+        if self.save.as_ref().is_some_and(|save| matches!(save.purpose, SaveFor::Shutdown(_)) && save.outcome.is_none())
+        {
+            self.give_up_save(Outcome::GivenUp);
+        }
+        if ending.waiting.is_empty() {
+            tracing::warn!(
+                "SIGTERM received but errors trying to shut down the server, check the logs for more information"
+            );
+        }
+        for (target, _) in ending.waiting {
+            let error = CommandError::text_static("ERR Errors trying to SHUTDOWN. Check logs.");
+            self.answer(target, error_reply(&error));
+        }
+        self.release_output();
+    }
+
+    /// Every core stops after its turn. A file that is not complete goes.
+    fn end_node(&mut self, options: ShutdownOptions) {
+        assert!(self.core.id == CoreId::FIRST, "core 0 ends the node");
+        if let Some(file) = self.save.take().and_then(|save| save.file) {
+            file.remove();
+        }
+        self.send_to_others(|| Message::Stop);
+        self.stopped = Some(Some(options));
+    }
+}
+
+/// `redis-ver` in a file: whose formats these are, as in INFO.
+const REDIS_VERSION: &str = "7.2.4";
+
+fn error_reply(error: &CommandError) -> Box<ReplyBuffer> {
+    let mut reply = Box::new(ReplyBuffer::new());
+    Reply::new(&mut reply, RespVersion::V2).error(&error.line());
+    reply
+}

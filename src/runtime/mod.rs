@@ -49,6 +49,8 @@ use crate::config::{Config, Cores};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use ledger::CoreLedger;
 use mesh::Mesh;
+pub use persistence::check_aof;
+
 use persistence::append_only::{AppendFile, Folder, Loaded};
 use persistence::loading::{Ends, Inbox, KeyRules, Part, Plan, Prepared, Underway};
 use worker::{Census, Doors, Worker};

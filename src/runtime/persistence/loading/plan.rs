@@ -107,6 +107,11 @@ fn check(manifest: &Manifest) -> Result<(), String> {
             return wrong(entry, "it is history, and older files are not");
         }
     }
+    if let (true, Some(entry)) =
+        (manifest.increments.is_empty(), manifest.history.iter().find(|e| shown(&e.name).contains(".incr.")))
+    {
+        return wrong(entry, "it is history, and nothing came after it");
+    }
     match manifest.increments.last() {
         Some(entry) if manifest.writers.is_some_and(|count| count > manifest.increments.len()) => {
             wrong(entry, "there are fewer files than writers")

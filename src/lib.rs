@@ -5,7 +5,7 @@
 //! - `runtime`: threads, rings, sockets, signals; the turn loop that drives everything else
 //! - `command`: the table of commands, the gate, the handlers
 //! - `cluster`: who serves which slot
-//! - `persist`: the formats of files
+//! - `persist`: the formats of snapshots and append-only files
 //! - `keyspace`: per-slot tables, entries, expiry, scanning
 //! - `config`: the table of directives
 //! - `resp`: requests in, replies out

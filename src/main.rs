@@ -1,7 +1,7 @@
 //! Arguments, configuration, start.
 
 use std::io::Read;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 
 use slotcore::config::{Applies, Arguments, Config, Sources, load};
@@ -15,6 +15,7 @@ Usage: slotcore [/path/to/redis.conf] [options] [-]
        slotcore - (read config from stdin)
        slotcore -v or --version
        slotcore -h or --help
+       slotcore check-aof [--fix] <manifest|file>
 
 Every directive of redis.conf can be given as an option: --port 7000 --cores 2 --save \"\"
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
         }
+        Some(b"check-aof") => return check_aof(&arguments[1..]),
         _ => {}
     }
     let (config, file, warnings) = match read_configuration(&arguments) {
@@ -64,6 +66,20 @@ fn main() -> ExitCode {
             tracing::error!("{line}");
             fail(&line)
         }
+    }
+}
+
+/// Are append-only files whole? With `--fix`, what is not whole at their end is cut off.
+fn check_aof(arguments: &[Vec<u8>]) -> ExitCode {
+    let (fix, path) = match arguments {
+        [flag, path] if flag == b"--fix" => (true, path),
+        [path] if !path.starts_with(b"-") => (false, path),
+        _ => return fail("Usage: slotcore check-aof [--fix] <manifest|file>"),
+    };
+    let path = std::ffi::OsStr::from_bytes(path);
+    match runtime::check_aof::check(path.as_ref(), fix, &mut |line| println!("{line}")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => fail(&line),
     }
 }
 

@@ -17,6 +17,7 @@ use super::node::Node;
 use super::pause::Pause;
 use super::persistence::DiskView;
 use super::persistence::append_only::{AppendFigures, DiskFault};
+use super::persistence::loading::Reload;
 use super::persistence::saving::SaveFor;
 use super::pubsub::{Delivery, Subscriptions};
 use super::slowlog::{SlowEntry, SlowLog};
@@ -142,6 +143,8 @@ pub enum Effect {
     PauseChanged,
     /// End the process, once the data are saved if they are to be (core 0 only).
     Shutdown(ShutdownOptions),
+    /// DEBUG RELOAD or LOADAOF: the reply comes when all is loaded.
+    Reload(Reload),
     /// Do not end it after all (core 0 only).
     CallShutdownOff,
     /// Begin a snapshot, which `saving` has in its books (core 0 only).

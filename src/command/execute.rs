@@ -85,6 +85,32 @@ pub fn merge(core: &mut Core, call: &Call<'_>, shares: Vec<Share>, output: &mut 
     timed(core, call, slowest_ns, output, |cx| merge(cx, &call.args, parts?));
 }
 
+/// Runs a command of an append-only file, or this core's share of one. It has no client and keeps no books. Like Redis,
+/// it says what fails and goes on: the file was written by a node that had accepted the command.
+pub fn replay(core: &mut Core, call: &Call<'_>, scratch: &mut ReplyBuffer) {
+    let mark = scratch.mark();
+    core.running_client = call.caller.client.id;
+    let reply = Reply::new(scratch, call.caller.resp);
+    let mut cx = Context { core, caller: call.caller, reply, slot: call.slot };
+    let outcome = match call.command.spec().run {
+        Run::OnOwner(handler) | Run::OnFirstCore(handler) => handler(&mut cx, &call.args),
+        Run::OnEveryCore { part, .. } => part(&mut cx, &call.args).map(|_| ()),
+        _ => unreachable!("only what has a destination is replayed"),
+    };
+    scratch.truncate_to(mark);
+    if let Err(error) = outcome {
+        tracing::warn!(
+            "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after processing the \
+             command '{}'",
+            String::from_utf8_lossy(&error.line()),
+            call.command.spec().name
+        );
+    }
+    if core.keyspace.has_notes() {
+        attention::settle(core);
+    }
+}
+
 /// Refused before it ran: the error is the reply, and the row's `rejected` counts it.
 pub fn refuse(core: &mut Core, command: Option<CommandId>, error: &CommandError, output: &mut ReplyBuffer) {
     if let Some(command) = command {

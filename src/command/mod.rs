@@ -36,7 +36,7 @@ mod collection_scan;
 mod config;
 mod connection;
 mod counters;
-mod debug;
+pub mod debug;
 mod dump;
 mod elements;
 mod events;

@@ -15,8 +15,9 @@ impl Span {
     /// `start` of a span that is an index into the large arguments; the index is the length.
     const LARGE: u32 = u32::MAX;
 
-    pub(super) fn of(start: usize, length: usize) -> Span {
-        // A request's small arguments are bounded by the query buffer limit, far below 4 GiB.
+    /// # Panics
+    /// From 4 GiB on: the query buffer limit is far below, and who reads files looks before.
+    pub fn of(start: usize, length: usize) -> Span {
         assert!(start < Span::LARGE as usize && length < Span::LARGE as usize);
         Span { start: start as u32, length: length as u32 }
     }

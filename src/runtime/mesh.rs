@@ -19,11 +19,14 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use super::batch::{OwnedCall, ReplyBatch, ReplyTarget, RequestBatch};
 use super::listen::Accepted;
 use super::persistence::append_only::AppendFile;
+use super::persistence::loading::LoadOrder;
 use super::persistence::snapshot::{AtCut, Chunk, Cut};
 use crate::base::core_id::CoreId;
+use crate::base::slot::SlotSet;
 use crate::command::client::{Client, ClientRef};
 use crate::command::core::Publication;
 use crate::command::execute::Share;
+use crate::command::persistence::loading::Reload;
 use crate::command::pubsub::Delivery;
 use crate::command::slowlog::SlowEntry;
 use crate::command::transactions::Exec;
@@ -134,6 +137,20 @@ pub enum Message {
     },
     /// My append-only file cannot be written, for this reason, or can be again.
     AppendFailure(Option<String>),
+    /// A client of mine waits for data to be loaded again.
+    Reload {
+        target: ReplyTarget,
+        order: Reload,
+    },
+    /// Say when your journal is written.
+    WriteJournal,
+    JournalWritten,
+    /// Load your part of files.
+    Load(Box<LoadOrder>),
+    /// My part is loaded; in cluster mode these slots have keys.
+    Loaded {
+        slots: Option<Box<SlotSet>>,
+    },
     /// I have begun a cut, as the envelope says: so do you.
     Cut,
     /// I have begun a cut, too.
@@ -201,6 +218,17 @@ impl Bell {
     }
 }
 
+/// The bells of all cores, for whoever has work for them and is no core.
+#[derive(Clone)]
+pub struct Bells(Arc<[Bell]>);
+
+impl Bells {
+    /// Wakes a core, if it waits, to look for what was left for it before this call.
+    pub fn ring(&self, core: CoreId) {
+        self.0[core.index()].ring_if_waiting();
+    }
+}
+
 /// Rings a core's bell from a thread that is no core.
 pub struct BellPull {
     bells: Arc<[Bell]>,
@@ -257,6 +285,10 @@ impl Mesh {
             }
         }
         Ok(ends)
+    }
+
+    pub fn bells(&self) -> Bells {
+        Bells(self.bells.clone())
     }
 
     /// The last cut that this core has begun.

@@ -40,6 +40,7 @@ use crate::command::core::{Core, NodeFacts, ShutdownOptions};
 use crate::command::latency::LatencyEvents;
 use crate::command::node::Node;
 use crate::command::pause::Pause;
+use crate::command::persistence::DiskView;
 use crate::command::persistence::Persistence;
 use crate::command::persistence::saving::Saving;
 use crate::command::slowlog::SlowLog;
@@ -48,7 +49,10 @@ use crate::config::{Config, Cores};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use ledger::CoreLedger;
 use mesh::Mesh;
+pub use persistence::check_aof;
+
 use persistence::append_only::{AppendFile, Folder, Loaded};
+use persistence::loading::{Ends, Inbox, KeyRules, Part, Plan, Prepared, Underway};
 use worker::{Census, Doors, Worker};
 
 /// Stack of a core's thread, the kernel's usual size.
@@ -62,14 +66,17 @@ struct Seed {
     hash_seeds: [u64; 4],
     cluster: ClusterView,
     census: Arc<Census>,
+    /// There are data to load first.
+    loads: bool,
 }
 
 /// What only core 0's thread starts from.
 struct FirstCore {
     membership: Option<Box<Membership>>,
     doors: Doors,
-    /// The folder and each core's file, with `appendonly yes`.
+    /// The folder and each core's file, with `appendonly yes` and nothing to load.
     append_only: Option<(Folder, Vec<AppendFile>)>,
+    underway: Option<Box<Underway>>,
 }
 
 /// Runs the node until it is told to stop.
@@ -98,13 +105,17 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     let folder = if config.appendonly { Some(Folder::open(&config)?) } else { None };
     // Held until the last core has ended.
     let _lock = folder.as_ref().map(Folder::hold).transpose().map_err(|error| format!("append-only dir: {error}"))?;
-    let append_only = folder.map(|folder| begin_append_only(folder, &config, cores_count)).transpose()?;
+    let plan = folder.as_ref().map_or_else(|| Plan::snapshot(&config), Plan::append_only)?;
+    let (folder, append_only) = match folder {
+        Some(folder) if plan.is_none() => (None, Some(begin_append_only(folder, &config, cores_count)?)),
+        folder => (folder.map(|folder| (folder, writers_count(&config, cores_count))), None),
+    };
     let listeners = listen::listen(&config)?;
     let unix_paths: Vec<String> = listeners.iter().filter_map(|listener| listener.unix_path.clone()).collect();
     let hash_seeds = std::array::from_fn(|_| random.next_u64());
-    let seed = Seed { config, facts, hash_seeds, cluster, census: Census::new(cores_count) };
-    let first = FirstCore { membership, doors: Doors::new(listeners, signals), append_only };
-    let result = run_cores(&seed, first, &cpus);
+    let seed = Seed { config, facts, hash_seeds, cluster, census: Census::new(cores_count), loads: plan.is_some() };
+    let first = FirstCore { membership, doors: Doors::new(listeners, signals), append_only, underway: None };
+    let result = run_cores(&seed, first, plan.map(|plan| (plan, folder)), &cpus);
     for path in unix_paths {
         let _ = std::fs::remove_file(path);
     }
@@ -168,26 +179,46 @@ fn begin_append_only(
     config: &Config,
     cores_count: usize,
 ) -> Result<(Folder, Vec<AppendFile>), String> {
-    let manifest = folder.manifest();
-    if manifest.base.is_some() || !manifest.increments.is_empty() {
-        return Err("There are append-only files, and this version cannot load them".to_owned());
-    }
-    let writers = if config.cluster_enabled { cores_count } else { 1 };
-    let files = folder.begin(writers, &Loaded::default())?;
+    // If there are files, nothing is in them.
+    let loaded = Loaded { may_continue: true, ..Loaded::default() };
+    let files = folder.begin(writers_count(config, cores_count), &loaded)?;
     Ok((folder, files))
 }
 
-fn run_cores(seed: &Seed, first: FirstCore, cpus: &[usize]) -> Result<(), String> {
+/// How many cores own slots.
+fn writers_count(config: &Config, cores_count: usize) -> usize {
+    if config.cluster_enabled { cores_count } else { 1 }
+}
+
+fn slot_owners(config: &Config, cores_count: usize) -> SlotOwners {
+    if config.cluster_enabled { SlotOwners::striped(cores_count) } else { SlotOwners::all_first() }
+}
+
+fn run_cores(
+    seed: &Seed,
+    mut first: FirstCore,
+    load: Option<(Plan, Option<(Folder, usize)>)>,
+    cpus: &[usize],
+) -> Result<(), String> {
     let cores_count = seed.facts.cores_count;
     let meshes = Mesh::build(cores_count).map_err(|error| format!("Can't connect the cores: {error}"))?;
+    let mut load = load.map(|(plan, folder)| {
+        let owners = slot_owners(&seed.config, cores_count);
+        Prepared::new(plan, folder, &seed.config, owners, meshes[0].bells(), cores_count)
+    });
+    first.underway = load.as_ref().map(|load| Box::new(load.underway(cores_count, Ends::Start)));
+    let mut parts = load.as_mut().map(Prepared::parts).into_iter().flatten();
     let mut first = Some(first);
     let mut threads = Vec::new();
     for (index, mesh) in meshes.into_iter().enumerate() {
         let placement = if cpus.is_empty() { Placement::Unbound } else { Placement::Fixed(cpus[index % cpus.len()]) };
-        let (seed, first) = (seed.clone(), first.take_if(|_| index == 0));
+        let (seed, first, part) = (seed.clone(), first.take_if(|_| index == 0), parts.next());
         let thread = std::thread::Builder::new().name(format!("core-{index}")).stack_size(STACK_BYTES);
-        let thread = thread.spawn(move || run_core(CoreId::new(index), &seed, first, mesh, placement));
+        let thread = thread.spawn(move || run_core(CoreId::new(index), &seed, first, part, mesh, placement));
         threads.push(thread.map_err(|error| format!("Can't start a thread: {error}"))?);
+    }
+    if let Some(load) = load {
+        load.begin(true).map_err(|error| format!("Can't start a thread: {error}"))?;
     }
     for thread in threads {
         match thread.join() {
@@ -200,23 +231,35 @@ fn run_cores(seed: &Seed, first: FirstCore, cpus: &[usize]) -> Result<(), String
 }
 
 /// The life of one core's thread.
-fn run_core(id: CoreId, seed: &Seed, first: Option<FirstCore>, mesh: Mesh, placement: Placement) -> Result<(), String> {
+fn run_core(
+    id: CoreId,
+    seed: &Seed,
+    first: Option<FirstCore>,
+    part: Option<(Inbox, KeyRules)>,
+    mesh: Mesh,
+    placement: Placement,
+) -> Result<(), String> {
     let executor = preflight::executor(placement, &format!("core-{}", id.index())).make();
     let executor = executor.map_err(|error| format!("Core {} could not be set up: {error}", id.index()))?;
-    let (membership, doors, append_only) =
-        first.map_or((None, None, None), |first| (first.membership, Some(first.doors), first.append_only));
+    let (membership, doors, append_only, underway) = first.map_or((None, None, None, None), |first| {
+        (first.membership, Some(first.doors), first.append_only, first.underway)
+    });
     let doors = doors.map(|doors| Rc::new(RefCell::new(doors)));
     let core = new_core(id, seed, membership, doors.as_ref());
-    // The folder stays locked until the node has ended.
-    let (_folder, files) = append_only.map_or((None, Vec::new()), |(folder, files)| (Some(folder), files));
+    let (folder, files) = append_only.map_or((None, Vec::new()), |(folder, files)| (Some(folder), files));
     let census = seed.census.clone();
     let stopped: std::io::Result<Option<ShutdownOptions>> = executor.run(async move {
         let first = doors.is_some();
         let mut worker = Worker::new(core, mesh, census, doors)?;
+        worker.requests.folder = folder;
         worker.requests.begin_append_only(files);
+        worker.requests.underway = underway;
+        worker.requests.loading = part.map(|(inbox, rules)| Box::new(Part::new(inbox, rules, &worker.requests.core)));
         if first {
             tracing::info!("Server initialized");
-            tracing::info!("Ready to accept connections tcp");
+            if worker.requests.underway.is_none() {
+                tracing::info!("Ready to accept connections tcp");
+            }
         }
         worker.run().await
     });
@@ -247,13 +290,9 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         facts: Rc::new(seed.facts.clone()),
         keyspace: Keyspace::new(KeyspaceOptions { databases, hash_seeds: seed.hash_seeds, access }),
         clients: Slab::new(),
-        owners: if config.cluster_enabled {
-            SlotOwners::striped(seed.facts.cores_count)
-        } else {
-            SlotOwners::all_first()
-        },
+        owners: slot_owners(&config, seed.facts.cores_count),
         cluster: seed.cluster.clone(),
-        disk: Default::default(),
+        disk: DiskView { loading: seed.loads, ..DiskView::default() },
         append_figures: Default::default(),
         journal: Default::default(),
         clock: Clock::read(),

@@ -10,9 +10,9 @@ const EXPIRE_BUDGET: usize = 20_000;
 /// A connection quiet for so long gives its buffers back.
 const SHRINK_AFTER_MS: i64 = 2_000;
 
-/// Deletes keys whose time has come, unless CLIENT PAUSE keeps the data as they are. True when more are waiting.
+/// Deletes keys whose time has come, unless CLIENT PAUSE keeps the data as they are or they are being loaded. True when more are waiting.
 pub fn expire(core: &mut Core) -> bool {
-    if !core.active_expire || core.pause.until(core.clock.unix()).is_some() {
+    if core.disk.loading || !core.active_expire || core.pause.until(core.clock.unix()).is_some() {
         return false;
     }
     let begun_ns = core.nanos.now_ns();

@@ -191,6 +191,7 @@ impl Worker {
         self.set_clock();
         let mut worked = self.take_completions();
         worked |= self.requests.take_messages();
+        worked |= self.requests.load_slice();
         worked |= self.requests.attend_save();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
@@ -229,7 +230,7 @@ impl Worker {
         }
         // Each send of this turn completes within the call, with an error where the socket is full: wait for one event more.
         let want = std::mem::take(&mut self.sends_submitted) + 1;
-        if busy || !self.requests.mesh.begin_wait() {
+        if busy || !self.requests.begin_wait() {
             return self.ring.enter(0);
         }
         let result = self.ring.enter(want);
@@ -244,7 +245,7 @@ impl Worker {
         // Whatever came before the eventfd was armed shows up here; whatever comes later signals it.
         self.ring.enter(0)?;
         self.ring.reap(&mut self.completions);
-        if self.completions.is_empty() && self.requests.mesh.begin_park() {
+        if self.completions.is_empty() && self.requests.begin_park() {
             self.parking.park().await;
         }
         self.requests.mesh.end_wait();
@@ -536,6 +537,11 @@ impl Worker {
         let Some(doors) = self.doors.clone() else { return };
         let doors = doors.borrow();
         while let Ok(Some(signal)) = doors.signals.read_signal() {
+            if self.requests.underway.is_some() {
+                // Nothing has changed that is not on the disk.
+                tracing::warn!("Received shutdown signal during loading, exiting now.");
+                std::process::exit(0);
+            }
             let name = if signal.ssi_signo == libc::SIGINT as u32 { "SIGINT" } else { "SIGTERM" };
             tracing::warn!("Received {name} scheduling shutdown...");
             self.requests.shut_down(ShutdownOptions::default(), None);

@@ -26,6 +26,7 @@ mod keys;
 mod leaks;
 mod limits;
 mod lists;
+mod loading;
 mod protocol;
 mod pubsub;
 mod server;

@@ -11,6 +11,7 @@ use slotcore::cluster::nodes_conf as cluster_file;
 use slotcore::cluster::settings::ClusterSettings;
 use slotcore::config::{Config, DIRECTIVES, Sources, load, split_words};
 use slotcore::keyspace::{AccessPolicy, Key, Keyspace, KeyspaceOptions, LoadedValue, Object, StringValue, Value};
+use slotcore::persist::aof::{CommandReader, Damage, Step, Units};
 use slotcore::persist::rdb::{
     Encoder, LoadLimits, RdbError, ReaderOptions, Record, RecordReader, decode_value, payload,
 };
@@ -27,6 +28,7 @@ pub const CHECKS: &[Check] = &[
     ("numbers", numbers),
     ("rdb_file", rdb_file),
     ("restore_value", restore_value),
+    ("aof", aof),
 ];
 
 // ---- request ---------------------------------------------------------------------------------------------------
@@ -502,4 +504,80 @@ fn content(value: Value<'_>) -> Vec<Vec<u8>> {
         parts.sort();
     }
     parts
+}
+
+// ---- append-only files -----------------------------------------------------------------------------------------
+
+/// What was read of a file.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ReadCommands {
+    commands: Vec<Vec<Vec<u8>>>,
+    units: Units,
+    /// Its place counts from the start of the file.
+    damage: Option<Damage>,
+}
+
+/// A file, however its chunks are cut, has the same commands and the same damage at the same place, costs memory in proportion
+/// to its bytes, and is whole when it is trimmed to where it was whole.
+///
+/// ```text
+/// 1  how many cuts
+/// n  each how many bytes until the next one
+/// *  the file
+/// ```
+pub fn aof(input: &[u8]) {
+    let [cuts_count, rest @ ..] = input else { return };
+    let Some((cuts, file)) = rest.split_at_checked(usize::from(*cuts_count)) else { return };
+    let whole = commands_of(std::iter::once(file));
+    let mut left = file;
+    let mut chunks = Vec::new();
+    for cut in cuts {
+        let (chunk, behind) = left.split_at(usize::from(*cut).min(left.len()));
+        chunks.push(chunk);
+        left = behind;
+    }
+    chunks.push(left);
+    assert_eq!(commands_of(chunks.into_iter()), whole);
+    let trimmed = usize::try_from(whole.units.whole_bytes).expect("a short file");
+    assert!(trimmed <= file.len());
+    let again = commands_of(std::iter::once(&file[..trimmed]));
+    assert!(again.damage.is_none() && !again.units.is_open && again.units.whole_bytes == whole.units.whole_bytes);
+    assert!(whole.commands.starts_with(&again.commands));
+}
+
+fn commands_of<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> ReadCommands {
+    let (mut reader, mut read) = (CommandReader::default(), ReadCommands::default());
+    let (mut window, mut offset, mut received): (Vec<u8>, usize, usize) = (Vec::new(), 0, 0);
+    for chunk in chunks {
+        window.extend_from_slice(chunk);
+        received += chunk.len();
+        let mut at = 0;
+        loop {
+            let data = &window[at..];
+            match reader.next(data) {
+                Ok(Step::Command { bytes }) => {
+                    let words: Vec<Vec<u8>> = reader.args(data).iter().map(<[u8]>::to_vec).collect();
+                    assert!(!words.is_empty() && bytes <= data.len() && reader.spans().len() == words.len());
+                    reader.pass();
+                    at += bytes;
+                    read.units.command(&words[0], (offset + at) as u64);
+                    read.commands.push(words);
+                }
+                Ok(Step::Annotation { bytes }) => {
+                    assert!(bytes > 0 && bytes <= data.len());
+                    at += bytes;
+                    read.units.annotation((offset + at) as u64);
+                }
+                Ok(Step::Incomplete) => break,
+                Err(damage) => {
+                    read.damage = Some(Damage { at: offset + at + damage.at, ..damage });
+                    return read;
+                }
+            }
+        }
+        assert!(reader.memory_bytes() <= 4 * received + KEPT_BYTES_MAX, "{} bytes", reader.memory_bytes());
+        window.drain(..at);
+        offset += at;
+    }
+    read
 }

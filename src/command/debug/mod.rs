@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use super::arguments::{integer, is_word};
 use super::context::Context;
+use super::core::Effect;
 use super::error::CommandError;
+use super::persistence::loading::Reload;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, MergeHandler, Part, PartHandler, Run};
 use crate::base::glob;
 use crate::base::hex::HexId;
@@ -95,7 +97,7 @@ const SUBS: &[Sub] = &[
         ("<key> [full]", "Show how large the table inside a value is."),
     ),
     sub("LISTPACK", (3, 3), keys::object_part, keys::listpack, ("<key>", "Print the listpack of a value.")),
-    sub("LOADAOF", (2, 2), nothing, unavailable, ("", "Load the append-only files again. Waits for persistence.")),
+    sub("LOADAOF", (2, 2), nothing, load_append_only, ("", "Drop all data and load the append-only files again.")),
     sub("LOG", (3, 3), nothing, log, ("<message>", "Write a line to the log.")),
     sub("OBJECT", (3, 3), keys::object_part, keys::object, ("<key>", "Show how a value is kept.")),
     sub("PAUSE-CRON", (3, 3), pause_cron, ok, ("<0|1>", "Stop the periodic work, or let it go on.")),
@@ -117,7 +119,17 @@ const SUBS: &[Sub] = &[
         ("<type>", "Answer with a value of this type of the protocol."),
     ),
     sub("QUICKLIST-PACKED-THRESHOLD", (3, 3), packed_threshold, ok, ("<size>", "Accepted; lists will follow it.")),
-    sub("RELOAD", (2, MANY), nothing, unavailable, ("[option ...]", "Save and load all data. Waits for persistence.")),
+    sub(
+        "RELOAD",
+        (2, MANY),
+        nothing,
+        reload,
+        (
+            "[NOSAVE] [NOFLUSH] [MERGE]",
+            "Save all data, drop them, and load them again. NOSAVE leaves the file as it is, NOFLUSH and MERGE the data; \
+             with MERGE what the file has replaces what is there.",
+        ),
+    ),
     sub(
         "REPLYBUFFER",
         (4, 4),
@@ -267,10 +279,40 @@ fn matched(cx: &mut Context<'_>, _: &Args<'_>, _: Vec<Part>) -> CommandResult {
     Ok(())
 }
 
-/// What is to come: an error is better than an OK that changes nothing.
-fn unavailable(_: &mut Context<'_>, args: &Args<'_>, _: Vec<Part>) -> CommandResult {
-    let name = String::from_utf8_lossy(&args[1]).to_uppercase();
-    Err(CommandError::formatted(format!("ERR DEBUG {name} needs persistence, which this version does not have")))
+/// Whether the answer comes only when all data are loaded again.
+pub fn loads_again(args: &Args<'_>) -> bool {
+    find(args).is_some_and(|sub| matches!(sub.name, "RELOAD" | "LOADAOF"))
+}
+
+fn reload(cx: &mut Context<'_>, args: &Args<'_>, _: Vec<Part>) -> CommandResult {
+    let mut order = Reload { append_only: false, saves: true, empties: true, replaces: false };
+    for option in args.iter().skip(2) {
+        match () {
+            () if is_word(option, "MERGE") => (order.empties, order.replaces) = (false, true),
+            () if is_word(option, "NOFLUSH") => order.empties = false,
+            () if is_word(option, "NOSAVE") => order.saves = false,
+            () => {
+                let text = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
+                return Err(CommandError::text_static(text));
+            }
+        }
+    }
+    load_again(cx, order)
+}
+
+fn load_append_only(cx: &mut Context<'_>, _: &Args<'_>, _: Vec<Part>) -> CommandResult {
+    load_again(cx, Reload { append_only: true, saves: false, empties: true, replaces: false })
+}
+
+fn load_again(cx: &mut Context<'_>, order: Reload) -> CommandResult {
+    if cx.caller.must_not_wait {
+        return Err(CommandError::text_static("ERR data cannot be loaded again within a transaction"));
+    }
+    if cx.core.disk.loading {
+        return Err(CommandError::Loading);
+    }
+    cx.core.effects.push(Effect::Reload(order));
+    Ok(())
 }
 
 fn error(_: &mut Context<'_>, args: &Args<'_>, _: Vec<Part>) -> CommandResult {

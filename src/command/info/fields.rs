@@ -244,7 +244,7 @@ pub const FIELDS: &[Field] = &[
     is(Memory, "lazyfree_pending_objects", |f| f.lazyfree_pending.to_string()),
     is(Memory, "lazyfreed_objects", |f| f.keyspace.lazyfreed_objects.to_string()),
     //
-    until(Saved, "loading", "0", Persistence),
+    is(Saved, "loading", |f| u8::from(f.loading.progress.is_some()).to_string()),
     until(Saved, "async_loading", "0", Replication),
     always(Saved, "current_cow_peak", "0", NO_FORK),
     always(Saved, "current_cow_size", "0", NO_FORK),
@@ -260,8 +260,8 @@ pub const FIELDS: &[Field] = &[
     is(Saved, "rdb_current_bgsave_time_sec", |f| f.save_age_s().unwrap_or(-1).to_string()),
     is(Saved, "rdb_saves", |f| f.saving.saves.to_string()),
     always(Saved, "rdb_last_cow_size", "0", NO_FORK),
-    until(Saved, "rdb_last_load_keys_expired", "0", Persistence),
-    until(Saved, "rdb_last_load_keys_loaded", "0", Persistence),
+    is(Saved, "rdb_last_load_keys_expired", |f| f.loading.last_keys_expired.to_string()),
+    is(Saved, "rdb_last_load_keys_loaded", |f| f.loading.last_keys_loaded.to_string()),
     is(Saved, "aof_enabled", |f| u8::from(f.append.is_open).to_string()),
     is(Saved, "aof_rewrite_in_progress", |f| u8::from(f.rewrite.in_progress).to_string()),
     is(Saved, "aof_rewrite_scheduled", |f| u8::from(f.rewrite.scheduled).to_string()),
@@ -280,6 +280,16 @@ pub const FIELDS: &[Field] = &[
     maybe(Saved, "aof_buffer_length", |f| appended(f, f.append.buffer_bytes)),
     maybe(Saved, "aof_pending_bio_fsync", |f| appended(f, f.append.syncs_pending)),
     maybe(Saved, "aof_delayed_fsync", |f| appended(f, f.append.syncs_delayed)),
+    maybe(Saved, "loading_start_time", |f| f.loading.progress.map(|progress| progress.started.seconds().to_string())),
+    maybe(Saved, "loading_total_bytes", |f| f.loading.progress.map(|progress| progress.total_bytes.to_string())),
+    maybe(Saved, "loading_rdb_used_mem", |f| {
+        f.loading.progress.map(|progress| progress.written_with_bytes.to_string())
+    }),
+    maybe(Saved, "loading_loaded_bytes", |f| f.loading.progress.map(|progress| progress.loaded_bytes.to_string())),
+    maybe(Saved, "loading_loaded_perc", |f| f.loading.progress.map(|progress| format!("{:.2}", progress.percent()))),
+    maybe(Saved, "loading_eta_seconds", |f| {
+        f.loading.progress.map(|progress| progress.eta_s(f.core.clock.unix()).to_string())
+    }),
     //
     is(Stats, "total_connections_received", |f| f.stats.connections_received.to_string()),
     is(Stats, "total_commands_processed", |f| f.stats.commands_processed.to_string()),

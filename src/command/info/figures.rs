@@ -6,6 +6,7 @@ use crate::command::context::Context;
 use crate::command::core::Core;
 use crate::command::machine::{CpuTimes, ProcessMemory};
 use crate::command::persistence::append_only::{AppendFigures, RewriteFigures};
+use crate::command::persistence::loading::Loading;
 use crate::command::persistence::saving::SavingFigures;
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
@@ -47,6 +48,7 @@ struct NodeShare {
     memory: ProcessMemory,
     cpu: CpuTimes,
     replication_id: HexId,
+    loading: Loading,
     rewrite: RewriteFigures,
     saving: SavingFigures,
 }
@@ -95,6 +97,7 @@ pub struct Figures<'a> {
     pub memory: ProcessMemory,
     pub cpu: CpuTimes,
     pub replication_id: HexId,
+    pub loading: Loading,
     pub saving: SavingFigures,
     allocated_bytes: i64,
     startup_bytes: i64,
@@ -108,6 +111,7 @@ impl Share {
             memory: node.machine.memory(),
             cpu: node.machine.cpu_times(),
             replication_id: node.replication_id,
+            loading: node.persistence.loading,
             rewrite: node.persistence.append_only.figures(&core.clock),
             saving: node.persistence.saving.figures(),
         });
@@ -203,6 +207,7 @@ impl<'a> Figures<'a> {
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
             replication_id: HexId::ZEROS,
+            loading: Loading::default(),
             saving: SavingFigures::default(),
             allocated_bytes: 0,
             startup_bytes: 0,
@@ -235,6 +240,7 @@ impl<'a> Figures<'a> {
             self.memory = node.memory;
             self.cpu = node.cpu;
             self.replication_id = node.replication_id;
+            self.loading = node.loading;
             self.rewrite = node.rewrite;
             self.saving = node.saving;
         }

@@ -6,10 +6,11 @@
 //!
 //! - `saving`: snapshots and when they are due
 //! - `append_only`: the append-only files
-//! - `loading`: what is read at the start
+//! - `loading`: what is read at the start; `replay`: where the commands of a file run
 
 pub mod append_only;
 pub mod loading;
+pub mod replay;
 pub mod saving;
 
 use super::error::CommandError;

@@ -4,8 +4,10 @@
 //! manifest. This node writes one incremental file for each core that owns slots; to others that is one sequence.
 
 pub mod manifest;
+pub mod reader;
 
 pub use manifest::{FileEntry, Manifest, ManifestError};
+pub use reader::{CommandReader, Damage, Mark, Step, Units};
 
 /// The RDB file of a node without keys, marked as the base of append-only files, without a checksum.
 pub const EMPTY_BASE: &[u8] = b"REDIS0010\xfa\x08aof-base\xc0\x01\xff\0\0\0\0\0\0\0\0";

@@ -16,6 +16,8 @@
 //! the keys, which decode and insert, or run, them between their turns. Until all is there, clients are told `-LOADING`.
 
 pub mod append_only;
+pub mod check_aof;
 pub mod disk;
+pub mod loading;
 pub mod snapshot;
 pub mod snapshot_file;

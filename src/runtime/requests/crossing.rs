@@ -3,6 +3,7 @@
 use super::{Gather, PREFETCH_MIN, Requests};
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
+use crate::command::debug;
 use crate::command::execute::{self, Call, Share};
 use crate::command::spec::{Flags, Group};
 use crate::command::transactions;
@@ -13,6 +14,9 @@ use crate::runtime::mesh::{Envelope, Message};
 
 impl Requests {
     pub(super) fn gather(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
+        if call.command.spec().name == "debug" && debug::loads_again(&call.args) {
+            return self.ask_to_reload(connection, call, wanted);
+        }
         let before = self.core.journal.position();
         let own = self.run_part(call);
         if self.mesh.others().next().is_none() {
@@ -150,6 +154,11 @@ impl Requests {
                 Message::AwaitDurable { ticket } => self.tell_when_durable(from, ticket),
                 Message::Durable { ticket, has_file } => self.core_is_durable(ticket, has_file),
                 Message::AppendFailure(failure) => self.append_failed_on(from, failure),
+                Message::Reload { target, order } => self.reloads.push((target, order)),
+                Message::WriteJournal => self.awaits_journal = true,
+                Message::JournalWritten => self.journal_written(),
+                Message::Load(order) => self.take_order(*order),
+                Message::Loaded { slots } => self.part_loaded(slots),
                 Message::FreeMemory | Message::Cut => {}
                 Message::CutBegun { number, at_cut } => self.cut_begun(number, &at_cut),
                 Message::ReleaseOutput { number } => self.output_released(number),

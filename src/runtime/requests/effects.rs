@@ -60,6 +60,7 @@ impl Requests {
             Effect::Shutdown(options) => self.shut_down(options, None),
             Effect::CallShutdownOff => self.call_shutdown_off(),
             Effect::Save(purpose) => self.begin_save(purpose, None),
+            Effect::Reload(_) => unreachable!("taken up where its reply is held back"),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
             Effect::AwaitDurable(client) => self.await_durable(client),
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),

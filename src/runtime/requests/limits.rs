@@ -22,7 +22,8 @@ impl Requests {
             self.evict_clients(i64::try_from(limit_bytes).unwrap_or(i64::MAX));
         }
         self.easing = false;
-        if self.core.config.maxmemory != 0 {
+        // What is being loaded is all loaded.
+        if self.core.config.maxmemory != 0 && !self.core.disk.loading {
             memory_limit::offer(&self.core);
             let pressure = memory_limit::relieve(&mut self.core);
             self.easing = pressure == Pressure::Easing && self.core.ledger.asked(self.core.id) > 0;

@@ -3,8 +3,9 @@
 //!
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
-//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind), `durable` (replies that
-//! wait for the disk); and `limits` and `snapshots`, at the end of a turn.
+//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind),
+//! `durable` (replies that wait for the disk), `loading` (files that become data); and `limits` and `snapshots`, at the end of
+//! a turn.
 
 mod crossing;
 mod dispatch;
@@ -13,6 +14,7 @@ mod effects;
 mod exec;
 mod input;
 mod limits;
+mod loading;
 mod snapshots;
 
 use std::os::fd::RawFd;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use durable::Durability;
 use exec::WatchedExec;
+use loading::NextReload;
 use slab::Slab;
 use snapshots::{Ending, Save};
 
@@ -29,12 +32,15 @@ use crate::command::blocking;
 use crate::command::client::{Client, CloseReason};
 use crate::command::core::{Core, ShutdownOptions};
 use crate::command::execute::Share;
+use crate::command::persistence::loading::Reload;
 use crate::command::tracking;
 use crate::resp::{Lookahead, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget};
 use crate::runtime::connection::Connection;
 use crate::runtime::listen::Accepted;
 use crate::runtime::mesh::{Mesh, Message};
+use crate::runtime::persistence::append_only::Folder;
+use crate::runtime::persistence::loading::{Part, Underway};
 use crate::runtime::persistence::snapshot::CoreWalk;
 use crate::runtime::worker::Census;
 
@@ -104,6 +110,20 @@ pub struct Requests {
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
+    /// This core's part in loading, while files are loaded.
+    pub loading: Option<Box<Part>>,
+    /// Who waits for data to be loaded again, and what they have asked for (core 0 only).
+    reloads: Vec<(ReplyTarget, Reload)>,
+    /// The reload that is about to begin.
+    next_reload: Option<NextReload>,
+    /// The journal goes on when this core has loaded its part.
+    journals_after: bool,
+    /// Core 0 is to hear when this core's journal is written.
+    awaits_journal: bool,
+    /// Core 0's books of it.
+    pub underway: Option<Box<Underway>>,
+    /// The folder of append-only files, locked while the node runs (core 0 only).
+    pub folder: Option<Folder>,
     /// What waits for the disk, and what the disk is to do.
     pub durability: Durability,
     /// Reused by every connection.
@@ -141,6 +161,13 @@ impl Requests {
             ending: None,
             stopped: None,
             expiring: false,
+            loading: None,
+            reloads: Vec::new(),
+            next_reload: None,
+            journals_after: false,
+            awaits_journal: false,
+            underway: None,
+            folder: None,
             durability: Durability::default(),
             ahead: Lookahead::default(),
         }
@@ -237,6 +264,7 @@ impl Requests {
 
     /// What is due at the end of a turn's work: clients whose pause has ended.
     pub fn settle(&mut self) {
+        self.settle_loading();
         if self.core.tracking.has_news() {
             tracking::broadcast(&mut self.core);
             self.carry_out_effects();
@@ -273,6 +301,27 @@ impl Requests {
             || self.is_walking()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
+            || self.has_more_to_load()
+            || !self.reloads.is_empty()
+    }
+
+    /// Says that this core is about to wait. False when something has come meanwhile: do not wait.
+    pub fn begin_wait(&mut self) -> bool {
+        self.mesh.begin_wait() && self.stays_waiting()
+    }
+
+    /// `begin_wait` for a core that parks.
+    pub fn begin_park(&mut self) -> bool {
+        self.mesh.begin_park() && self.stays_waiting()
+    }
+
+    /// Who leaves parcels rings behind it: either it sees that the core waits, or the core sees the parcel here.
+    fn stays_waiting(&mut self) -> bool {
+        let stays = !self.has_more_to_load();
+        if !stays {
+            self.mesh.end_wait();
+        }
+        stays
     }
 
     /// Whether there are keys to evict at once.

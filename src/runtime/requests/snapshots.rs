@@ -305,7 +305,8 @@ impl Requests {
             SaveFor::Background if is_saved => tracing::info!("Background saving terminated with success"),
             SaveFor::Background if outcome == Outcome::Failed => tracing::warn!("Background saving error"),
             SaveFor::Background => tracing::warn!("Background saving was given up"),
-            SaveFor::Foreground | SaveFor::Reload => {}
+            SaveFor::Reload => return self.saved_to_reload(is_saved),
+            SaveFor::Foreground => {}
             SaveFor::Shutdown(options) => return self.saved_for_shutdown(options, outcome),
         }
         self.publish_disk_view();

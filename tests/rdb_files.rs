@@ -1,7 +1,7 @@
 //! RDB files between this program and Redis: what redis-server saves is read, what is written redis-check-rdb accepts and
 //! redis-server loads, and the data are the same at the end.
 
-#[allow(dead_code, reason = "the black-box tests use all of it")]
+#[allow(dead_code, unused_imports, reason = "the black-box tests use all of it")]
 #[path = "blackbox/support/mod.rs"]
 mod support;
 

@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn pieces_make_the_same_sum_as_the_whole() {
-        let bytes: Vec<u8> = (0..5000u32).map(|index| (index * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..5000u32).map(|index| ((index * 7) >> 3) as u8).collect();
         for size in [1, 7, 64, 4096] {
             let mut checksum = Checksum::new();
             bytes.chunks(size).for_each(|chunk| checksum.update(chunk));

@@ -304,7 +304,10 @@ proptest! {
 
 // ---- encodings that only others write -------------------------------------------------------------------------------
 
-fn decode(kind: u8, bytes: &[u8]) -> Result<Option<(String, Vec<Vec<u8>>)>, String> {
+/// Encoding and content, none for a collection without elements, or why not.
+type Found = Result<Option<(String, Vec<Vec<u8>>)>, String>;
+
+fn decode(kind: u8, bytes: &[u8]) -> Found {
     let loaded = decode_value(kind, bytes, &LIMITS).map_err(|error| error.to_string())?;
     Ok(loaded.map(|loaded| match &loaded {
         LoadedValue::Object(object) => (object.encoding_name().to_owned(), content(Value::Object(object))),
@@ -312,7 +315,7 @@ fn decode(kind: u8, bytes: &[u8]) -> Result<Option<(String, Vec<Vec<u8>>)>, Stri
     }))
 }
 
-fn texts(found: &Result<Option<(String, Vec<Vec<u8>>)>, String>) -> (String, Vec<String>) {
+fn texts(found: &Found) -> (String, Vec<String>) {
     let (encoding, parts) = found.clone().unwrap().unwrap();
     (encoding, parts.iter().map(|part| String::from_utf8_lossy(part).replace('\0', "=")).collect())
 }

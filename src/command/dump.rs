@@ -8,7 +8,7 @@ use super::error::CommandError;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::clock::UnixMillis;
 use crate::config::NotifyFlags;
-use crate::keyspace::StoredAccess;
+use crate::keyspace::{Digits, Disposal, StoredAccess};
 use crate::persist::rdb::payload::{self, PayloadError};
 use crate::persist::rdb::{Encoder, LoadLimits};
 use crate::resp::Args;
@@ -90,10 +90,11 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         })?;
     let now = cx.core.keyspace.now();
     let expiry = (ttl != 0).then(|| if options.absolute { UnixMillis(ttl) } else { now.plus(ttl) });
-    if expiry.is_some_and(|expiry| expiry <= now) {
+    if expiry.is_some_and(|expiry| expiry <= now && !cx.core.disk.loading) {
         let disposal = cx.core.keyspace.lazy_free.replaced;
         if cx.core.keyspace.remove(db, key, disposal) {
             cx.notify(NotifyFlags::GENERIC, "del", key.bytes);
+            cx.journal_as_removal(key.bytes, disposal == Disposal::Background);
         }
     } else {
         let mut entry = cx.core.keyspace.write(db, key);
@@ -102,9 +103,22 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         entry.set_expiry(expiry);
         entry.set_access(options.access);
         cx.notify(NotifyFlags::GENERIC, "restore", key.bytes);
+        if let Some(expiry) = expiry.filter(|_| !options.absolute && cx.journals()) {
+            journal_restored(cx, args, expiry);
+        }
     }
     cx.reply.ok();
     Ok(())
+}
+
+/// A time to live is recorded as the time that it ends.
+#[cold]
+fn journal_restored(cx: &mut Context<'_>, args: &Args<'_>, expiry: UnixMillis) {
+    let mut digits = Digits::new();
+    let mut words: Vec<&[u8]> = args.iter().collect();
+    words[2] = digits.format(expiry.get()).as_bytes();
+    words.push(b"ABSTTL");
+    cx.journal_as(&words);
 }
 
 pub const COMMANDS: &[CommandSpec] = &[

@@ -515,6 +515,25 @@ fn active_expiry_removes_what_is_due_and_nothing_else() {
 }
 
 #[test]
+fn while_nothing_expires_keys_stay_and_are_there() {
+    let mut keyspace = keyspace(1);
+    let key = Key::new(b"k");
+    let mut entry = keyspace.write(0, key);
+    entry.set_string(b"v");
+    entry.set_expiry(Some(UnixMillis(START_MS + 5)));
+    keyspace.set_clock(UnixMillis(START_MS + 6), false);
+    keyspace.expires_nothing = true;
+    assert!(keyspace.read(0, key).is_some() && keyspace.write(0, key).exists());
+    assert_eq!(keyspace.expire_cycle(1000, &mut |_, _, _| unreachable!()).expired, 0);
+    keyspace.expires_nothing = false;
+    // A glance finds nothing and leaves the key for others to meet.
+    assert!(keyspace.glance(0, key).is_none());
+    assert_eq!((keyspace.len(0), keyspace.stats.expired_keys), (1, 0));
+    assert!(keyspace.peek(0, key).is_none());
+    assert_eq!((keyspace.len(0), keyspace.stats.expired_keys), (0, 1));
+}
+
+#[test]
 fn a_door_counts_one_change() {
     let mut keyspace = keyspace(1);
     let key = Key::new(b"k");

@@ -25,7 +25,8 @@ pub fn publish(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
     receivers
 }
 
-/// PUBLISH channel message: the number of receivers.
+/// PUBLISH channel message: the number of receivers. Messages change no data and have no place in a file; what replicas are
+/// sent of them (all of them, as in Redis) needs a way beside the journal, from here and from SPUBLISH.
 fn publish_command(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let receivers = publish(cx.core, &args[1], &args[2]);
     cx.reply.integer(receivers as i64);

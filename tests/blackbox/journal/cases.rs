@@ -103,6 +103,16 @@ pub const GOING: &[Case] = &[
     case("a command that is refused", "SET k v PXAT 1; LPUSH l a; RENAME k x; SET k 1 PXAT 1; RENAME l k"),
     case("in another database", "SET a 1; SELECT 1; SET a 1 PXAT 1; SELECT 0; COPY a a DB 1; SET a 2"),
     case("what another meets", "SELECT 2; SET a 1 PXAT 1; SELECT 0; SET b 1; SELECT 2; EXISTS a; SET c 1"),
+    draws("active expiry", "SET a 1 PXAT 1; SET b 1 PXAT 1; DEBUG SET-ACTIVE-EXPIRE 1; ?; SET c 1"),
+    draws(
+        "active expiry, lazily",
+        "CONFIG SET lazyfree-lazy-expire yes; SET a 1 PXAT 1; DEBUG SET-ACTIVE-EXPIRE 1; ?; SET c 1",
+    ),
+    draws(
+        "eviction, lazily",
+        "CONFIG SET lazyfree-lazy-eviction yes; DEL case; SET a 1; CONFIG SET maxmemory-policy allkeys-lru; \
+         CONFIG SET maxmemory 1; GET a; CONFIG SET maxmemory 0; CONFIG SET maxmemory-policy noeviction; SET c 1",
+    ),
     draws("SCAN", "SET a 1 PXAT 1; SET b 1 PXAT 1; SCAN 0 COUNT 100"),
     case(
         "TOUCH and TYPE",

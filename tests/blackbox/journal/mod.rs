@@ -16,7 +16,7 @@ use crate::support::{Client, Server, holds_within};
 pub struct Case {
     pub name: &'static str,
     /// Requests, with `;` between them. `DEBUG` and the like are requests as others. `@1 request` goes over another connection, which
-    /// waits for the reply only where `@1` stands alone.
+    /// waits for the reply only where `@1` stands alone. `?` waits until active expiry has left one key, that of the test.
     pub steps: &'static str,
     /// What is right where the redis-server of the test, 7.0, does otherwise, and why.
     pub unlike: Option<(&'static str, &'static str)>,
@@ -53,10 +53,18 @@ pub const APPENDING: &[&str] = &[
     "4",
 ];
 
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
+
 /// A slotcore that records, with one core: one file has all.
 pub fn one_core(args: &[&str]) -> Server {
     Server::slotcore(&[APPENDING, &["--cores", "1"], args].concat())
 }
+
+/// What cases change, as it was.
+const RESET: &[&str] = &[
+    "CONFIG SET maxmemory 0 lazyfree-lazy-expire no lazyfree-lazy-server-del no lazyfree-lazy-eviction no",
+    "DEBUG SET-ACTIVE-EXPIRE 0",
+];
 
 /// Runs the cases on both servers and compares what they wrote.
 fn compare(cases: &[Case]) {
@@ -88,7 +96,7 @@ fn streams(server: &Server, cases: &[Case]) -> Vec<Vec<Words>> {
         run(server, case);
         client.must("SET case end");
         client.must("FLUSHALL");
-        for line in ["CONFIG SET maxmemory 0", "CONFIG SET lazyfree-lazy-expire no lazyfree-lazy-server-del no"] {
+        for line in RESET {
             client.must(line);
         }
         client.must("SET case begin");
@@ -109,6 +117,11 @@ fn run(server: &Server, case: &Case) {
     let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
     let mut waiting = 0;
     for step in case.steps.split(';').map(str::trim).filter(|step| !step.is_empty()) {
+        if step == "?" {
+            let left = || server.connect().must("DBSIZE").integer();
+            assert!(holds_within(WAIT_LIMIT, || left() == 1), "{}: {} keys are there", case.name, left());
+            continue;
+        }
         let Some(other) = step.strip_prefix('@') else {
             clients[0].line(step);
             continue;
@@ -123,7 +136,7 @@ fn run(server: &Server, case: &Case) {
         client.send(&crate::support::client::encode(&crate::support::client::split_line(request)));
         waiting += 1;
         let is_blocked = || server.connect().info_number("blocked_clients") == waiting;
-        assert!(holds_within(Duration::from_secs(10), is_blocked), "{}: {step} does not wait", case.name);
+        assert!(holds_within(WAIT_LIMIT, is_blocked), "{}: {step} does not wait", case.name);
     }
 }
 
@@ -168,6 +181,46 @@ fn same_word(our: &[u8], their: &[u8]) -> bool {
 #[test]
 fn strings_and_times() {
     compare(cases::STRINGS);
+}
+
+/// Payloads of one server, so that both record the same bytes.
+#[test]
+fn restored_values() {
+    let (ours, theirs) = (one_core(&[]), Server::redis(APPENDING));
+    let mut peer = theirs.connect();
+    peer.must("SET k v");
+    let payload = peer.cmd(&["DUMP", "k"]).value.bytes().to_vec();
+    peer.must("FLUSHALL");
+    let streams = [&ours, &theirs].map(|server| {
+        let mut client = server.connect();
+        client.must("SET case begin");
+        let mut restore = |line: &str| {
+            let words = crate::support::client::split_line(line);
+            let words: Words =
+                words.into_iter().map(|word| if word == b"P" { payload.clone() } else { word }).collect();
+            drop(client.cmd(&words));
+        };
+        for line in [
+            "RESTORE a 0 P",
+            "RESTORE a 0 P",
+            "restore b 100000 P",
+            "RESTORE b 100000 P REPLACE IDLETIME 5",
+            "RESTORE c 33177117420000 P ABSTTL",
+            "RESTORE none 1 P ABSTTL",
+            "RESTORE c 1 P REPLACE ABSTTL",
+            "RESTORE c 0 broken",
+            "RESTORE a 1 P ABSTTL REPLACE",
+            "SET all done",
+        ] {
+            restore(line);
+        }
+        let commands = aof::commands_up_to(server, &["SET", "all", "done"]);
+        let begin = lines("SET case begin");
+        commands.rsplit(|command| *command == begin[0]).next().unwrap_or_default().to_vec()
+    });
+    let [our, their] = streams;
+    assert!(same(&our, &their, false), "slotcore:\n{}\nredis-server:\n{}", all_shown(&our), all_shown(&their));
+    assert!(our.len() > 5, "{}", all_shown(&our));
 }
 
 #[test]

@@ -207,12 +207,12 @@ fn run_core(id: CoreId, seed: &Seed, first: Option<FirstCore>, mesh: Mesh, place
         first.map_or((None, None, None), |first| (first.membership, Some(first.doors), first.append_only));
     let doors = doors.map(|doors| Rc::new(RefCell::new(doors)));
     let core = new_core(id, seed, membership, doors.as_ref());
-    // The folder stays locked until the node has ended.
-    let (_folder, files) = append_only.map_or((None, Vec::new()), |(folder, files)| (Some(folder), files));
+    let (folder, files) = append_only.map_or((None, Vec::new()), |(folder, files)| (Some(folder), files));
     let census = seed.census.clone();
     let stopped: std::io::Result<Option<ShutdownOptions>> = executor.run(async move {
         let first = doors.is_some();
         let mut worker = Worker::new(core, mesh, census, doors)?;
+        worker.requests.folder = folder;
         worker.requests.begin_append_only(files);
         if first {
             tracing::info!("Server initialized");

@@ -11,6 +11,7 @@ mod dispatch;
 mod durable;
 mod effects;
 mod exec;
+mod files;
 mod input;
 mod limits;
 mod snapshots;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use durable::Durability;
 use exec::WatchedExec;
+use files::Files;
 use slab::Slab;
 use snapshots::{Ending, Save};
 
@@ -35,6 +37,7 @@ use crate::runtime::batch::{OwnedCall, ReplyTarget};
 use crate::runtime::connection::Connection;
 use crate::runtime::listen::Accepted;
 use crate::runtime::mesh::{Mesh, Message};
+use crate::runtime::persistence::append_only::Folder;
 use crate::runtime::persistence::snapshot::CoreWalk;
 use crate::runtime::worker::Census;
 
@@ -104,6 +107,9 @@ pub struct Requests {
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
+    /// The folder of append-only files, on core 0 while no thread works on it.
+    pub folder: Option<Folder>,
+    files: Files,
     /// What waits for the disk, and what the disk is to do.
     pub durability: Durability,
     /// Reused by every connection.
@@ -141,6 +147,8 @@ impl Requests {
             ending: None,
             stopped: None,
             expiring: false,
+            folder: None,
+            files: Files::default(),
             durability: Durability::default(),
             ahead: Lookahead::default(),
         }
@@ -328,6 +336,8 @@ impl Requests {
         if self.core.id == CoreId::FIRST {
             self.tick_saving();
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
+        } else {
+            self.tell_append_size();
         }
         self.core.stats.ticks_ns += self.core.nanos.now_ns().saturating_sub(begun_ns);
     }

@@ -347,9 +347,12 @@ impl Worker {
     fn appended(&mut self, news: News) {
         if let Some((event, duration_ns)) = news.latency {
             self.requests.core.note_latency(event, duration_ns);
+            if event.starts_with("aof-write-") {
+                self.requests.core.note_latency("aof-write", duration_ns);
+            }
         }
         if news.failure_changed {
-            self.requests.append_failure(self.writer.failure());
+            self.requests.append_failure(self.writer.failure().map(str::to_owned));
         }
         let writer = &self.writer;
         self.requests.released(writer.durable_position(), writer.released_position(), writer.is_late());

@@ -237,8 +237,7 @@ impl Requests {
     }
 
     /// This core's file cannot be written, for this reason, or can be again.
-    pub fn append_failure(&mut self, failure: Option<&str>) {
-        let failure = failure.map(str::to_owned);
+    pub fn append_failure(&mut self, failure: Option<String>) {
         if self.core.id == CoreId::FIRST {
             self.append_failed_on(CoreId::FIRST, failure);
         } else {

@@ -341,10 +341,6 @@ impl Folder {
 
 /// The system's reason, without the number.
 pub fn reason(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |number| number_reason(number).to_owned())
-}
-
-/// The system's words for an error number.
-pub fn number_reason(number: i32) -> &'static str {
-    nix::errno::Errno::from_raw(number).desc()
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -14,10 +14,11 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::rc::Rc;
 
 use super::AppendFile;
-use super::folder::number_reason;
+use super::folder::reason;
 use crate::base::clock::Clock;
 use crate::command::journal::Journal;
 use crate::command::persistence::append_only::{AppendFigures, DiskFault};
@@ -69,8 +70,11 @@ struct UnderWay {
 
 /// What the writer last failed at.
 struct Failure {
-    reason: &'static str,
+    reason: String,
+    /// An fsync failed, not a write.
     of_sync: bool,
+    /// A write has worked since.
+    writes_again: bool,
     retry_ms: u64,
     complain_ms: u64,
 }
@@ -244,8 +248,8 @@ impl Writer {
     }
 
     /// The system's reason why nothing can be written.
-    pub fn failure(&self) -> Option<&'static str> {
-        self.failure.as_ref().map(|failure| failure.reason)
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| failure.reason.as_str())
     }
 
     pub fn figures(&self) -> AppendFigures {
@@ -354,7 +358,7 @@ impl Writer {
             return false;
         }
         match self.policy {
-            _ if self.ends || self.failure.is_some() => true,
+            _ if self.ends || self.failure.as_ref().is_some_and(|failure| failure.of_sync) => true,
             AppendFsync::Always => true,
             AppendFsync::No => false,
             AppendFsync::EverySecond => {
@@ -460,6 +464,9 @@ impl Writer {
     }
 
     fn wrote_all_of_it(&mut self, news: &mut News) {
+        if let Some(failure) = &mut self.failure {
+            failure.writes_again = true;
+        }
         if self.policy == AppendFsync::No && self.syncing.is_none() && !self.ends {
             self.forget_until(self.written);
             self.oldest_ms = None;
@@ -486,7 +493,9 @@ impl Writer {
         self.forget_until(under_way.until);
         // What has come since is no older than the beginning of this fsync.
         self.oldest_ms = (self.durable_position < self.gathered_position).then_some(under_way.began_ms);
-        self.recover(news);
+        if self.failure.as_ref().is_some_and(|failure| failure.of_sync || failure.writes_again) {
+            self.recover(news);
+        }
         true
     }
 
@@ -527,7 +536,7 @@ impl Writer {
 
     /// Notes a failure; returns false, because the next attempt comes later.
     fn fail(&mut self, number: i32, of_sync: bool, news: &mut News) -> bool {
-        let reason = number_reason(number);
+        let reason = reason(&io::Error::from_raw_os_error(number));
         let known = self.failure.take();
         news.failure_changed = known.as_ref().is_none_or(|known| known.reason != reason);
         let mut complain_ms = known.map_or(0, |known| if known.reason == reason { known.complain_ms } else { 0 });
@@ -538,7 +547,8 @@ impl Writer {
                 false => tracing::warn!("Error writing to the AOF file: {reason}"),
             }
         }
-        self.failure = Some(Failure { reason, of_sync, retry_ms: self.now_ms + RETRY_AFTER_MS, complain_ms });
+        self.failure =
+            Some(Failure { reason, of_sync, retry_ms: self.now_ms + RETRY_AFTER_MS, complain_ms, writes_again: false });
         false
     }
 

@@ -151,6 +151,10 @@ pub enum Effect {
     Save(SaveFor),
     /// Another core has been asked to free memory: wake it.
     FreeMemory(CoreId),
+    /// All keys of this core were removed, which is not recorded: its append-only file is to be replaced by an empty one.
+    FilesFlushed,
+    /// Rewrite the append-only files, which `append_only` has in its books (core 0 only).
+    Rewrite,
     /// A client of this core waits (WAITAOF) until all that cores have recorded so far is on the disk.
     AwaitDurable(ClientRef),
     /// From now on this core's disk has a fault.

@@ -43,9 +43,14 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
 
 /// A flush is recorded even where nothing was left to go, as in Redis, and once for all cores: by the share of the first one,
 /// which has all keys outside of cluster mode, so that the record stands among those of its commands where the flush took
-/// place. What a flush of a cluster node's other cores means for their files is the business of those who write them.
+/// place. Where several cores have keys it must not stand in the file of one, where it would remove what a reader has read from the
+/// others': there each core goes on to a new file.
 fn record_flush(cx: &mut Context<'_>, args: &Args<'_>) {
-    if cx.core.id == CoreId::FIRST {
+    if cx.core.config.cluster_enabled && cx.core.facts.cores_count > 1 {
+        if cx.core.journal.is_on() {
+            cx.core.effects.push(Effect::FilesFlushed);
+        }
+    } else if cx.core.id == CoreId::FIRST {
         cx.journal_with(args, &[]);
     }
 }

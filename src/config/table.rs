@@ -229,13 +229,13 @@ directives! {
     appendfilename: String = "appendonly.aof".to_owned(); "appendfilename", text_or_empty().checked(aof_file_name), [IMMUTABLE], Now;
     appenddirname: String = "appendonlydir".to_owned(); "appenddirname", text_or_empty().checked(aof_dir_name), [IMMUTABLE], Now;
     appendfsync: AppendFsync = AppendFsync::EverySecond; "appendfsync", choice(), [], Now;
-    no_appendfsync_on_rewrite: bool = false; "no-appendfsync-on-rewrite", YesNo, [], PERSISTENCE;
-    auto_aof_rewrite_percentage: u32 = 100; "auto-aof-rewrite-percentage", integer(0, INT), [], PERSISTENCE;
-    auto_aof_rewrite_min_size: u64 = 64 << 20; "auto-aof-rewrite-min-size", memory(0, LONG), [], PERSISTENCE;
+    no_appendfsync_on_rewrite: bool = false; "no-appendfsync-on-rewrite", YesNo, [], Now;
+    auto_aof_rewrite_percentage: u32 = 100; "auto-aof-rewrite-percentage", integer(0, INT), [], Now;
+    auto_aof_rewrite_min_size: u64 = 64 << 20; "auto-aof-rewrite-min-size", memory(0, LONG), [], Now;
     aof_load_truncated: bool = true; "aof-load-truncated", YesNo, [], PERSISTENCE;
-    aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble", YesNo, [], PERSISTENCE;
+    aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble", YesNo, [], Never("the base that a rewrite makes is always an RDB file");
     aof_timestamp_enabled: bool = false; "aof-timestamp-enabled", YesNo, [], Now;
-    aof_rewrite_incremental_fsync: bool = true; "aof-rewrite-incremental-fsync", YesNo, [], PERSISTENCE;
+    aof_rewrite_incremental_fsync: bool = true; "aof-rewrite-incremental-fsync", YesNo, [], Now;
     aof_disable_auto_gc: bool = false; "aof-disable-auto-gc", YesNo, [HIDDEN], PERSISTENCE;
 
     // Replication.

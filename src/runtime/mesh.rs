@@ -18,7 +18,7 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use super::batch::{OwnedCall, ReplyBatch, ReplyTarget, RequestBatch};
 use super::listen::Accepted;
-use super::persistence::append_only::AppendFile;
+use super::persistence::append_only::{AppendFile, SwitchKind};
 use super::persistence::loading::LoadOrder;
 use super::persistence::snapshot::{AtCut, Chunk, Cut};
 use crate::base::core_id::CoreId;
@@ -127,6 +127,17 @@ pub enum Message {
     },
     /// Go on with this append-only file.
     AppendTo(Box<AppendFile>),
+    /// The next of the append-only files that your bytes wait for.
+    AppendFile(Box<AppendFile>),
+    /// I have gone on to another append-only file: make it.
+    AppendSwitched(SwitchKind),
+    /// The append-only files have another base.
+    AppendRebased,
+    /// My append-only file has so many bytes, now and at the last rewrite.
+    AppendSize {
+        size_bytes: u64,
+        base_bytes: u64,
+    },
     /// Answer with `Durable` when all that you have recorded so far is on the disk.
     AwaitDurable {
         ticket: u32,

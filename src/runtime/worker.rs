@@ -193,6 +193,7 @@ impl Worker {
         worked |= self.requests.take_messages();
         worked |= self.requests.load_slice();
         worked |= self.requests.attend_save();
+        worked |= self.requests.attend_files();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {
@@ -311,24 +312,54 @@ impl Worker {
         for order in std::mem::take(&mut self.requests.durability.orders) {
             match order {
                 Order::Open { file, position } => self.writer.open(*file, position),
+                Order::File(file) => {
+                    self.writer.take_file(*file);
+                    self.requests.file_came();
+                }
+                Order::Switch { last, position } => self.writer.switch(&last, position),
+                Order::Rebased { base_bytes } => self.writer.rebased(base_bytes),
                 Order::Fault(fault) => self.writer.inject(&mut self.ring, fault),
             }
         }
+        let spares_disk = self.requests.core.config.no_appendfsync_on_rewrite && self.requests.is_in_snapshot();
         let core = &mut self.requests.core;
-        let news = self.writer.turn_ends(&mut self.ring, &mut core.journal, &core.clock, &core.config);
+        let news = self.writer.turn_ends(&mut self.ring, &mut core.journal, &core.clock, &core.config, spares_disk);
         self.appended(news);
+        if !self.requests.core.config.appendonly {
+            self.end_recording();
+        }
+    }
+
+    /// `appendonly no`: what is recorded is written, nothing more is recorded, and the file goes.
+    fn end_recording(&mut self) {
+        if self.requests.core.journal.is_on() {
+            self.requests.core.set_journal_on(false);
+            self.writer.begin_end();
+            let core = &mut self.requests.core;
+            let news = self.writer.turn_ends(&mut self.ring, &mut core.journal, &core.clock, &core.config, false);
+            self.appended(news);
+            self.requests.files_are_gone();
+        }
+        self.writer.close_when_done();
+        self.requests.core.append_figures = self.writer.figures();
     }
 
     /// The writer has done something: replies may leave, or writes have to be refused.
     fn appended(&mut self, news: News) {
         if let Some((event, duration_ns)) = news.latency {
             self.requests.core.note_latency(event, duration_ns);
+            if event.starts_with("aof-write-") {
+                self.requests.core.note_latency("aof-write", duration_ns);
+            }
         }
         if news.failure_changed {
-            self.requests.append_failure(self.writer.failure());
+            self.requests.append_failure(self.writer.failure().map(str::to_owned));
         }
         let writer = &self.writer;
         self.requests.released(writer.durable_position(), writer.released_position(), writer.is_late());
+        if !self.requests.core.config.appendonly {
+            self.writer.close_when_done();
+        }
         self.requests.core.append_figures = self.writer.figures();
     }
 

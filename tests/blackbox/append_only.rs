@@ -394,3 +394,182 @@ fn info_tells_of_the_files() {
     let mut client = without.connect();
     assert_eq!((client.info_number("aof_enabled"), client.info("aof_current_size")), (0, None));
 }
+
+fn rewrites(client: &mut Client) -> bool {
+    holds_within(LONG, || {
+        client.info_number("aof_rewrite_in_progress") == 0 && client.info_number("aof_rewrite_scheduled") == 0
+    })
+}
+
+#[test]
+fn a_rewrite_puts_the_data_into_a_new_base_and_goes_on_behind_it() {
+    for more in [&[][..], &["--cluster-enabled", "yes", "--cores", "2"]] {
+        let mut server = server("always", more);
+        let mut client = server.connect();
+        let is_cluster = !more.is_empty();
+        if is_cluster {
+            own_all_slots(&mut client);
+        }
+        let lines: Vec<String> = (0..2000).map(|n| format!("SET key:{n} value:{n}")).collect();
+        client.pipeline(&lines);
+        for round in 2..5 {
+            let size = client.info_number("aof_current_size");
+            assert_eq!(client.must("BGREWRITEAOF").text(), "Background append only file rewriting started");
+            let lines: Vec<String> = (0..500).map(|n| format!("INCR counter:{}", n % 50)).collect();
+            client.pipeline(&lines);
+            assert!(rewrites(&mut client));
+            assert_eq!(client.info("aof_last_bgrewrite_status").as_deref(), Some("ok"));
+            let files: Vec<String> = fs::read_dir(server.dir.join("appendonlydir"))
+                .expect("the folder")
+                .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
+                .collect();
+            assert_eq!(files.len(), if is_cluster { 4 } else { 3 }, "{files:?}");
+            assert!(manifest(&server).contains(&format!("appendonly.aof.{round}.base.rdb seq {round} type b")));
+            assert!(round > 2 || client.info_number("aof_current_size") < size + 20_000);
+        }
+        let size = client.must("DBSIZE");
+        server.stop();
+        check_aof(&server);
+        let redis = read_by_redis(&server);
+        let theirs = &mut redis.connect();
+        assert_eq!(theirs.must("DBSIZE"), size);
+        check(theirs, &[("GET counter:7", "'30'"), ("GET key:1999", "'value:1999'")]);
+    }
+}
+
+#[test]
+fn a_rewrite_begins_by_itself_when_the_files_have_grown() {
+    let args = ["--auto-aof-rewrite-min-size", "10000", "--auto-aof-rewrite-percentage", "100"];
+    let server = server("everysec", &args);
+    let mut client = server.connect();
+    for _ in 0..50 {
+        client.must(&format!("SET a {}", "x".repeat(1000)));
+    }
+    assert!(holds_within(LONG, || client.info_number("aof_rewrites") > 0 && manifest(&server).contains("2.base.rdb")));
+    assert!(server.log().contains("Starting automatic rewriting of AOF on "), "{}", server.log());
+}
+
+#[test]
+fn a_rewrite_that_fails_leaves_the_files_as_they_are() {
+    let mut server = server("always", &[]);
+    let mut client = server.connect();
+    client.must("SET a 1");
+    // Where the temporary file would be.
+    let dir = server.dir.join("appendonlydir");
+    let in_the_way = dir.join(format!("temp-{}.rdb", server.pid()));
+    fs::create_dir(&in_the_way).expect("a folder");
+    client.must("BGREWRITEAOF");
+    assert!(holds_within(LONG, || client.info("aof_last_bgrewrite_status").as_deref() == Some("err")));
+    assert_eq!(client.info_number("aof_rewrites_consecutive_failures"), 1);
+    client.must("SET b 2");
+    fs::remove_dir(&in_the_way).expect("the folder can be removed");
+    client.must("BGREWRITEAOF");
+    assert!(rewrites(&mut client));
+    assert_eq!(client.info("aof_last_bgrewrite_status").as_deref(), Some("ok"));
+    client.must("SET c 3");
+    server.stop();
+    check_aof(&server);
+    check(&mut read_by_redis(&server).connect(), &[("MGET a b c", "['1', '2', '3']")]);
+}
+
+#[test]
+fn a_flush_of_several_cores_begins_with_an_empty_base() {
+    for fsync in ["always", "everysec"] {
+        let mut server = server(fsync, &["--cluster-enabled", "yes", "--cores", "3"]);
+        let (mut client, mut other) = (server.connect(), server.connect());
+        own_all_slots(&mut client);
+        for round in 0..5 {
+            let lines: Vec<String> = (0..200).map(|n| format!("SET key:{n} before")).collect();
+            client.pipeline(&lines);
+            let lines: Vec<String> = (0..100)
+                .map(|n| match n {
+                    50 if round % 2 == 0 => "FLUSHALL".to_owned(),
+                    50 => "FLUSHDB ASYNC".to_owned(),
+                    n => format!("SET later:{n} {round}"),
+                })
+                .collect();
+            send(&mut other, "FLUSHALL");
+            assert!(client.pipeline(&lines).iter().all(|reply| reply.to_string() == "+OK"));
+            expect(&mut other, "+OK");
+        }
+        client.must("SET last 1");
+        let size = client.must("DBSIZE");
+        let has: Vec<String> = (0..100).map(|n| client.line(&format!("GET later:{n}")).to_string()).collect();
+        server.stop();
+        check_aof(&server);
+        assert!(!manifest(&server).contains("appendonly.aof.1.base.rdb"), "{}", manifest(&server));
+        let redis = read_by_redis(&server);
+        let theirs = &mut redis.connect();
+        assert_eq!(theirs.must("DBSIZE"), size);
+        for (number, value) in has.iter().enumerate() {
+            assert_eq!(&theirs.line(&format!("GET later:{number}")).to_string(), value);
+        }
+    }
+}
+
+#[test]
+fn a_flush_ends_a_rewrite_that_has_the_old_data() {
+    let mut server = server("always", &["--cluster-enabled", "yes", "--cores", "2", "--rdb-key-save-delay", "10000"]);
+    let mut client = server.connect();
+    own_all_slots(&mut client);
+    let lines: Vec<String> = (0..200).map(|n| format!("SET key:{n} x")).collect();
+    client.pipeline(&lines);
+    client.must("BGREWRITEAOF");
+    assert_eq!(client.info_number("aof_rewrite_in_progress"), 1);
+    client.must("FLUSHALL");
+    client.must("SET after 1");
+    assert!(rewrites(&mut client));
+    // The next work of the kind may begin.
+    client.must("CONFIG SET rdb-key-save-delay 0");
+    client.must("BGREWRITEAOF");
+    assert!(rewrites(&mut client));
+    server.stop();
+    check_aof(&server);
+    check(&mut read_by_redis(&server).connect(), &[("DBSIZE", ":1"), ("GET after", "'1'")]);
+}
+
+#[test]
+fn appendonly_is_turned_on_and_off_while_the_node_runs() {
+    for more in [&[][..], &["--cluster-enabled", "yes", "--cores", "2"]] {
+        let args = [&["--enable-debug-command", "yes", "--appendfsync", "always"], more].concat();
+        let mut server = Server::slotcore(&args);
+        let mut client = server.connect();
+        if !more.is_empty() {
+            own_all_slots(&mut client);
+        }
+        let path = server.dir.join("appendonlydir/appendonly.aof.manifest");
+        let lines: Vec<String> = (0..300).map(|n| format!("SET key:{n} x")).collect();
+        client.pipeline(&lines);
+        assert!(!path.exists());
+        client.must("CONFIG SET appendonly yes");
+        assert_eq!(client.info_number("aof_enabled"), 1);
+        client.must("SET during 1");
+        assert!(holds_within(LONG, || path.exists()));
+        check(&mut client, &[("SET after 1", "+OK"), ("WAITAOF 1 0 0", "[:1, :0]")]);
+        client.must("CONFIG SET appendonly no");
+        check(&mut client, &[("SET without 1", "+OK"), ("GET without", "'1'")]);
+        check_aof(&server);
+        let redis = read_by_redis(&server);
+        check(&mut redis.connect(), &[("DBSIZE", ":302"), ("MGET during after without", "['1', '1', nil]")]);
+        // And again: what was written meanwhile is in the new base.
+        client.must("CONFIG SET appendonly yes");
+        assert!(holds_within(LONG, || manifest(&server).contains("2.base.rdb")), "{}", server.log());
+        client.must("SET again 1");
+        server.stop();
+        check_aof(&server);
+        let redis = read_by_redis(&server);
+        check(&mut redis.connect(), &[("DBSIZE", ":304"), ("MGET without again", "['1', '1']")]);
+    }
+}
+
+#[test]
+fn who_waits_for_the_disk_is_told_when_there_are_no_files_any_more() {
+    let server = server("everysec", &[]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    other.must("DEBUG DISK-FAULT FSYNC HOLD");
+    client.must("SET a 1");
+    send(&mut client, "WAITAOF 1 0 0");
+    assert!(holds_within(LONG, || other.info_number("blocked_clients") == 1));
+    other.must("CONFIG SET appendonly no");
+    expect(&mut client, "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
+}

@@ -10,7 +10,6 @@ use crate::support::{Client, Server, Value, on_both};
 /// Commands of Redis that slotcore does not have (a container: with all its sub-commands), and why.
 const LEFT_OUT: &[(&str, &str)] = &[
     ("acl", NO_USERS),
-    ("bgrewriteaof", NO_FILES),
     ("cluster|count-failure-reports", NO_BUS),
     ("cluster|failover", NO_REPLICAS),
     ("cluster|forget", NO_BUS),

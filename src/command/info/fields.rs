@@ -262,7 +262,7 @@ pub const FIELDS: &[Field] = &[
     always(Saved, "rdb_last_cow_size", "0", NO_FORK),
     is(Saved, "rdb_last_load_keys_expired", |f| f.loading.last_keys_expired.to_string()),
     is(Saved, "rdb_last_load_keys_loaded", |f| f.loading.last_keys_loaded.to_string()),
-    is(Saved, "aof_enabled", |f| u8::from(f.append.is_open).to_string()),
+    is(Saved, "aof_enabled", |f| u8::from(f.config().appendonly).to_string()),
     is(Saved, "aof_rewrite_in_progress", |f| u8::from(f.rewrite.in_progress).to_string()),
     is(Saved, "aof_rewrite_scheduled", |f| u8::from(f.rewrite.scheduled).to_string()),
     is(Saved, "aof_last_rewrite_time_sec", |f| f.rewrite.last_duration_s.to_string()),
@@ -408,7 +408,7 @@ fn listeners(f: &Figures<'_>) -> Vec<String> {
 
 /// A figure that is shown only with append-only files.
 fn appended(f: &Figures<'_>, value: u64) -> Option<String> {
-    f.append.is_open.then(|| value.to_string())
+    f.config().appendonly.then(|| value.to_string())
 }
 
 fn status(is_well: bool) -> String {

@@ -12,11 +12,28 @@ use crate::command::context::Context;
 use crate::command::core::Effect;
 use crate::command::error::CommandError;
 use crate::command::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
+use crate::config::Config;
 use crate::keyspace::ValueKind;
 use crate::resp::Args;
 
+/// After one failure the next rewrite that is due by itself waits twice as long, and so on.
+const RETRY_DELAY_S: i64 = 30;
+const RETRY_DOUBLINGS: u64 = 7;
+
 /// The rows of this family.
 pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "bgrewriteaof",
+        arity: Arity::Exactly(1),
+        flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING),
+        keys: Keys::None,
+        group: Group::Server,
+        since: "1.0.0",
+        summary: "Rewrites the append-only files in the background: a base with the data as they are, and files for what follows.",
+        complexity: "O(1)",
+        syntax: "",
+        run: Run::OnFirstCore(bgrewriteaof),
+    },
     CommandSpec {
         name: "wait",
         arity: Arity::Exactly(3),
@@ -42,6 +59,34 @@ pub const COMMANDS: &[CommandSpec] = &[
         run: Run::OnConnection(waitaof),
     },
 ];
+
+/// BGREWRITEAOF. While another file is being written it is scheduled for afterwards.
+fn bgrewriteaof(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
+    let in_transaction = cx.caller.must_not_wait;
+    let has_files = cx.core.config.appendonly;
+    let now_s = cx.core.clock.unix().seconds();
+    let persistence = &mut cx.core.node().persistence;
+    let is_saving = persistence.saving.is_under_way();
+    let files = &mut persistence.append_only;
+    if files.is_rewriting() {
+        return Err(CommandError::text_static("ERR Background append only file rewriting already in progress"));
+    }
+    if !has_files {
+        tracing::warn!("BGREWRITEAOF: there are no append-only files to rewrite (appendonly is no)");
+        return Err(CommandError::text_static(
+            "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+        ));
+    }
+    if is_saving || in_transaction {
+        (files.scheduled, files.failures_in_a_row) = (true, 0);
+        cx.reply.simple("Background append only file rewriting scheduled");
+        return Ok(());
+    }
+    files.begin_rewrite(now_s);
+    cx.core.effects.push(Effect::Rewrite);
+    cx.reply.simple("Background append only file rewriting started");
+    Ok(())
+}
 
 /// WAIT numreplicas timeout. There are no replicas yet: whoever wants one waits until the time is over.
 fn wait(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
@@ -123,6 +168,20 @@ impl AppendFigures {
 /// What is known of the append-only files; core 0's.
 #[derive(Default)]
 pub struct AppendOnly {
+    /// When the rewrite under way began, in seconds since the unix epoch.
+    begun_s: Option<i64>,
+    /// A rewrite is to begin as soon as it can.
+    scheduled: bool,
+    last_duration_s: Option<i64>,
+    has_failed: bool,
+    count: u64,
+    failures_in_a_row: u64,
+    /// After failures no rewrite begins by itself before this time.
+    retry_s: i64,
+    /// Of each core's file, or of all: bytes now, and at the start or the last rewrite.
+    sizes: Vec<(u64, u64)>,
+    /// Why the folder cannot be worked on.
+    folder_failure: Option<String>,
     /// The cores whose file cannot be written, with the system's reasons.
     failing: Vec<(CoreId, String)>,
 }
@@ -158,8 +217,84 @@ impl Default for RewriteFigures {
 
 impl AppendOnly {
     /// What INFO tells of rewriting.
-    pub fn figures(&self, _clock: &Clock) -> RewriteFigures {
-        RewriteFigures::default()
+    pub fn figures(&self, clock: &Clock) -> RewriteFigures {
+        RewriteFigures {
+            in_progress: self.begun_s.is_some(),
+            scheduled: self.scheduled,
+            last_duration_s: self.last_duration_s.unwrap_or(-1),
+            current_duration_s: self.begun_s.map_or(-1, |begun_s| clock.unix().seconds() - begun_s),
+            has_failed: self.has_failed,
+            count: self.count,
+            failures_in_a_row: self.failures_in_a_row,
+        }
+    }
+
+    /// A rewrite begins. Handlers say it before the runtime does, so that there are never two.
+    pub fn begin_rewrite(&mut self, now_s: i64) {
+        assert!(self.begun_s.is_none(), "one rewrite at a time");
+        (self.begun_s, self.scheduled) = (Some(now_s), false);
+        self.count += 1;
+    }
+
+    /// It has ended; `outcome` is `None` when it was given up.
+    pub fn end_rewrite(&mut self, outcome: Option<bool>, now_s: i64) {
+        let Some(begun_s) = self.begun_s.take() else { return };
+        self.last_duration_s = Some(now_s - begun_s);
+        match outcome {
+            Some(true) => (self.has_failed, self.failures_in_a_row) = (false, 0),
+            Some(false) => {
+                self.has_failed = true;
+                self.failures_in_a_row += 1;
+                let delay_s = RETRY_DELAY_S << self.failures_in_a_row.min(RETRY_DOUBLINGS);
+                self.retry_s = now_s + delay_s;
+            }
+            None => {}
+        }
+    }
+
+    /// To begin as soon as it can, and without waiting for anything but that.
+    pub fn schedule(&mut self) {
+        self.scheduled = true;
+    }
+
+    /// Whether a rewrite is to begin now; `is_busy` while other work on files excludes it.
+    pub fn is_rewrite_due(&mut self, config: &Config, now_s: i64, is_busy: bool) -> bool {
+        if self.begun_s.is_some() || is_busy || !config.appendonly {
+            return false;
+        }
+        if self.scheduled {
+            return true;
+        }
+        let size_bytes: u64 = self.sizes.iter().map(|(size, _)| size).sum();
+        let base_bytes: u64 = self.sizes.iter().map(|(_, base)| base).sum::<u64>().max(1);
+        let percentage = u64::from(config.auto_aof_rewrite_percentage);
+        if percentage == 0 || size_bytes <= config.auto_aof_rewrite_min_size || now_s < self.retry_s {
+            return false;
+        }
+        let growth = (u128::from(size_bytes) * 100 / u128::from(base_bytes)).saturating_sub(100);
+        let is_due = growth >= u128::from(percentage);
+        if is_due {
+            tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
+        }
+        is_due
+    }
+
+    /// A core tells how large its file is.
+    pub fn core_size(&mut self, core: CoreId, size_bytes: u64, base_bytes: u64) {
+        self.sizes.resize(self.sizes.len().max(core.index() + 1), (0, 0));
+        self.sizes[core.index()] = (size_bytes, base_bytes);
+    }
+
+    /// The folder cannot be worked on, or can be again.
+    pub fn folder_reports(&mut self, failure: Option<String>) {
+        self.folder_failure = failure;
+    }
+
+    /// There are no append-only files any more.
+    pub fn forget_files(&mut self) {
+        self.sizes.clear();
+        self.failing.clear();
+        (self.folder_failure, self.scheduled) = (None, false);
     }
 
     /// A core's file cannot be written, or can be again.
@@ -170,12 +305,12 @@ impl AppendOnly {
 
     /// Whether the files are being rewritten.
     pub fn is_rewriting(&self) -> bool {
-        false
+        self.begun_s.is_some()
     }
 
     /// Why commands that write are refused, if they are.
     pub fn failure(&self) -> Option<&str> {
-        self.failing.first().map(|(_, reason)| reason.as_str())
+        self.failing.first().map(|(_, reason)| reason.as_str()).or(self.folder_failure.as_deref())
     }
 }
 

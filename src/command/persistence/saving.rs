@@ -24,6 +24,8 @@ pub enum SaveFor {
     Foreground,
     /// SHUTDOWN, or a signal: from the cut on no reply leaves, so that nothing is acknowledged that the file does not have.
     Shutdown(ShutdownOptions),
+    /// BGREWRITEAOF and its like: the base of the append-only files, which goes to their folder.
+    Rewrite,
     /// DEBUG RELOAD: the reply waits, and the file is loaded again.
     Reload,
 }

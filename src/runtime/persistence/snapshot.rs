@@ -35,11 +35,17 @@ pub struct CutPlan {
     pub compress: bool,
     /// What of the access word is kept.
     pub access: KeptAccess,
+    /// What follows goes to other append-only files.
+    pub switches_files: bool,
 }
 
 impl CutPlan {
     pub fn of(config: &Config) -> CutPlan {
-        CutPlan { compress: config.rdbcompression, access: KeptAccess::of(config.maxmemory_policy) }
+        CutPlan {
+            compress: config.rdbcompression,
+            access: KeptAccess::of(config.maxmemory_policy),
+            switches_files: false,
+        }
     }
 }
 
@@ -162,6 +168,10 @@ impl CoreWalk {
             access: cut.plan.access,
         }));
         AtCut::of(core)
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.is_under_way
     }
 
     /// Whether a slice would get on.

@@ -3,6 +3,7 @@
 use super::{Gather, PREFETCH_MIN, Requests};
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
+use crate::command::core::Effect;
 use crate::command::debug;
 use crate::command::execute::{self, Call, Share};
 use crate::command::spec::{Flags, Group};
@@ -11,6 +12,7 @@ use crate::resp::{LOOKAHEAD_MAX, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget, RequestBatch};
 use crate::runtime::connection::Connection;
 use crate::runtime::mesh::{Envelope, Message};
+use crate::runtime::persistence::append_only::{Order, SwitchKind};
 
 impl Requests {
     pub(super) fn gather(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
@@ -44,7 +46,7 @@ impl Requests {
         let others: Vec<CoreId> = self.mesh.others().collect();
         let mut shares: Vec<Option<Share>> = (0..=others.len()).map(|_| None).collect();
         let owned = Box::new(OwnedCall::new(call));
-        let is_held = self.core.journal.position() != before && self.holds_replies();
+        let is_held = self.must_hold_share(before);
         let own = if is_held {
             Some(own)
         } else {
@@ -70,7 +72,14 @@ impl Requests {
                 }
             }
         }
-        execute::run_part(&mut self.core, call)
+        self.durability.flushed_slot = None;
+        let share = execute::run_part(&mut self.core, call);
+        // Before anything else is recorded.
+        if let Some(at) = self.core.effects.iter().position(|effect| matches!(effect, Effect::FilesFlushed)) {
+            self.core.effects.remove(at);
+            self.switch_file(SwitchKind::Flush);
+        }
+        share
     }
 
     pub(super) fn share_arrived(&mut self, gather: u32, from: CoreId, share: Share) {
@@ -120,7 +129,7 @@ impl Requests {
                 Message::Part { gather, call } => {
                     let before = self.core.journal.position();
                     let share = self.run_part(&call.as_call());
-                    if self.core.journal.position() != before && self.holds_replies() {
+                    if self.must_hold_share(before) {
                         self.hold_share(from, gather, share);
                     } else {
                         self.mesh.send(from, Message::Share { gather, share });
@@ -151,6 +160,10 @@ impl Requests {
                 Message::ClientLeft(client) => self.core.client_left(client),
                 Message::Slow { client, entry } => self.slow(client, *entry),
                 Message::AppendTo(file) => self.append_to(file),
+                Message::AppendFile(file) => self.durability.orders.push(Order::File(file)),
+                Message::AppendSwitched(kind) => self.core_switched(from, kind),
+                Message::AppendRebased => self.durability.orders.push(Order::Rebased { base_bytes: 0 }),
+                Message::AppendSize { size_bytes, base_bytes } => self.append_size(from, size_bytes, base_bytes),
                 Message::AwaitDurable { ticket } => self.tell_when_durable(from, ticket),
                 Message::Durable { ticket, has_file } => self.core_is_durable(ticket, has_file),
                 Message::AppendFailure(failure) => self.append_failed_on(from, failure),

@@ -19,7 +19,7 @@ use crate::config::AppendFsync;
 use crate::resp::ReplyBuffer;
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
-use crate::runtime::persistence::append_only::{AppendFile, Order};
+use crate::runtime::persistence::append_only::{AppendFile, Order, SwitchKind};
 
 /// What waits for the disk.
 enum Held {
@@ -40,6 +40,14 @@ enum Held {
 pub struct Durability {
     /// With the positions that they wait for, which only grow.
     held: VecDeque<(u64, Held)>,
+    /// How often this core has gone on to another file, and how many of those files have come.
+    switches: u64,
+    files_came: u64,
+    /// The call that has just run has removed everything: its file must come before it is answered.
+    pub(super) flushed_slot: Option<u64>,
+    held_for_files: Vec<(u64, Held)>,
+    /// What core 0 was last told of the size of this core's file.
+    pub(super) told_bytes: (u64, u64),
     /// The disk does not keep up.
     is_late: bool,
     /// Up to here an fsync has covered the journal.
@@ -93,10 +101,74 @@ impl Requests {
         self.hold(position, Held::Reply { target, reply });
     }
 
+    /// Whether this core's share of a call before which the journal was at `before` has to wait.
+    pub(super) fn must_hold_share(&self, before: u64) -> bool {
+        let has_recorded = self.core.journal.position() != before;
+        (has_recorded || self.durability.flushed_slot.is_some()) && self.holds_replies()
+    }
+
     /// As `answer_durably`, for a share that another core, or this one, gathers.
     pub(super) fn hold_share(&mut self, to: CoreId, gather: u32, share: Share) {
+        if let Some(slot) = self.durability.flushed_slot.take() {
+            self.durability.held_for_files.push((slot, Held::Share { to, gather, share }));
+            return;
+        }
         let position = self.core.journal.position();
         self.hold(position, Held::Share { to, gather, share });
+    }
+
+    /// This core goes on to another file, from where the journal is now.
+    pub(super) fn switch_file(&mut self, kind: SwitchKind) {
+        if !self.core.journal.is_on() {
+            self.core.set_journal_on(true);
+        }
+        let mut last = Vec::new();
+        self.core.journal.take_into(&mut last);
+        self.core.journal.restart();
+        let position = self.core.journal.position();
+        self.durability.orders.push(Order::Switch { last, position });
+        self.durability.switches += 1;
+        if kind == SwitchKind::Flush {
+            self.durability.flushed_slot = Some(self.durability.switches);
+        }
+        if self.core.id == CoreId::FIRST {
+            self.core_switched(CoreId::FIRST, kind);
+        } else {
+            self.mesh.send(CoreId::FIRST, Message::AppendSwitched(kind));
+        }
+    }
+
+    /// The next of the files that bytes wait for has come.
+    pub fn file_came(&mut self) {
+        self.durability.files_came += 1;
+        let came = self.durability.files_came;
+        let held = std::mem::take(&mut self.durability.held_for_files);
+        let (now, later): (Vec<_>, Vec<_>) = held.into_iter().partition(|(slot, _)| *slot <= came);
+        self.durability.held_for_files = later;
+        now.into_iter().for_each(|(_, held)| self.let_go(held));
+        self.carry_out_effects();
+    }
+
+    /// There are no append-only files any more: nobody waits for one.
+    pub fn files_are_gone(&mut self) {
+        self.durability.files_came = self.durability.switches;
+        let held = std::mem::take(&mut self.durability.held_for_files);
+        held.into_iter().for_each(|(_, held)| self.let_go(held));
+        for (_, who, ticket) in std::mem::take(&mut self.durability.curious) {
+            self.tell_durable(who, ticket, false);
+        }
+        if self.core.id == CoreId::FIRST {
+            self.close_folder();
+        }
+        self.carry_out_effects();
+    }
+
+    fn let_go(&mut self, held: Held) {
+        match held {
+            Held::Reply { target, reply } => self.answer(target, reply),
+            Held::Share { to, gather, share } if to == self.core.id => self.share_arrived(gather, to, share),
+            Held::Share { to, gather, share } => self.mesh.send(to, Message::Share { gather, share }),
+        }
     }
 
     fn hold(&mut self, position: u64, held: Held) {
@@ -158,21 +230,14 @@ impl Requests {
             self.tell_durable(who, ticket, true);
         }
         while self.durability.held.front().is_some_and(|(wanted, _)| *wanted <= position) {
-            match self.durability.held.pop_front() {
-                Some((_, Held::Reply { target, reply })) => self.answer(target, reply),
-                Some((_, Held::Share { to, gather, share })) if to == self.core.id => {
-                    self.share_arrived(gather, to, share);
-                }
-                Some((_, Held::Share { to, gather, share })) => self.mesh.send(to, Message::Share { gather, share }),
-                None => break,
-            }
+            let Some((_, held)) = self.durability.held.pop_front() else { break };
+            self.let_go(held);
         }
         self.carry_out_effects();
     }
 
     /// This core's file cannot be written, for this reason, or can be again.
-    pub fn append_failure(&mut self, failure: Option<&str>) {
-        let failure = failure.map(str::to_owned);
+    pub fn append_failure(&mut self, failure: Option<String>) {
         if self.core.id == CoreId::FIRST {
             self.append_failed_on(CoreId::FIRST, failure);
         } else {
@@ -190,6 +255,6 @@ impl Requests {
     /// Whether the core's writer has anything to do.
     #[inline]
     pub fn appends(&self) -> bool {
-        self.core.journal.is_on() || !self.durability.orders.is_empty()
+        self.core.journal.is_on() || self.core.append_figures.is_open || !self.durability.orders.is_empty()
     }
 }

@@ -13,7 +13,7 @@ use crate::command::tracking::{self, Told};
 use crate::resp::RespVersion;
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
-use crate::runtime::persistence::append_only::Order;
+use crate::runtime::persistence::append_only::{Order, SwitchKind};
 
 impl Requests {
     /// Carries out what handlers have asked for.
@@ -62,6 +62,8 @@ impl Requests {
             Effect::Save(purpose) => self.begin_save(purpose, None),
             Effect::Reload(_) => unreachable!("taken up where its reply is held back"),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
+            Effect::FilesFlushed => self.switch_file(SwitchKind::Flush),
+            Effect::Rewrite => self.begin_rewrite(),
             Effect::AwaitDurable(client) => self.await_durable(client),
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),
             Effect::PurgeMemory => crate::runtime::allocator::purge(),

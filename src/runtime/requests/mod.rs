@@ -12,6 +12,7 @@ mod dispatch;
 mod durable;
 mod effects;
 mod exec;
+mod files;
 mod input;
 mod limits;
 mod loading;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use durable::Durability;
 use exec::WatchedExec;
+use files::Files;
 use loading::NextReload;
 use slab::Slab;
 use snapshots::{Ending, Save};
@@ -122,8 +124,9 @@ pub struct Requests {
     awaits_journal: bool,
     /// Core 0's books of it.
     pub underway: Option<Box<Underway>>,
-    /// The folder of append-only files, locked while the node runs (core 0 only).
+    /// The folder of append-only files, on core 0 while no thread works on it.
     pub folder: Option<Folder>,
+    files: Files,
     /// What waits for the disk, and what the disk is to do.
     pub durability: Durability,
     /// Reused by every connection.
@@ -168,6 +171,7 @@ impl Requests {
             awaits_journal: false,
             underway: None,
             folder: None,
+            files: Files::default(),
             durability: Durability::default(),
             ahead: Lookahead::default(),
         }
@@ -377,6 +381,8 @@ impl Requests {
         if self.core.id == CoreId::FIRST {
             self.tick_saving();
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
+        } else {
+            self.tell_append_size();
         }
         self.core.stats.ticks_ns += self.core.nanos.now_ns().saturating_sub(begun_ns);
     }

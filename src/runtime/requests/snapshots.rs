@@ -20,6 +20,7 @@ use crate::persist::rdb::file::{self, FileFacts};
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
+use crate::runtime::persistence::append_only::SwitchKind;
 use crate::runtime::persistence::snapshot::{AtCut, Chunk, Cut, CutPlan};
 use crate::runtime::persistence::snapshot_file::{FileSettings, SnapshotFile, Written};
 
@@ -28,7 +29,7 @@ pub(super) type Waiting = (ReplyTarget, Box<ReplyBuffer>);
 
 /// How a snapshot ended, or will once all cores have cleared it away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Saved,
     Failed,
     GivenUp,
@@ -80,13 +81,22 @@ impl Requests {
     pub(super) fn begin_save(&mut self, purpose: SaveFor, waiting: Option<Waiting>) {
         assert!(self.save.is_none() && self.core.id == CoreId::FIRST, "core 0 has one snapshot at a time");
         let config = &self.core.config;
-        let settings = FileSettings {
-            folder: config.dir.clone().into(),
-            name: config.dbfilename.clone(),
-            checksum: config.rdbchecksum,
-            incremental_fsync: config.rdb_save_incremental_fsync,
+        let settings = match (purpose, &self.files.rewrite) {
+            (SaveFor::Rewrite, Some(rewrite)) => FileSettings {
+                folder: rewrite.folder.clone(),
+                name: String::from_utf8_lossy(&rewrite.base.name).into_owned(),
+                checksum: config.rdbchecksum,
+                incremental_fsync: config.aof_rewrite_incremental_fsync,
+            },
+            _ => FileSettings {
+                folder: config.dir.clone().into(),
+                name: config.dbfilename.clone(),
+                checksum: config.rdbchecksum,
+                incremental_fsync: config.rdb_save_incremental_fsync,
+            },
         };
-        let cut = Cut { number: self.mesh.cut().number + 1, plan: CutPlan::of(config) };
+        let plan = CutPlan { switches_files: purpose == SaveFor::Rewrite, ..CutPlan::of(config) };
+        let cut = Cut { number: self.mesh.cut().number + 1, plan };
         let begun = SnapshotFile::begin(settings, self.mesh.bell_pull());
         if purpose == SaveFor::Background {
             tracing::info!("Background saving started by pid {}", self.core.facts.process_id);
@@ -126,6 +136,9 @@ impl Requests {
         self.mesh.begin_cut(cut);
         let at_cut = self.walk.begin(&mut self.core, cut);
         self.output_held = true;
+        if cut.plan.switches_files && self.has_keys() {
+            self.switch_file(SwitchKind::Cut);
+        }
         if self.core.id == CoreId::FIRST {
             self.cut_begun(cut.number, &at_cut);
         } else {
@@ -143,6 +156,7 @@ impl Requests {
         }
         let keys = save.at_cut.sizes.iter().map(|(keys, _)| keys).sum();
         let (changes, holds) = (save.at_cut.changes, matches!(save.purpose, SaveFor::Shutdown(_)));
+        self.advance_files();
         let header = self.header();
         if let Some(save) = &mut self.save
             && let Some(file) = &save.file
@@ -164,7 +178,7 @@ impl Requests {
             created_s: self.core.clock.unix().seconds(),
             used_memory: u64::try_from(self.core.ledger.settle(own_bytes)).unwrap_or(0),
             replication: None,
-            aof_base: false,
+            aof_base: self.save.as_ref().is_some_and(|save| save.purpose == SaveFor::Rewrite),
         };
         let mut header = Vec::new();
         file::header(&facts, &mut header);
@@ -188,6 +202,11 @@ impl Requests {
         if number == self.mesh.cut().number {
             self.output_held = false;
         }
+    }
+
+    /// Whether this core takes part in a snapshot.
+    pub fn is_in_snapshot(&self) -> bool {
+        self.walk.is_under_way()
     }
 
     /// Whether the walk would get on: the core does not wait then.
@@ -259,7 +278,9 @@ impl Requests {
                 self.mesh.send(core, Message::ChunkWritten { number, bytes });
             }
             Written::End(Ok(())) => {
-                tracing::info!("DB saved on disk");
+                if save.purpose != SaveFor::Rewrite {
+                    tracing::info!("DB saved on disk");
+                }
                 save.outcome = Some(Outcome::Saved);
                 save.file = None;
             }
@@ -271,7 +292,7 @@ impl Requests {
     }
 
     /// Has all cores clear the snapshot away. It is over when they have.
-    fn give_up_save(&mut self, outcome: Outcome) {
+    pub(super) fn give_up_save(&mut self, outcome: Outcome) {
         let Some(save) = self.save.as_mut().filter(|save| save.outcome.is_none()) else { return };
         save.outcome = Some(outcome);
         save.file = None;
@@ -283,6 +304,16 @@ impl Requests {
 
     pub(super) fn abandon_snapshot(&mut self, number: u64) {
         self.walk.abandon(&mut self.core, number);
+    }
+
+    /// Whether a snapshot for this is under way.
+    pub(super) fn is_saving_for(&self, purpose: SaveFor) -> bool {
+        self.save.as_ref().is_some_and(|save| save.purpose == purpose)
+    }
+
+    /// Whether some core has still to begin its cut.
+    pub(super) fn is_cut_beginning(&self) -> bool {
+        self.save.as_ref().is_some_and(|save| save.to_begin > 0)
     }
 
     /// Whether the snapshot has come to its end, and all cores are ready for another.
@@ -306,9 +337,11 @@ impl Requests {
             SaveFor::Background if outcome == Outcome::Failed => tracing::warn!("Background saving error"),
             SaveFor::Background => tracing::warn!("Background saving was given up"),
             SaveFor::Reload => return self.saved_to_reload(is_saved),
+            SaveFor::Rewrite => self.base_is_written(told),
             SaveFor::Foreground => {}
             SaveFor::Shutdown(options) => return self.saved_for_shutdown(options, outcome),
         }
+        self.advance_files();
         self.publish_disk_view();
         if let Some((target, reply)) = waiting {
             self.answer_saved(is_saved, target, reply);
@@ -347,6 +380,7 @@ impl Requests {
             node.persistence.saving.begin(SaveFor::Background, now_s);
             self.begin_save(SaveFor::Background, None);
         }
+        self.tick_files();
         self.publish_disk_view();
     }
 
@@ -355,6 +389,9 @@ impl Requests {
         if let Some(ending) = &mut self.ending {
             ending.waiting.extend(waiting);
             return;
+        }
+        if self.files.rewrite.is_some() {
+            self.give_up_rewrite();
         }
         let node = self.core.node();
         let saves = options.save.unwrap_or(!node.config.save.is_empty());
@@ -408,8 +445,13 @@ impl Requests {
     }
 
     /// Every core stops after its turn. A file that is not complete goes.
-    fn end_node(&mut self, options: ShutdownOptions) {
+    pub(super) fn end_node(&mut self, options: ShutdownOptions) {
         assert!(self.core.id == CoreId::FIRST, "core 0 ends the node");
+        if self.are_files_pending() {
+            // Bytes of other cores wait for a file that is being made.
+            self.files.ends = Some(options);
+            return;
+        }
         if let Some(file) = self.save.take().and_then(|save| save.file) {
             file.remove();
         }

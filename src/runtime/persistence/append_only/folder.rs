@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::FolderJob;
 use crate::config::Config;
 use crate::persist::aof::{self, FileEntry, Manifest};
 
@@ -24,6 +25,8 @@ pub struct Folder {
     /// Open so that the lock holds.
     locked: File,
     manifest: Manifest,
+    /// With files that wait for their base, when append-only files begin while the node runs.
+    pending: Option<Manifest>,
 }
 
 /// An incremental file that a core writes to.
@@ -71,7 +74,7 @@ impl Folder {
             }
         }
         let file_name = config.appendfilename.clone();
-        let mut folder = Folder { path, file_name, locked, manifest: Manifest::default() };
+        let mut folder = Folder { path, file_name, locked, manifest: Manifest::default(), pending: None };
         match folder.read_manifest()? {
             Some(manifest) => folder.manifest = manifest,
             None => folder.adopt_single_file()?,
@@ -168,17 +171,97 @@ impl Folder {
     fn begin_anew(&mut self, writers: usize) -> io::Result<Vec<AppendFile>> {
         let mut manifest = self.manifest.clone();
         if manifest.base.is_none() && manifest.increments.is_empty() {
-            let sequence = manifest.next_base();
-            let base = FileEntry { name: aof::base_name(&self.file_name, sequence).into_bytes(), sequence };
-            let mut file = File::create(self.path_of(&base))?;
-            file.write_all(aof::EMPTY_BASE)?;
-            file.sync_all()?;
-            tracing::info!("Creating AOF base file {} on server start", String::from_utf8_lossy(&base.name));
-            manifest.base = Some(base);
+            manifest.base = Some(self.empty_base(&manifest)?);
         }
         let files = self.add_increments(&mut manifest, writers)?;
         self.commit(manifest)?;
         Ok(files)
+    }
+
+    /// Does a piece of work that takes time, for a thread that is no core.
+    ///
+    /// # Errors
+    /// A line for the log; the folder is as it was before.
+    pub fn work(&mut self, job: &FolderJob) -> Result<Vec<AppendFile>, String> {
+        let done = match job {
+            FolderJob::Add { cores, is_for_all, replaces, commits } => {
+                self.add(cores.len(), *is_for_all, *replaces, *commits)
+            }
+            FolderJob::Rebase { base, first } => self.rebase(base.clone(), *first).map(|()| Vec::new()),
+        };
+        done.map_err(|error| format!("append-only dir {}: {}", self.path.display(), reason(&error)))
+    }
+
+    /// New files for so many cores, in the manifest unless it is to name them only with their base.
+    fn add(&mut self, count: usize, is_for_all: bool, replaces: bool, commits: bool) -> io::Result<Vec<AppendFile>> {
+        let old = self.pending.clone().unwrap_or_else(|| self.manifest.clone());
+        let mut manifest = old.clone();
+        if replaces {
+            let base = self.empty_base(&old)?;
+            // The numbers go on from the old files.
+            manifest.history.extend(old.base.into_iter().chain(old.increments));
+            manifest.base = Some(base);
+        }
+        let added = self.add_increments(&mut manifest, count);
+        if !is_for_all {
+            manifest.writers = None;
+        }
+        if replaces {
+            manifest.increments.drain(..manifest.increments.len().saturating_sub(count));
+        }
+        let files = added?;
+        if !commits {
+            self.pending = Some(manifest);
+            return Ok(files);
+        }
+        self.commit(manifest)?;
+        self.pending = None;
+        self.delete_history();
+        Ok(files)
+    }
+
+    /// The files before `first` are in `base` now.
+    fn rebase(&mut self, base: FileEntry, first: u64) -> io::Result<()> {
+        let old = self.pending.clone().unwrap_or_else(|| self.manifest.clone());
+        let (increments, done): (Vec<_>, Vec<_>) =
+            old.increments.into_iter().partition(|entry| entry.sequence >= first);
+        let history = old.history.into_iter().chain(old.base).chain(done).collect();
+        self.commit(Manifest { base: Some(base), increments, history, writers: old.writers })?;
+        self.pending = None;
+        self.delete_history();
+        Ok(())
+    }
+
+    /// The next base, by its name; there is no such file yet.
+    pub fn next_base(&self) -> FileEntry {
+        let manifest = self.pending.as_ref().unwrap_or(&self.manifest);
+        let sequence = manifest.next_base();
+        FileEntry { name: aof::base_name(&self.file_name, sequence).into_bytes(), sequence }
+    }
+
+    /// The number of the next incremental file.
+    pub fn next_increment(&self) -> u64 {
+        self.pending.as_ref().unwrap_or(&self.manifest).next_increment()
+    }
+
+    /// Whether there are files that no manifest names before they have a base.
+    pub fn is_beginning(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a base without keys.
+    fn empty_base(&self, manifest: &Manifest) -> io::Result<FileEntry> {
+        let sequence = manifest.next_base();
+        let base = FileEntry { name: aof::base_name(&self.file_name, sequence).into_bytes(), sequence };
+        let mut file = File::create(self.path_of(&base))?;
+        file.write_all(aof::EMPTY_BASE)?;
+        file.sync_all()?;
+        tracing::info!("Creating AOF base file {}", String::from_utf8_lossy(&base.name));
+        Ok(base)
     }
 
     /// Makes an empty incremental file for each writer and appends them to `manifest`, which is not written.
@@ -190,7 +273,7 @@ impl Folder {
             let entry = FileEntry { name: aof::increment_name(&self.file_name, sequence).into_bytes(), sequence };
             let file = File::create(self.path_of(&entry))?;
             file.sync_all()?;
-            tracing::info!("Creating AOF incr file {} on server start", String::from_utf8_lossy(&entry.name));
+            tracing::info!("Creating AOF incr file {}", String::from_utf8_lossy(&entry.name));
             manifest.increments.push(entry);
             files.push(AppendFile { file, length_bytes: 0, before_bytes: 0 });
         }
@@ -258,10 +341,6 @@ impl Folder {
 
 /// The system's reason, without the number.
 pub fn reason(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |number| number_reason(number).to_owned())
-}
-
-/// The system's words for an error number.
-pub fn number_reason(number: i32) -> &'static str {
-    nix::errno::Errno::from_raw(number).desc()
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

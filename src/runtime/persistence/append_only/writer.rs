@@ -6,15 +6,19 @@
 //! what an fsync that failed should have written, so all of it is written again before the next. (With `appendfsync no` nothing
 //! is promised, and nothing kept.)
 //!
+//! Files change while bytes go on coming: [`Writer::switch`] ends one file, and what follows waits in memory until core 0 has
+//! made the next and the manifest names it. So nothing is durable that a manifest does not lead to.
+//!
 //! Two numbers matter to others, both positions of the journal: up to where everything is written, and up to where it is
 //! *durable*, that is covered by an fsync that succeeded.
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::rc::Rc;
 
 use super::AppendFile;
-use super::folder::number_reason;
+use super::folder::reason;
 use crate::base::clock::Clock;
 use crate::command::journal::Journal;
 use crate::command::persistence::append_only::{AppendFigures, DiskFault};
@@ -40,7 +44,8 @@ const COMPLAIN_EVERY_MS: u64 = 30_000;
 struct Chunk {
     /// Not moved while they are written: the capacity is never exceeded.
     bytes: Vec<u8>,
-    file: Rc<File>,
+    /// The number of the file.
+    slot: u64,
     /// Where in the file they begin.
     offset: u64,
     /// The journal's position at their end.
@@ -65,8 +70,11 @@ struct UnderWay {
 
 /// What the writer last failed at.
 struct Failure {
-    reason: &'static str,
+    reason: String,
+    /// An fsync failed, not a write.
     of_sync: bool,
+    /// A write has worked since.
+    writes_again: bool,
     retry_ms: u64,
     complain_ms: u64,
 }
@@ -83,7 +91,12 @@ pub struct News {
 /// One core's file and what is on its way there.
 pub struct Writer {
     disk: Disk,
-    file: Option<Rc<File>>,
+    /// Files that are written to, by their numbers, the oldest first.
+    files: VecDeque<(u64, Rc<File>)>,
+    /// The number of the file that bytes are gathered for, and of the next that comes from core 0.
+    slot: u64,
+    next_slot: u64,
+    is_open: bool,
     /// Where in the file the next byte goes that is gathered.
     end_offset: u64,
     chunks: VecDeque<Chunk>,
@@ -117,7 +130,10 @@ impl Writer {
     pub fn new() -> Writer {
         Writer {
             disk: Disk::default(),
-            file: None,
+            files: VecDeque::new(),
+            slot: 0,
+            next_slot: 0,
+            is_open: false,
             end_offset: 0,
             chunks: VecDeque::new(),
             spare: Vec::new(),
@@ -143,13 +159,69 @@ impl Writer {
         }
     }
 
-    /// Goes on with this file; the journal's bytes from now on belong there.
+    /// Begins with this file; the journal's bytes from `position` on belong there.
     pub fn open(&mut self, file: AppendFile, position: u64) {
-        self.file = Some(Rc::new(file.file));
+        self.begin(position);
         self.end_offset = file.length_bytes;
         self.before_bytes = file.before_bytes;
         self.base_bytes = file.before_bytes + file.length_bytes;
-        (self.gathered_position, self.written_position, self.durable_position) = (position, position, position);
+        self.take_file(file);
+    }
+
+    /// The journal is on from `position` on; the file comes later.
+    fn begin(&mut self, position: u64) {
+        if !self.has_more_to_do() {
+            self.chunks.clear();
+            (self.synced_bytes, self.written) = (0, Cursor::default());
+            (self.written_position, self.durable_position) = (position, position);
+        }
+        (self.gathered_position, self.is_open, self.ends) = (position, true, false);
+    }
+
+    /// The next of the files that bytes behind a switch wait for, or the first.
+    pub fn take_file(&mut self, file: AppendFile) {
+        self.files.push_back((self.next_slot, Rc::new(file.file)));
+        self.next_slot += 1;
+    }
+
+    /// What was gathered so far, with `last` behind, ends its file; what follows `position` belongs to the next.
+    pub fn switch(&mut self, last: &[u8], position: u64) {
+        if !self.is_open {
+            self.begin(position);
+            self.slot = self.next_slot;
+            (self.end_offset, self.before_bytes, self.base_bytes) = (0, 0, 0);
+            return;
+        }
+        if !last.is_empty() {
+            let chunk = self.room_for(last.len());
+            chunk.bytes.extend_from_slice(last);
+            chunk.end_position = position;
+            self.gathered_position = position;
+            self.end_offset += last.len() as u64;
+            self.oldest_ms.get_or_insert(self.now_ms);
+        }
+        self.before_bytes += self.end_offset;
+        (self.slot, self.end_offset) = (self.slot + 1, 0);
+    }
+
+    /// The files before the one that is gathered for are gone: there is a base of so many bytes in their place (counted by core 0).
+    pub fn rebased(&mut self, base_bytes: u64) {
+        self.before_bytes = base_bytes;
+        self.base_bytes = base_bytes + self.end_offset;
+    }
+
+    /// `appendonly no`: nothing is gathered any more, and the files go once all is written.
+    pub fn close_when_done(&mut self) {
+        if self.is_open && !self.has_more_to_do() {
+            self.is_open = false;
+            self.files.clear();
+            // On a disk that fails there may be a rest: nobody waits for it any more.
+            self.chunks.clear();
+            (self.synced_bytes, self.written) = (0, Cursor::default());
+            (self.written_position, self.durable_position) = (self.gathered_position, self.gathered_position);
+            self.slot = self.next_slot;
+            (self.failure, self.oldest_ms, self.is_late, self.ends) = (None, None, false, false);
+        }
     }
 
     /// Puts a fault into the disk, for tests.
@@ -176,14 +248,14 @@ impl Writer {
     }
 
     /// The system's reason why nothing can be written.
-    pub fn failure(&self) -> Option<&'static str> {
-        self.failure.as_ref().map(|failure| failure.reason)
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| failure.reason.as_str())
     }
 
     pub fn figures(&self) -> AppendFigures {
         let unwritten = self.chunks.iter().skip(self.written.chunk).map(|chunk| chunk.bytes.len() as u64).sum::<u64>();
         AppendFigures {
-            is_open: self.file.is_some(),
+            is_open: self.is_open,
             size_bytes: self.before_bytes + self.end_offset,
             base_bytes: self.base_bytes,
             buffer_bytes: unwritten.saturating_sub(self.written.byte as u64),
@@ -194,9 +266,17 @@ impl Writer {
     }
 
     /// Takes what the journal has recorded, and begins what is due.
-    pub fn turn_ends(&mut self, ring: &mut ClientRing, journal: &mut Journal, clock: &Clock, config: &Config) -> News {
+    /// `spares_disk`: there are no fsyncs now, whatever `appendfsync` says (`no-appendfsync-on-rewrite`).
+    pub fn turn_ends(
+        &mut self,
+        ring: &mut ClientRing,
+        journal: &mut Journal,
+        clock: &Clock,
+        config: &Config,
+        spares_disk: bool,
+    ) -> News {
         self.now_ms = clock.monotonic_us() / 1000;
-        self.policy = config.appendfsync;
+        self.policy = if spares_disk { AppendFsync::No } else { config.appendfsync };
         self.tick_ms = 1000 / u64::from(config.hz.clamp(1, 500));
         if !journal.is_empty() {
             self.gather(journal, clock, config);
@@ -205,7 +285,9 @@ impl Writer {
     }
 
     fn gather(&mut self, journal: &mut Journal, clock: &Clock, config: &Config) {
-        let Some(file) = self.file.clone() else { return };
+        if !self.is_open {
+            return;
+        }
         let mut note = String::new();
         let now_s = clock.unix().seconds();
         if config.aof_timestamp_enabled && now_s > self.timestamp_s {
@@ -213,22 +295,33 @@ impl Writer {
             note = aof::timestamp(now_s);
         }
         let wanted = note.len() + (journal.position() - self.gathered_position) as usize;
-        let fits =
-            |chunk: &Chunk| Rc::ptr_eq(&chunk.file, &file) && chunk.bytes.capacity() - chunk.bytes.len() >= wanted;
-        if !self.chunks.back().is_some_and(fits) {
-            let mut bytes = std::mem::take(&mut self.spare);
-            bytes.reserve_exact(wanted.max(CHUNK_BYTES));
-            self.chunks.push_back(Chunk { bytes, file, offset: self.end_offset, end_position: 0 });
-        }
-        let Some(chunk) = self.chunks.back_mut() else { return };
+        let chunk = self.room_for(wanted);
         let (before, place) = (chunk.bytes.len(), chunk.bytes.as_ptr());
         chunk.bytes.extend_from_slice(note.as_bytes());
         journal.take_into(&mut chunk.bytes);
         assert!(before == 0 || place == chunk.bytes.as_ptr(), "bytes that may be on their way to the disk do not move");
         chunk.end_position = journal.position();
+        let gathered = (chunk.bytes.len() - before) as u64;
         self.gathered_position = journal.position();
-        self.end_offset += (chunk.bytes.len() - before) as u64;
+        self.end_offset += gathered;
         self.oldest_ms.get_or_insert(self.now_ms);
+    }
+
+    /// The chunk that so many more bytes fit in.
+    fn room_for(&mut self, wanted: usize) -> &mut Chunk {
+        let slot = self.slot;
+        let fits = |chunk: &Chunk| chunk.slot == slot && chunk.bytes.capacity() - chunk.bytes.len() >= wanted;
+        if !self.chunks.back().is_some_and(fits) {
+            let mut bytes = std::mem::take(&mut self.spare);
+            bytes.reserve_exact(wanted.max(CHUNK_BYTES));
+            self.chunks.push_back(Chunk { bytes, slot, offset: self.end_offset, end_position: 0 });
+        }
+        self.chunks.back_mut().expect("just looked")
+    }
+
+    /// The file of this number, if it has come.
+    fn file(&self, slot: u64) -> Option<&Rc<File>> {
+        self.files.iter().find(|(number, _)| *number == slot).map(|(_, file)| file)
     }
 
     /// Begins what is due, until something is under way or nothing is due.
@@ -265,7 +358,7 @@ impl Writer {
             return false;
         }
         match self.policy {
-            _ if self.ends || self.failure.is_some() => true,
+            _ if self.ends || self.failure.as_ref().is_some_and(|failure| failure.of_sync) => true,
             AppendFsync::Always => true,
             AppendFsync::No => false,
             AppendFsync::EverySecond => {
@@ -288,10 +381,12 @@ impl Writer {
         }
         let Some(chunk) = self.chunks.get(self.written.chunk) else { return false };
         let Some(bytes) = chunk.bytes.get(self.written.byte..).filter(|bytes| !bytes.is_empty()) else { return false };
+        let file = self.files.iter().find(|(number, _)| *number == chunk.slot);
+        let Some((_, file)) = file else { return false }; // not made yet
         let until = Cursor { chunk: self.written.chunk, byte: chunk.bytes.len() };
         self.writing = Some(UnderWay { until, position: chunk.end_position, began_ms: self.now_ms });
         let offset = chunk.offset + self.written.byte as u64;
-        match self.disk.write(ring, &chunk.file, bytes, offset) {
+        match self.disk.write(ring, file, bytes, offset) {
             None => false,
             Some(result) => self.write_ended(result, news),
         }
@@ -310,14 +405,15 @@ impl Writer {
     fn sync_reach(&self) -> Option<(Rc<File>, Cursor, u64)> {
         let Some(first) = self.chunks.front() else {
             // Written while nothing was promised, and not kept.
-            return self.file.clone().map(|file| (file, Cursor::default(), self.written_position));
+            return self.files.back().map(|(_, file)| (file.clone(), Cursor::default(), self.written_position));
         };
-        let of_file = self.chunks.iter().take_while(|chunk| Rc::ptr_eq(&chunk.file, &first.file)).count();
+        let file = self.file(first.slot)?.clone();
+        let of_file = self.chunks.iter().take_while(|chunk| chunk.slot == first.slot).count();
         if self.written.chunk < of_file {
-            return Some((first.file.clone(), self.written, self.written_position));
+            return Some((file, self.written, self.written_position));
         }
         let last = self.chunks.get(of_file - 1)?;
-        Some((first.file.clone(), Cursor { chunk: of_file, byte: 0 }, last.end_position))
+        Some((file, Cursor { chunk: of_file, byte: 0 }, last.end_position))
     }
 
     /// The write under way has ended: bytes, or a negated error number.
@@ -368,6 +464,9 @@ impl Writer {
     }
 
     fn wrote_all_of_it(&mut self, news: &mut News) {
+        if let Some(failure) = &mut self.failure {
+            failure.writes_again = true;
+        }
         if self.policy == AppendFsync::No && self.syncing.is_none() && !self.ends {
             self.forget_until(self.written);
             self.oldest_ms = None;
@@ -394,7 +493,9 @@ impl Writer {
         self.forget_until(under_way.until);
         // What has come since is no older than the beginning of this fsync.
         self.oldest_ms = (self.durable_position < self.gathered_position).then_some(under_way.began_ms);
-        self.recover(news);
+        if self.failure.as_ref().is_some_and(|failure| failure.of_sync || failure.writes_again) {
+            self.recover(news);
+        }
         true
     }
 
@@ -421,6 +522,9 @@ impl Writer {
             self.keep_spare(chunk.bytes);
             (self.synced_bytes, self.written) = (0, Cursor::default());
         }
+        // Files that nothing is left for.
+        let oldest = self.chunks.front().map_or(self.slot, |chunk| chunk.slot);
+        self.files.retain(|(number, _)| *number >= oldest);
     }
 
     fn keep_spare(&mut self, mut bytes: Vec<u8>) {
@@ -432,7 +536,7 @@ impl Writer {
 
     /// Notes a failure; returns false, because the next attempt comes later.
     fn fail(&mut self, number: i32, of_sync: bool, news: &mut News) -> bool {
-        let reason = number_reason(number);
+        let reason = reason(&io::Error::from_raw_os_error(number));
         let known = self.failure.take();
         news.failure_changed = known.as_ref().is_none_or(|known| known.reason != reason);
         let mut complain_ms = known.map_or(0, |known| if known.reason == reason { known.complain_ms } else { 0 });
@@ -443,7 +547,8 @@ impl Writer {
                 false => tracing::warn!("Error writing to the AOF file: {reason}"),
             }
         }
-        self.failure = Some(Failure { reason, of_sync, retry_ms: self.now_ms + RETRY_AFTER_MS, complain_ms });
+        self.failure =
+            Some(Failure { reason, of_sync, retry_ms: self.now_ms + RETRY_AFTER_MS, complain_ms, writes_again: false });
         false
     }
 
@@ -475,7 +580,8 @@ impl Writer {
 
     /// Whether something is under way or, in an end that has not failed, left to do.
     pub fn has_more_to_do(&self) -> bool {
-        let is_behind = self.durable_position < self.gathered_position;
+        let has_file = self.chunks.get(self.written.chunk).is_none_or(|chunk| self.file(chunk.slot).is_some());
+        let is_behind = self.durable_position < self.gathered_position && has_file;
         self.writing.is_some() || self.syncing.is_some() || is_behind && self.failure.is_none()
     }
 }

@@ -34,6 +34,7 @@ use crate::runtime::connection::Connection;
 use crate::runtime::listen::Accepted;
 use crate::runtime::mesh::{Mesh, Message};
 use crate::runtime::persistence::snapshot::CoreWalk;
+use crate::runtime::persistence::snapshot_file::Retired;
 use crate::runtime::worker::Census;
 
 /// Fewer requests than this are not worth a look ahead at their keys.
@@ -99,6 +100,8 @@ pub struct Requests {
     /// The snapshot under way, and what SHUTDOWN waits for; core 0's.
     save: Option<Box<Save>>,
     ending: Option<Ending>,
+    /// Writers of files that were given up or are complete.
+    retired_writers: Vec<Retired>,
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
@@ -135,6 +138,7 @@ impl Requests {
             output_held: false,
             save: None,
             ending: None,
+            retired_writers: Vec::new(),
             stopped: None,
             expiring: false,
             ahead: Lookahead::default(),

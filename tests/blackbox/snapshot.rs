@@ -463,6 +463,41 @@ fn what_shutdown_does_not_save_is_not_acknowledged() {
 }
 
 #[test]
+fn a_shutdown_that_saves_can_be_called_off() {
+    if !Kind::Slotcore.is_slotcore() {
+        return;
+    }
+    let server = Server::slotcore(&["--save", "3600 1", "--rdb-key-save-delay", "10000000"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    client.pipeline(&["SET a 1", "SET b 2", "BGSAVE"]);
+    client.send(b"SHUTDOWN\r\n");
+    assert!(holds_within(LIMIT, || server.log().contains("Saving the final RDB snapshot before exiting.")));
+    check(&mut other, &[("SHUTDOWN ABORT", "+OK"), ("SHUTDOWN ABORT", "-ERR No shutdown in progress.")]);
+    assert_eq!(client.read().to_string(), "-ERR Errors trying to SHUTDOWN. Check logs.");
+    client.must("CONFIG SET rdb-key-save-delay 0");
+    // The one that was given up is cleared away first.
+    assert!(holds_within(LIMIT, || client.line("SAVE").to_string() == "+OK"));
+    check(&mut client, &[("SET a 3", "+OK"), ("GET a", "'3'")]);
+    check_file(&file_of(&server));
+}
+
+#[test]
+fn the_bytes_of_a_file_do_not_stay_in_the_books() {
+    if !Kind::Slotcore.is_slotcore() {
+        return;
+    }
+    let server = Server::slotcore(&DEBUG);
+    let mut client = server.connect();
+    client.must("DEBUG POPULATE 20000 key 300");
+    client.must("SAVE");
+    let used_before = client.info_number("used_memory");
+    (0..5).for_each(|_| _ = client.must("SAVE"));
+    // A writer's books are taken over by the next tick.
+    let is_back = || client.info_number("used_memory") - used_before < 200_000;
+    assert!(holds_within(LIMIT, is_back), "of {} bytes", fs::metadata(file_of(&server)).expect("a file").len());
+}
+
+#[test]
 fn an_expired_key_that_nobody_met_is_in_the_file_as_in_redis() {
     on_both(|server| {
         let mut client = server.connect();

@@ -102,12 +102,12 @@ fn buckets_may_split_and_merge_while_they_are_walked() {
     for wave in 0..4 {
         let (seen, expected) = begin(&mut keyspace);
         let mut calls = 0;
-        while keyspace.snapshot_slice(4000) {
+        while keyspace.snapshot_slice(1000) {
             calls += 1;
             let first = random.below((MANY / 4) as u64) as usize;
             for number in first..first + 700 {
                 let name = tagged(number);
-                match (wave + calls / 20) % 2 {
+                match (wave + calls / 40) % 2 {
                     0 => keyspace.write(0, Key::new(&name)).set_integer(calls),
                     _ => _ = keyspace.remove(0, Key::new(&name), Disposal::Now),
                 }

@@ -61,6 +61,11 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 }
 
+/// Takes the balance of a thread that has ended over.
+pub fn take_over(figures: MemoryFigures) {
+    count(figures.allocated_bytes);
+}
+
 /// This thread's balance.
 pub fn figures() -> MemoryFigures {
     MemoryFigures { allocated_bytes: ALLOCATED_BYTES.with(Cell::get) }

@@ -175,10 +175,10 @@ pub enum Message {
     },
     /// My next piece of a snapshot.
     SnapshotChunk(Box<Chunk>),
-    /// So much of yours is written.
+    /// This of yours is written: have the buffer again.
     ChunkWritten {
         number: u64,
-        bytes: usize,
+        buffer: Vec<u8>,
     },
     /// Clear this snapshot away: nobody wants it any more.
     AbandonSnapshot {

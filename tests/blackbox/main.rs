@@ -31,6 +31,7 @@ mod protocol;
 mod pubsub;
 mod server;
 mod sets;
+mod snapshot;
 mod sort;
 mod sorted_sets;
 mod start;

@@ -13,6 +13,8 @@ use crate::persist::rdb::{Encoder, file};
 
 /// Encoded bytes that are sent off together.
 const CHUNK_BYTES: usize = 512 << 10;
+/// Larger buffers are not kept for the next chunk.
+const SPARE_BYTES_MAX: usize = 2 * CHUNK_BYTES;
 /// Encoded bytes of one core that wait to be written. The walk stops there; what writes hand out cannot.
 const WINDOW_BYTES: usize = 4 << 20;
 /// Encoded bytes between two looks at the clock.
@@ -147,6 +149,8 @@ pub struct CoreWalk {
     output: Rc<RefCell<Output>>,
     /// Sent off and not yet written.
     unwritten_bytes: usize,
+    /// Buffers that have come back.
+    spare: Vec<Vec<u8>>,
     /// With `rdb-key-save-delay`: when the walk began, and how many keys have come out since.
     begun_us: u64,
     keys: u64,
@@ -186,13 +190,18 @@ impl CoreWalk {
             core.keyspace.abandon_snapshot();
             *self.output.borrow_mut() = Output::default();
             (self.unwritten_bytes, self.is_delayed) = (0, false);
+            self.spare = Vec::new();
         }
     }
 
-    /// So many bytes of what was sent off are on their way to the disk.
-    pub fn written(&mut self, number: u64, bytes: usize) {
+    /// What was sent off in this buffer is on its way to the disk.
+    pub fn written(&mut self, number: u64, mut buffer: Vec<u8>) {
         if self.number == number {
-            self.unwritten_bytes = self.unwritten_bytes.saturating_sub(bytes);
+            self.unwritten_bytes = self.unwritten_bytes.saturating_sub(buffer.len());
+            if self.is_under_way && buffer.capacity() <= SPARE_BYTES_MAX {
+                buffer.clear();
+                self.spare.push(buffer);
+            }
         }
     }
 
@@ -236,7 +245,12 @@ impl CoreWalk {
     }
 
     fn take_chunk(&mut self, is_last: bool) -> Chunk {
-        let Output { bytes, keys, .. } = std::mem::take(&mut *self.output.borrow_mut());
+        let next = if is_last { Vec::new() } else { self.spare.pop().unwrap_or_default() };
+        let next = Output { bytes: next, ..Output::default() };
+        let Output { bytes, keys, .. } = std::mem::replace(&mut *self.output.borrow_mut(), next);
+        if is_last {
+            self.spare = Vec::new();
+        }
         self.unwritten_bytes += bytes.len();
         self.keys += keys;
         Chunk { number: self.number, bytes, keys, is_last }

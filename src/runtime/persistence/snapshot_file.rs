@@ -8,9 +8,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
+use super::super::allocator;
 use super::super::mesh::BellPull;
 use crate::base::core_id::CoreId;
+use crate::command::core::MemoryFigures;
 use crate::persist::rdb::{Checksum, file};
 
 /// With `rdb-save-incremental-fsync` the disk is this far behind at most.
@@ -43,8 +46,8 @@ enum Job {
 /// What the writer reports.
 #[derive(Debug)]
 pub enum Written {
-    /// Bytes that came from this core have left memory.
-    Bytes(CoreId, usize),
+    /// Bytes that came from this core are written: it may have the buffer again.
+    Bytes(CoreId, Vec<u8>),
     /// The file is in its place, or cannot be: the line for the log.
     End(Result<(), String>),
 }
@@ -54,6 +57,24 @@ pub struct SnapshotFile {
     temporary: PathBuf,
     jobs: Sender<Job>,
     reports: Receiver<Written>,
+    thread: JoinHandle<MemoryFigures>,
+}
+
+/// The writer of a file that core 0 has done with.
+pub struct Retired(JoinHandle<MemoryFigures>);
+
+impl Retired {
+    /// Whether the writer has ended.
+    pub fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// Takes what the writer has freed, and the core had allocated, into this core's books.
+    pub fn join(self) {
+        if let Ok(figures) = self.0.join() {
+            allocator::take_over(figures);
+        }
+    }
 }
 
 impl SnapshotFile {
@@ -75,9 +96,14 @@ impl SnapshotFile {
         let ((jobs, jobs_taken), (report, reports)) = (channel(), channel());
         let writer = Writer { file: target, path, settings, checksum: Checksum::new(), unsynced_bytes: 0 };
         let thread = std::thread::Builder::new().name("snapshot".to_owned());
-        let started = thread.spawn(move || writer.run(&jobs_taken, &report, &bell));
-        started.map_err(|error| format!("Can't start the thread that writes a snapshot: {}", reason(&error)))?;
-        Ok(SnapshotFile { temporary, jobs, reports })
+        let started = thread.spawn(move || {
+            writer.run(&jobs_taken, &report, &bell);
+            drop((jobs_taken, report, bell));
+            allocator::figures()
+        });
+        let thread =
+            started.map_err(|error| format!("Can't start the thread that writes a snapshot: {}", reason(&error)))?;
+        Ok(SnapshotFile { temporary, jobs, reports, thread })
     }
 
     /// Appends bytes. After a failure they go nowhere: the report of the failure is on its way.
@@ -88,6 +114,11 @@ impl SnapshotFile {
     /// All was written: writes the footer and puts the file in its place.
     pub fn finish(&self) {
         let _ = self.jobs.send(Job::Finish);
+    }
+
+    /// Nothing more is to be written. If the file is not in its place by then, it goes.
+    pub fn retire(self) -> Retired {
+        Retired(self.thread)
     }
 
     /// Takes the temporary file away, for the end of the process, which the writer would not see.
@@ -122,7 +153,7 @@ impl Writer {
                             reason(&error)
                         ));
                     }
-                    let _ = reports.send(Written::Bytes(core, bytes.len()));
+                    let _ = reports.send(Written::Bytes(core, bytes));
                     bell.ring();
                 }
                 Ok(Job::Finish) => break self.put_in_place(),
@@ -182,5 +213,86 @@ fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh_folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("slotcore-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn settings(folder: &Path) -> FileSettings {
+        FileSettings { folder: folder.to_owned(), name: "dump.rdb".to_owned(), checksum: true, incremental_fsync: true }
+    }
+
+    /// What the writer reports until its end.
+    fn reports(file: &SnapshotFile) -> (usize, Result<(), String>) {
+        let mut bytes = 0;
+        loop {
+            match file.reports.recv().unwrap() {
+                Written::Bytes(_, more) => bytes += more.len(),
+                Written::End(outcome) => return (bytes, outcome),
+            }
+        }
+    }
+
+    fn bell() -> BellPull {
+        super::super::super::mesh::Mesh::build(1).unwrap().remove(0).bell_pull()
+    }
+
+    #[test]
+    fn bytes_come_in_order_behind_them_the_footer_and_the_old_file_goes_last() {
+        let folder = fresh_folder("file");
+        fs::write(folder.join("dump.rdb"), b"old").unwrap();
+        let file = SnapshotFile::begin(settings(&folder), bell()).unwrap();
+        file.write(CoreId::FIRST, b"one".to_vec());
+        file.write(CoreId::new(1), vec![b'x'; SYNC_STEP_BYTES]);
+        assert_eq!(fs::read(folder.join("dump.rdb")).unwrap(), b"old");
+        file.finish();
+        assert_eq!(reports(&file), (3 + SYNC_STEP_BYTES, Ok(())));
+        let content = fs::read(folder.join("dump.rdb")).unwrap();
+        let (body, sum) = content.split_at(content.len() - 8);
+        assert_eq!((&body[..4], body.last()), (&b"onex"[..], Some(&0xff)));
+        assert_eq!(Checksum::of(body).to_le_bytes(), *sum);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_once_and_nothing_is_put_in_place() {
+        let folder = fresh_folder("full");
+        let (report, reports) = channel();
+        let (jobs, jobs_taken) = channel();
+        jobs.send(Job::Write(CoreId::FIRST, vec![0; 100])).unwrap();
+        jobs.send(Job::Finish).unwrap();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let path = folder.join("temp.rdb");
+        fs::write(&path, b"").unwrap();
+        let settings = settings(&folder);
+        let writer = Writer { file: full, path, settings, checksum: Checksum::new(), unsynced_bytes: 0 };
+        writer.run(&jobs_taken, &report, &bell());
+        drop(report);
+        let all: Vec<Written> = reports.iter().collect();
+        let [Written::End(Err(line))] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(line, "Write error saving DB on disk(dump.rdb): No space left on device");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_nobody_wants_any_more_goes() {
+        let folder = fresh_folder("unwanted");
+        let file = SnapshotFile::begin(settings(&folder), bell()).unwrap();
+        file.write(CoreId::FIRST, b"one".to_vec());
+        let SnapshotFile { jobs, reports, .. } = file;
+        drop(jobs);
+        while reports.recv().is_ok() {}
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -176,7 +176,7 @@ impl Requests {
                 Message::CutBegun { number, at_cut } => self.cut_begun(number, &at_cut),
                 Message::ReleaseOutput { number } => self.output_released(number),
                 Message::SnapshotChunk(chunk) => self.chunk_arrived(from, *chunk),
-                Message::ChunkWritten { number, bytes } => self.chunk_written(number, bytes),
+                Message::ChunkWritten { number, buffer } => self.chunk_written(number, buffer),
                 Message::AbandonSnapshot { number } => self.abandon_snapshot(number),
                 Message::Connection(accepted) => self.adopt(*accepted),
                 Message::Stop => self.stopped = Some(None),

@@ -44,6 +44,7 @@ use crate::runtime::mesh::{Mesh, Message};
 use crate::runtime::persistence::append_only::Folder;
 use crate::runtime::persistence::loading::{Part, Underway};
 use crate::runtime::persistence::snapshot::CoreWalk;
+use crate::runtime::persistence::snapshot_file::Retired;
 use crate::runtime::worker::Census;
 
 /// Fewer requests than this are not worth a look ahead at their keys.
@@ -109,6 +110,8 @@ pub struct Requests {
     /// The snapshot under way, and what SHUTDOWN waits for; core 0's.
     save: Option<Box<Save>>,
     ending: Option<Ending>,
+    /// Writers of files that were given up or are complete.
+    retired_writers: Vec<Retired>,
     /// Set when the node is to end.
     pub stopped: Option<Option<ShutdownOptions>>,
     expiring: bool,
@@ -162,6 +165,7 @@ impl Requests {
             output_held: false,
             save: None,
             ending: None,
+            retired_writers: Vec::new(),
             stopped: None,
             expiring: false,
             loading: None,

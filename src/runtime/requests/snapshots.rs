@@ -251,8 +251,8 @@ impl Requests {
         self.core.node().persistence.saving.progressed(chunk.keys);
     }
 
-    pub(super) fn chunk_written(&mut self, number: u64, bytes: usize) {
-        self.walk.written(number, bytes);
+    pub(super) fn chunk_written(&mut self, number: u64, buffer: Vec<u8>) {
+        self.walk.written(number, buffer);
     }
 
     /// Takes in what the file's writer reports (core 0). True when there was anything.
@@ -272,17 +272,17 @@ impl Requests {
     fn reported(&mut self, report: Written) {
         let Some(save) = &mut self.save else { return };
         match report {
-            Written::Bytes(CoreId::FIRST, bytes) => self.walk.written(save.number, bytes),
-            Written::Bytes(core, bytes) => {
+            Written::Bytes(CoreId::FIRST, buffer) => self.walk.written(save.number, buffer),
+            Written::Bytes(core, buffer) => {
                 let number = save.number;
-                self.mesh.send(core, Message::ChunkWritten { number, bytes });
+                self.mesh.send(core, Message::ChunkWritten { number, buffer });
             }
             Written::End(Ok(())) => {
                 if save.purpose != SaveFor::Rewrite {
                     tracing::info!("DB saved on disk");
                 }
                 save.outcome = Some(Outcome::Saved);
-                save.file = None;
+                self.retired_writers.extend(save.file.take().map(SnapshotFile::retire));
             }
             Written::End(Err(line)) => {
                 tracing::warn!("{line}");
@@ -295,7 +295,7 @@ impl Requests {
     pub(super) fn give_up_save(&mut self, outcome: Outcome) {
         let Some(save) = self.save.as_mut().filter(|save| save.outcome.is_none()) else { return };
         save.outcome = Some(outcome);
-        save.file = None;
+        self.retired_writers.extend(save.file.take().map(SnapshotFile::retire));
         save.early.clear();
         let number = save.number;
         self.walk.abandon(&mut self.core, number);
@@ -370,6 +370,9 @@ impl Requests {
 
     /// Core 0's look at what is due, at each tick.
     pub(super) fn tick_saving(&mut self) {
+        for ended in self.retired_writers.extract_if(.., |writer| writer.has_ended()) {
+            ended.join();
+        }
         if self.core.disk.loading {
             return;
         }
@@ -465,6 +468,6 @@ const REDIS_VERSION: &str = "7.2.4";
 
 fn error_reply(error: &CommandError) -> Box<ReplyBuffer> {
     let mut reply = Box::new(ReplyBuffer::new());
-    Reply::new(&mut reply, RespVersion::V2).error(&error.line());
+    Reply::new(&mut reply, RespVersion::V2).error(error.line());
     reply
 }

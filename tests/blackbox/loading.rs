@@ -33,10 +33,6 @@ impl Dir {
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
-
-    fn text(&self) -> String {
-        self.0.display().to_string()
-    }
 }
 
 impl Drop for Dir {
@@ -148,7 +144,7 @@ fn fill(client: &mut Client, dbs: &[u16]) {
             }
             lines.push(format!("SET many:{number} value:{number}"));
         }
-        lines.push("ZADD zset:small -inf a +inf b 0.1 c".to_owned());
+        lines.push("ZADD zset:small -inf a +inf b 0.5 c".to_owned());
         for reply in client.pipeline(&lines) {
             assert!(!reply.is_error(), "{reply}");
         }
@@ -605,7 +601,7 @@ fn data_are_loaded_again_on_demand() {
         for (line, expected) in [
             ("SET short other", "+OK"),
             ("SET new key", "+OK"),
-            ("DEBUG RELOAD NOSAVE MERGE", "+OK"),
+            ("DEBUG RELOAD NOSAVE NOFLUSH MERGE", "+OK"),
             ("MGET short new", "['hello', 'key']"),
             ("DEBUG RELOAD NOSAVE", "+OK"),
             ("EXISTS new", ":0"),

@@ -543,10 +543,8 @@ fn while_data_are_loaded_clients_are_told_so() {
         client.must("SAVE");
     }
     for kind in [Kind::Slotcore, Kind::Redis] {
-        let mut server = Server::start(
-            kind,
-            &all_args(&dir, &["--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024"]),
-        );
+        let delayed_by = |us| ["--loading-process-events-interval-bytes", "1024", "--key-load-delay", us];
+        let mut server = Server::start(kind, &all_args(&dir, &delayed_by("500")));
         let mut client = server.connect();
         let loading = "-LOADING Redis is loading the dataset in memory";
         for line in ["PING", "GET key:1", "SET a b", "FLUSHALL"] {
@@ -569,10 +567,10 @@ fn while_data_are_loaded_clients_are_told_so() {
         drop(client);
         server.stop();
         // A signal ends it at once.
-        let mut server = Server::start(kind, &all_args(&dir, &["--key-load-delay", "5000"]));
+        let mut server = Server::start(kind, &all_args(&dir, &delayed_by("5000")));
         assert_eq!(server.connect().line("PING").to_string(), loading);
         assert_eq!(server.stop().code(), Some(0), "{kind:?}");
-        let mut server = Server::start(kind, &all_args(&dir, &["--key-load-delay", "5000"]));
+        let mut server = Server::start(kind, &all_args(&dir, &delayed_by("5000")));
         server.signal(Signal::SIGINT);
         assert!(server.wait_for_exit().code().is_some());
     }

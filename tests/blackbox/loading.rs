@@ -347,6 +347,34 @@ fn a_single_append_only_file_of_old_versions_is_taken_over() {
     }
 }
 
+#[test]
+fn what_each_core_wrote_is_loaded_by_another_number_of_cores() {
+    if !Kind::Slotcore.is_slotcore() {
+        return;
+    }
+    let dir = Dir::new();
+    let cluster = ["--appendonly", "yes", "--cluster-enabled", "yes", "--cores"];
+    let mut server = Server::slotcore(&all_args(&dir, &[&cluster[..], &["4"]].concat()));
+    let mut client = server.connect();
+    client.must("CLUSTER ADDSLOTSRANGE 0 16383");
+    assert!(holds_within(LIMIT, || client.line("GET short").to_string() == "nil"));
+    fill(&mut client, &[0]);
+    client.pipeline(&["MULTI", "SET {tx}a 1", "INCR {tx}a", "EXEC"]);
+    let mut expected = digest(&mut client);
+    server.stop();
+    for cores in ["2", "1", "4", "4"] {
+        let mut server = start_in(Kind::Slotcore, &dir, &[&cluster[..], &[cores]].concat());
+        let mut client = server.connect();
+        assert_eq!(digest(&mut client), expected, "{cores} cores");
+        client.must(&format!("SET cores:{cores} were"));
+        expected = digest(&mut client);
+        server.stop();
+    }
+    // A stock server reads the files one after the other.
+    let redis = start_in(Kind::Redis, &dir, &["--appendonly", "yes"]);
+    assert_eq!(digest(&mut redis.connect()), expected);
+}
+
 /// A folder with a base without keys and a few commands.
 fn few_commands(lines: &[&str]) -> Dir {
     let dir = Dir::new();

@@ -423,6 +423,6 @@ const REDIS_VERSION: &str = "7.2.4";
 
 fn error_reply(error: &CommandError) -> Box<ReplyBuffer> {
     let mut reply = Box::new(ReplyBuffer::new());
-    Reply::new(&mut reply, RespVersion::V2).error(&error.line());
+    Reply::new(&mut reply, RespVersion::V2).error(error.line());
     reply
 }

@@ -111,7 +111,7 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     }
     let values: Vec<&[u8]> = args.iter().skip(2).collect();
     let pairs: Vec<(&[u8], &[u8])> = values.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-    let requester = Requester { local: cx.caller.local, loading: false };
+    let requester = Requester { local: cx.caller.local, loading: cx.core.disk.loading };
     let node = cx.core.node();
     let Change { config, changed } = node.config.set(&pairs, requester).map_err(refusal)?;
     apply(&*node.machine, &node.config, &config, &changed).map_err(refusal)?;

@@ -222,8 +222,8 @@ directives! {
     /// Microseconds for each key, for tests.
     rdb_key_save_delay: i32 = 0; "rdb-key-save-delay", integer(i32::MIN as i128, INT), [HIDDEN], Now;
     /// Microseconds for each key, for tests.
-    key_load_delay: i32 = 0; "key-load-delay", integer(i32::MIN as i128, INT), [HIDDEN], PERSISTENCE;
-    loading_process_events_interval_bytes: u32 = 2 << 20; "loading-process-events-interval-bytes", integer(1024, INT), [HIDDEN], PERSISTENCE;
+    key_load_delay: i32 = 0; "key-load-delay", integer(i32::MIN as i128, INT), [HIDDEN], Now;
+    loading_process_events_interval_bytes: u32 = 2 << 20; "loading-process-events-interval-bytes", integer(1024, INT), [HIDDEN], Now;
     stop_writes_on_bgsave_error: bool = true; "stop-writes-on-bgsave-error", YesNo, [], Now;
     appendonly: bool = false; "appendonly", YesNo, [DENY_LOADING], Now;
     appendfilename: String = "appendonly.aof".to_owned(); "appendfilename", text_or_empty().checked(aof_file_name), [IMMUTABLE], Now;
@@ -232,7 +232,7 @@ directives! {
     no_appendfsync_on_rewrite: bool = false; "no-appendfsync-on-rewrite", YesNo, [], Now;
     auto_aof_rewrite_percentage: u32 = 100; "auto-aof-rewrite-percentage", integer(0, INT), [], Now;
     auto_aof_rewrite_min_size: u64 = 64 << 20; "auto-aof-rewrite-min-size", memory(0, LONG), [], Now;
-    aof_load_truncated: bool = true; "aof-load-truncated", YesNo, [], PERSISTENCE;
+    aof_load_truncated: bool = true; "aof-load-truncated", YesNo, [], Now;
     aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble", YesNo, [], Never("the base that a rewrite makes is always an RDB file");
     aof_timestamp_enabled: bool = false; "aof-timestamp-enabled", YesNo, [], Now;
     aof_rewrite_incremental_fsync: bool = true; "aof-rewrite-incremental-fsync", YesNo, [], Now;

@@ -33,10 +33,6 @@ impl Dir {
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
-
-    fn text(&self) -> String {
-        self.0.display().to_string()
-    }
 }
 
 impl Drop for Dir {
@@ -148,7 +144,7 @@ fn fill(client: &mut Client, dbs: &[u16]) {
             }
             lines.push(format!("SET many:{number} value:{number}"));
         }
-        lines.push("ZADD zset:small -inf a +inf b 0.1 c".to_owned());
+        lines.push("ZADD zset:small -inf a +inf b 0.5 c".to_owned());
         for reply in client.pipeline(&lines) {
             assert!(!reply.is_error(), "{reply}");
         }
@@ -351,6 +347,34 @@ fn a_single_append_only_file_of_old_versions_is_taken_over() {
     }
 }
 
+#[test]
+fn what_each_core_wrote_is_loaded_by_another_number_of_cores() {
+    if !Kind::Slotcore.is_slotcore() {
+        return;
+    }
+    let dir = Dir::new();
+    let cluster = ["--appendonly", "yes", "--cluster-enabled", "yes", "--cores"];
+    let mut server = Server::slotcore(&all_args(&dir, &[&cluster[..], &["4"]].concat()));
+    let mut client = server.connect();
+    client.must("CLUSTER ADDSLOTSRANGE 0 16383");
+    assert!(holds_within(LIMIT, || client.line("GET short").to_string() == "nil"));
+    fill(&mut client, &[0]);
+    client.pipeline(&["MULTI", "SET {tx}a 1", "INCR {tx}a", "EXEC"]);
+    let mut expected = digest(&mut client);
+    server.stop();
+    for cores in ["2", "1", "4", "4"] {
+        let mut server = start_in(Kind::Slotcore, &dir, &[&cluster[..], &[cores]].concat());
+        let mut client = server.connect();
+        assert_eq!(digest(&mut client), expected, "{cores} cores");
+        client.must(&format!("SET cores:{cores} were"));
+        expected = digest(&mut client);
+        server.stop();
+    }
+    // A stock server reads the files one after the other.
+    let redis = start_in(Kind::Redis, &dir, &["--appendonly", "yes"]);
+    assert_eq!(digest(&mut redis.connect()), expected);
+}
+
 /// A folder with a base without keys and a few commands.
 fn few_commands(lines: &[&str]) -> Dir {
     let dir = Dir::new();
@@ -547,10 +571,8 @@ fn while_data_are_loaded_clients_are_told_so() {
         client.must("SAVE");
     }
     for kind in [Kind::Slotcore, Kind::Redis] {
-        let mut server = Server::start(
-            kind,
-            &all_args(&dir, &["--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024"]),
-        );
+        let delayed_by = |us| ["--loading-process-events-interval-bytes", "1024", "--key-load-delay", us];
+        let mut server = Server::start(kind, &all_args(&dir, &delayed_by("500")));
         let mut client = server.connect();
         let loading = "-LOADING Redis is loading the dataset in memory";
         for line in ["PING", "GET key:1", "SET a b", "FLUSHALL"] {
@@ -573,10 +595,10 @@ fn while_data_are_loaded_clients_are_told_so() {
         drop(client);
         server.stop();
         // A signal ends it at once.
-        let mut server = Server::start(kind, &all_args(&dir, &["--key-load-delay", "5000"]));
+        let mut server = Server::start(kind, &all_args(&dir, &delayed_by("5000")));
         assert_eq!(server.connect().line("PING").to_string(), loading);
         assert_eq!(server.stop().code(), Some(0), "{kind:?}");
-        let mut server = Server::start(kind, &all_args(&dir, &["--key-load-delay", "5000"]));
+        let mut server = Server::start(kind, &all_args(&dir, &delayed_by("5000")));
         server.signal(Signal::SIGINT);
         assert!(server.wait_for_exit().code().is_some());
     }
@@ -605,7 +627,7 @@ fn data_are_loaded_again_on_demand() {
         for (line, expected) in [
             ("SET short other", "+OK"),
             ("SET new key", "+OK"),
-            ("DEBUG RELOAD NOSAVE MERGE", "+OK"),
+            ("DEBUG RELOAD NOSAVE NOFLUSH MERGE", "+OK"),
             ("MGET short new", "['hello', 'key']"),
             ("DEBUG RELOAD NOSAVE", "+OK"),
             ("EXISTS new", ":0"),

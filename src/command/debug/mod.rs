@@ -126,7 +126,7 @@ const SUBS: &[Sub] = &[
         reload,
         (
             "[NOSAVE] [NOFLUSH] [MERGE]",
-            "Save all data, drop them, and load them again. NOSAVE leaves the file as it is, NOFLUSH and MERGE the data; \
+            "Save all data, drop them, and load them again. NOSAVE leaves the file as it is, NOFLUSH the data; \
              with MERGE what the file has replaces what is there.",
         ),
     ),
@@ -288,7 +288,7 @@ fn reload(cx: &mut Context<'_>, args: &Args<'_>, _: Vec<Part>) -> CommandResult 
     let mut order = Reload { append_only: false, saves: true, empties: true, replaces: false };
     for option in args.iter().skip(2) {
         match () {
-            () if is_word(option, "MERGE") => (order.empties, order.replaces) = (false, true),
+            () if is_word(option, "MERGE") => order.replaces = true,
             () if is_word(option, "NOFLUSH") => order.empties = false,
             () if is_word(option, "NOSAVE") => order.saves = false,
             () => {

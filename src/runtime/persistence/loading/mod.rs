@@ -55,11 +55,7 @@ impl Prepared {
     ) -> Prepared {
         let shared = Arc::new(Shared::new(plan.total_bytes, config.key_load_delay));
         let (dealer, inboxes) = parcel::connect(cores_count, &shared, bells);
-        let routes = Routes {
-            owners,
-            in_cluster: config.cluster_enabled,
-            databases: u64::try_from(config.databases).unwrap_or(0),
-        };
+        let routes = Routes { owners, in_cluster: config.cluster_enabled, databases: u64::from(config.databases) };
         let settings = ReaderSettings { checksum: config.rdbchecksum, takes_truncated: config.aof_load_truncated };
         let source = plan.source;
         let rules = KeyRules { drops_expired: source == Source::Snapshot, replaces: false };

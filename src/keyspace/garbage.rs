@@ -41,6 +41,8 @@ pub(super) struct Garbage {
     /// Big collections; the first may be half gone.
     objects: VecDeque<Object>,
     pending: u64,
+    /// The first of what waits has just come: who removed it is answered before the work on it begins.
+    is_new: bool,
 }
 
 impl Garbage {
@@ -51,7 +53,7 @@ impl Garbage {
 
     pub fn dispose_tables(&mut self, tables: Vec<SlotTable>, disposal: Disposal) {
         if disposal == Disposal::Background {
-            self.pending += tables.iter().map(SlotTable::len).sum::<u64>();
+            self.add(tables.iter().map(SlotTable::len).sum());
             self.tables.push_back(tables);
         }
     }
@@ -59,15 +61,20 @@ impl Garbage {
     /// A single entry. Strings and small collections are freed at once: that costs no more than to queue them.
     pub fn dispose_entry(&mut self, entry: EntryBox, disposal: Disposal) {
         if disposal == Disposal::Background && self.queue_if_big(entry) {
-            self.pending += 1;
+            self.add(1);
         }
+    }
+
+    fn add(&mut self, entries: u64) {
+        self.is_new |= self.pending == 0;
+        self.pending += entries;
     }
 
     /// Takes a large collection out of its entry, whose value is about to be replaced.
     pub fn dispose_content(&mut self, object: &mut Object) {
         if object.free_effort() > EFFORT_MAX {
             self.objects.push_back(std::mem::replace(object, Object::Set(Default::default())));
-            self.pending += 1;
+            self.add(1);
         }
     }
 
@@ -79,9 +86,13 @@ impl Garbage {
         is_big
     }
 
-    /// Frees up to `budget` allocations, about; returns how many entries are gone with them.
+    /// Frees up to `budget` allocations, about; returns how many entries are gone with them. The first call after nothing has
+    /// waited frees nothing: it comes in the turn of the command, before its reply leaves.
     pub fn free(&mut self, mut budget: usize) -> u64 {
         let mut freed = 0;
+        if std::mem::take(&mut self.is_new) {
+            return 0;
+        }
         while budget > 0 {
             if let Some(object) = self.objects.front_mut() {
                 if object.dismantle(&mut budget) {
@@ -155,6 +166,22 @@ mod tests {
         assert_eq!(garbage.pending(), 1);
         assert!(slices_of(&mut garbage) > 10);
         assert_eq!(garbage.pending(), 0);
+    }
+
+    #[test]
+    fn the_turn_that_removes_frees_nothing_yet_unless_something_waits_already() {
+        let mut garbage = Garbage::default();
+        let tables = || {
+            let mut tables = Vec::new();
+            tables.resize_with(1, SlotTable::default);
+            tables
+        };
+        garbage.dispose_entry(entry(big_hash().into_object()), Disposal::Background);
+        assert_eq!((garbage.free(usize::MAX), garbage.pending()), (0, 1));
+        garbage.dispose_entry(entry(big_hash().into_object()), Disposal::Background);
+        assert_eq!((garbage.free(usize::MAX), garbage.pending()), (2, 0));
+        garbage.dispose_tables(tables(), Disposal::Background);
+        assert_eq!((garbage.free(1), garbage.pending()), (0, 0));
     }
 
     #[test]

@@ -90,16 +90,14 @@ impl<'a> Reply<'a> {
 
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.buffer.append(|out| {
-            out.reserve(bytes.len() + 16);
-            write_header(out, b'$', bytes.len() as i64);
-            out.extend_from_slice(bytes);
-            out.extend_from_slice(b"\r\n");
-        });
+        self.buffer.append(|out| Reply::append_bulk(out, bytes));
     }
 
     /// Appends a bulk string to bytes that become part of a reply later (`raw`); all versions agree on its form.
+    #[inline]
     pub fn append_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+        // Once for all parts, so that none of them stops to look for room.
+        out.reserve(bytes.len() + 16);
         write_header(out, b'$', bytes.len() as i64);
         out.extend_from_slice(bytes);
         out.extend_from_slice(b"\r\n");

@@ -330,6 +330,9 @@ impl List {
 
     /// Removes up to `count` elements at an end.
     pub fn remove_end(&mut self, end: End, count: usize) {
+        if let Form::Large(quicklist) = &mut self.form {
+            return quicklist.remove_end(end, count);
+        }
         let start = match end {
             End::Front => 0,
             End::Back => self.len().saturating_sub(count),

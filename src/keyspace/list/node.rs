@@ -196,6 +196,22 @@ impl Node {
         self.count -= count_of(removed);
     }
 
+    /// Removes elements at an end, fewer than there are.
+    #[inline]
+    pub fn remove_end(&mut self, end: End, count: usize) {
+        let listpack = self.listpack_mut();
+        let first = match end {
+            End::Front => listpack.first(),
+            End::Back if count == 1 => listpack.last(),
+            End::Back => i64::try_from(count).ok().and_then(|count| listpack.seek(-count)),
+        };
+        if let Some(at) = first {
+            listpack.remove_range(at, count);
+            listpack.trim();
+            self.count -= count_of(count);
+        }
+    }
+
     /// Removes up to `max` elements that are the needle, those nearest to an end; returns how many it removed.
     pub fn remove_matching(&mut self, needle: Needle<'_>, nearest: End, max: usize) -> usize {
         let removed = match &mut self.body {

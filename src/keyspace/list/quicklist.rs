@@ -118,6 +118,10 @@ impl Quicklist {
         if index >= self.len {
             return None;
         }
+        let last = self.nodes.len() - 1;
+        if let Some(offset) = index.checked_sub(self.len - self.nodes[last].len()) {
+            return Some((last, offset));
+        }
         if index <= self.len / 2 {
             let mut before = 0;
             for (node, count) in self.nodes.iter().map(Node::len).enumerate() {
@@ -249,6 +253,25 @@ impl Quicklist {
         }
         self.nodes.insert(at, tail);
         self.merge_around(if side == Side::Before { at } else { node });
+    }
+
+    /// Removes up to `count` elements at an end.
+    #[inline]
+    pub fn remove_end(&mut self, end: End, count: usize) {
+        let node = match end {
+            End::Front => self.nodes.front_mut(),
+            End::Back => self.nodes.back_mut(),
+        };
+        match node {
+            Some(node) if count < node.len() => {
+                node.remove_end(end, count);
+                self.len -= count;
+            }
+            _ => {
+                let start = if end == End::Front { 0 } else { self.len.saturating_sub(count) };
+                self.remove_range(start, count);
+            }
+        }
     }
 
     /// Removes up to `count` elements from `start` on.

@@ -22,6 +22,7 @@
 
 mod adopted;
 mod encoding;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -31,8 +32,8 @@ use encoding::{
     Encoded, SCRATCH_BYTES, backlen_size, checked_size, decode, decode_backlen, encode_backlen, encode_integer, encoded,
 };
 
-use super::entry::room_for;
 use crate::base::number::parse_i64;
+use room::Room;
 
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
@@ -138,7 +139,7 @@ pub struct Damaged;
 /// An owned listpack.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listpack {
-    bytes: Vec<u8>,
+    bytes: Room,
 }
 
 impl Default for Listpack {
@@ -150,9 +151,7 @@ impl Default for Listpack {
 impl Listpack {
     /// Without elements.
     pub fn new() -> Listpack {
-        let mut bytes = Vec::with_capacity(16);
-        bytes.extend_from_slice(&[HEADER_BYTES as u8 + 1, 0, 0, 0, 0, 0, END]);
-        Listpack { bytes }
+        Listpack { bytes: Room::with_capacity(&[HEADER_BYTES as u8 + 1, 0, 0, 0, 0, 0, END], 16) }
     }
 
     /// Takes over bytes from outside after a look at every element of them.
@@ -179,16 +178,15 @@ impl Listpack {
         if at != end || (kept != COUNT_UNKNOWN && usize::from(kept) != count) {
             return Err(Damaged);
         }
-        Ok(Listpack { bytes })
+        Ok(Listpack { bytes: bytes.into() })
     }
 
     /// Writes the bytes of a listpack of one string over what is in `out`.
     pub fn write_single(string: &[u8], out: &mut Vec<u8>) {
-        let mut listpack = Listpack { bytes: std::mem::take(out) };
-        listpack.bytes.clear();
-        listpack.bytes.extend_from_slice(&[HEADER_BYTES as u8 + 1, 0, 0, 0, 0, 0, END]);
+        let mut listpack = Listpack::new();
         listpack.push_back(string);
-        *out = listpack.bytes;
+        out.clear();
+        out.extend_from_slice(listpack.as_bytes());
     }
 
     /// The bytes of the format.
@@ -364,12 +362,12 @@ impl Listpack {
     pub fn split_off(&mut self, at: At) -> Listpack {
         let mut tail = Listpack::new();
         let count = self.iter_from(at).count();
-        tail.bytes.pop();
+        tail.bytes.truncate(HEADER_BYTES);
         tail.bytes.extend_from_slice(&self.bytes[at.0..]);
         tail.finish(count);
         let left = self.len() - count;
         self.bytes.truncate(at.0);
-        self.bytes.push(END);
+        self.bytes.extend_from_slice(&[END]);
         self.finish(left);
         tail
     }
@@ -377,7 +375,7 @@ impl Listpack {
     /// Appends all elements of another one.
     pub fn append(&mut self, other: &Listpack) {
         let count = self.len() + other.len();
-        self.bytes.pop();
+        self.bytes.truncate(self.end());
         self.bytes.extend_from_slice(&other.bytes[HEADER_BYTES..]);
         self.finish(count);
     }
@@ -394,12 +392,7 @@ impl Listpack {
                 (encoding, size + backlen_size(size))
             }
         };
-        let tail = self.bytes.len() - offset - old;
-        if size > old {
-            self.grow(size - old);
-        }
-        self.bytes.copy_within(offset + old..offset + old + tail, offset + size);
-        self.bytes.truncate(offset + size + tail);
+        self.bytes.resize_gap(offset, old, size);
         if size > 0 {
             let (head, data) = (encoding.head, encoding.data);
             let place = &mut self.bytes[offset..offset + size];
@@ -412,15 +405,6 @@ impl Listpack {
             None => self.finish_length(),
         }
         At(offset)
-    }
-
-    /// Makes the bytes longer by `more`, in steps of the allocator's classes.
-    fn grow(&mut self, more: usize) {
-        let length = self.bytes.len();
-        if length + more > self.bytes.capacity() {
-            self.bytes.reserve_exact(room_for(length + more) - length);
-        }
-        self.bytes.resize(length + more, 0);
     }
 
     fn finish(&mut self, count: usize) {
@@ -489,7 +473,8 @@ impl Listpack {
         }
         if removed > 0 {
             self.bytes.copy_within(run.., written);
-            self.bytes.truncate(self.bytes.len() - (run - written));
+            let left = self.bytes.len() - (run - written);
+            self.bytes.truncate(left);
             self.finish(count - removed);
         }
         removed
@@ -520,24 +505,25 @@ impl Listpack {
     pub fn push_back_all<'a>(&mut self, elements: impl Iterator<Item = Needle<'a>> + Clone) {
         let mut scratch = [0; SCRATCH_BYTES];
         let (mut more, mut added) = (0, 0);
-        for needle in elements.clone() {
+        // Not loops: chains of iterators are walked faster from inside.
+        elements.clone().for_each(|needle| {
             let size = encoded(&needle.element, &mut scratch).size();
             more += size + backlen_size(size);
             added += 1;
-        }
+        });
         let mut at = self.end();
-        self.grow(more);
-        for needle in elements {
+        self.bytes.resize_gap(at, 0, more);
+        let bytes = &mut self.bytes[..];
+        elements.for_each(|needle| {
             let Encoded { head, data } = encoded(&needle.element, &mut scratch);
             let size = head.len() + data.len();
             let end = at + size + backlen_size(size);
-            let (encoding, backlen) = self.bytes[at..end].split_at_mut(size);
+            let (encoding, backlen) = bytes[at..end].split_at_mut(size);
             encoding[..head.len()].copy_from_slice(head);
             encoding[head.len()..].copy_from_slice(data);
             encode_backlen(size, backlen);
             at = end;
-        }
-        self.bytes[at] = END;
+        });
         // What is not counted stays uncounted: counting would walk all elements at every call.
         match u16::from_le_bytes([self.bytes[4], self.bytes[5]]) {
             COUNT_UNKNOWN => self.finish_length(),

@@ -21,7 +21,7 @@ use bucket::{Bucket, LargeFigures};
 
 /// Entries per bucket, on average over all buckets, from which on the map grows: those about to be split hold up to twice
 /// as many, those just split half. More would take longer to search, fewer weigh more.
-const LOAD_MAX: usize = if cfg!(test) { 4 } else { 32 };
+const LOAD_MAX: usize = if cfg!(test) { 4 } else { 16 };
 /// Entries per bucket on average below which the map shrinks.
 const LOAD_MIN: usize = LOAD_MAX / 4;
 /// More in one bucket make the map grow whatever its load.

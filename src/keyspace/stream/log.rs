@@ -1,20 +1,16 @@
 //! The entries of a stream in the order of their ids, and what is known about those that were there before.
 //!
-//! Nodes stand in an ordered map by their own id, that of their first entry. Consumer groups live beside the log (`groups`)
+//! Nodes stand in the order of their own ids, those of their first entries (`nodes`). Consumer groups live beside the log (`groups`)
 //! and ask it what they need; the log knows nothing of them.
-
-use std::collections::{BTreeMap, btree_map};
 
 use super::id::StreamId;
 use super::node::{Backward, Fields, Forward, Head, Node};
+use super::nodes::{Nodes, Place};
 use crate::keyspace::listpack::{Damaged, Listpack};
 
 /// The most bytes of a node, and of an entry's names and values together, whatever the configuration allows
 /// (Redis: STREAM_LISTPACK_MAX_SIZE).
 pub const NODE_BYTES_MAX: u64 = 1 << 30;
-
-/// Bytes that the ordered map takes for a node, about: id, listpack, and the map's spare places.
-const NODE_OVERHEAD_BYTES: usize = (size_of::<StreamId>() + size_of::<Node>()) * 3 / 2;
 
 /// When an entry begins a node of its own: `stream-node-max-bytes` and `stream-node-max-entries`, 0 for no limit.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +41,7 @@ pub enum Threshold {
 /// The entries of a stream.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    nodes: BTreeMap<StreamId, Node>,
+    nodes: Nodes,
     /// Entries that are not deleted.
     length: u64,
     first_id: StreamId,
@@ -104,7 +100,7 @@ impl Log {
 
     /// Nodes with their ids, in order: what a dump writes.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = (StreamId, &Listpack)> {
-        self.nodes.iter().map(|(id, node)| (*id, node.listpack()))
+        self.nodes.iter().map(|(id, node)| (id, node.listpack()))
     }
 
     /// Takes over nodes from outside, each under its own id; last id and counters are the caller's to set (`set_ids`).
@@ -116,11 +112,8 @@ impl Log {
         for (id, listpack) in nodes {
             let node = Node::from_listpack(listpack)?;
             log.length = log.length.checked_add(node.live()).ok_or(Damaged)?;
-            match log.nodes.entry(id) {
-                btree_map::Entry::Occupied(_) => return Err(Damaged),
-                btree_map::Entry::Vacant(place) => {
-                    place.insert(node);
-                }
+            if !log.nodes.insert(id, node) {
+                return Err(Damaged);
             }
         }
         log.find_first();
@@ -145,14 +138,11 @@ impl Log {
     ) {
         assert!(id > self.last_id, "ids only grow");
         let added_bytes: u64 = words.clone().map(|word| word.len() as u64).sum();
-        match self.nodes.last_entry() {
-            Some(mut last) if has_room(last.get(), added_bytes, limits) => {
-                let base = *last.key();
-                last.get_mut().append(base, id, words);
-            }
+        match self.nodes.last_mut() {
+            Some((base, last)) if has_room(last, added_bytes, limits) => last.append(base, id, words),
             last => {
-                if let Some(mut full) = last {
-                    full.get_mut().shrink_to_fit();
+                if let Some((_, full)) = last {
+                    full.shrink_to_fit();
                 }
                 let mut node = Node::new(words.clone());
                 node.append(id, id, words);
@@ -185,11 +175,11 @@ impl Log {
 
     /// A node without entries that are left goes.
     fn delete_one(&mut self, id: StreamId) -> bool {
-        let Some((base, node)) = self.nodes.range_mut(..=id).next_back() else { return false };
-        let base = *base;
+        let Some(place) = self.nodes.at_or_before(id) else { return false };
+        let Some((base, node)) = self.nodes.get_mut(place) else { return false };
         let Some(head) = find(node, base, id) else { return false };
         if node.live() <= 1 {
-            self.nodes.remove(&base);
+            self.nodes.remove(place);
         } else {
             node.delete(&head);
         }
@@ -200,8 +190,8 @@ impl Log {
     /// Cuts off the front; how many entries went.
     pub fn trim(&mut self, trim: &Trim) -> u64 {
         let mut removed = 0u64;
-        while let Some(mut first) = self.nodes.first_entry() {
-            let (base, live) = (*first.key(), first.get().live());
+        while let Some((base, first)) = self.nodes.first_mut() {
+            let live = first.live();
             if matches!(trim.to, Threshold::Length(keep) if self.length <= keep) {
                 break;
             }
@@ -210,17 +200,17 @@ impl Log {
             }
             let goes_whole = match trim.to {
                 Threshold::Length(keep) => self.length.saturating_sub(live) >= keep,
-                Threshold::Id(keep) => first.get().last_id(base).unwrap_or_default() < keep,
+                Threshold::Id(keep) => first.last_id(base).unwrap_or_default() < keep,
             };
             if goes_whole {
-                first.remove();
+                self.nodes.remove_first();
                 self.length = self.length.saturating_sub(live);
                 removed += live;
                 continue;
             }
             if !trim.whole_nodes {
                 let length = self.length;
-                let cut = first.get_mut().delete_front(base, |id, cut| match trim.to {
+                let cut = first.delete_front(base, |id, cut| match trim.to {
                     Threshold::Length(keep) => length.saturating_sub(cut) > keep,
                     Threshold::Id(keep) => id < keep,
                 });
@@ -242,27 +232,20 @@ impl Log {
 
     /// Entries from `start` to `end`, both included.
     pub fn range(&self, start: StreamId, end: StreamId) -> Range<'_> {
-        Range { nodes: self.nodes_between(start, end), entries: None, start, end }
+        let first = if start > end { None } else { self.nodes.at_or_before(start).or(self.nodes.first()) };
+        Range { nodes: &self.nodes, place: first, entries: None, start, end }
     }
 
     /// Entries from `end` back to `start`, both included.
     pub fn range_back(&self, start: StreamId, end: StreamId) -> RangeBack<'_> {
-        RangeBack { nodes: self.nodes_between(start, end), entries: None, start, end }
-    }
-
-    /// Nodes that may have entries in the range.
-    fn nodes_between(&self, start: StreamId, end: StreamId) -> btree_map::Range<'_, StreamId, Node> {
-        if start > end {
-            return self.nodes.range(start..start);
-        }
-        let first = self.nodes.range(..=start).next_back().map_or(start, |(id, _)| *id);
-        self.nodes.range(first..=end)
+        let last = if start > end { None } else { self.nodes.at_or_before(end) };
+        RangeBack { nodes: &self.nodes, place: last, entries: None, start, end }
     }
 
     /// The entry of an id, unless it is deleted.
     pub fn get(&self, id: StreamId) -> Option<Entry<'_>> {
-        let (base, node) = self.nodes.range(..=id).next_back()?;
-        find(node, *base, id).map(|head| Entry { node, head })
+        let (base, node) = self.nodes.get(self.nodes.at_or_before(id)?)?;
+        find(node, base, id).map(|head| Entry { node, head })
     }
 
     /// The id of the last entry that is there.
@@ -311,13 +294,13 @@ impl Log {
 
     /// Bytes allocated. Visits every node.
     pub fn memory_bytes(&self) -> usize {
-        let listpacks: usize = self.nodes.values().map(|node| node.listpack().memory_bytes()).sum();
-        listpacks + self.nodes.len() * NODE_OVERHEAD_BYTES
+        let listpacks: usize = self.nodes.iter().map(|(_, node)| node.listpack().memory_bytes()).sum();
+        listpacks + self.nodes.memory_bytes()
     }
 
     /// Frees nodes, for `Object::dismantle`.
     pub(super) fn dismantle(&mut self, budget: &mut usize) -> bool {
-        while *budget > 0 && self.nodes.pop_last().is_some() {
+        while *budget > 0 && self.nodes.pop_last() {
             *budget -= 1;
         }
         self.nodes.is_empty()
@@ -344,7 +327,9 @@ fn find(node: &Node, base: StreamId, id: StreamId) -> Option<Head> {
 /// Entries from the front; see [`Log::range`].
 #[derive(Clone)]
 pub struct Range<'a> {
-    nodes: btree_map::Range<'a, StreamId, Node>,
+    nodes: &'a Nodes,
+    /// The next node.
+    place: Option<Place>,
     entries: Option<(&'a Node, Forward<'a>)>,
     start: StreamId,
     end: StreamId,
@@ -361,8 +346,10 @@ impl<'a> Iterator for Range<'a> {
                     return (head.id <= self.end).then_some(Entry { node, head });
                 }
             }
-            let (base, node) = self.nodes.next()?;
-            self.entries = Some((node, node.forward(*base)));
+            let place = self.place?;
+            let (base, node) = self.nodes.get(place).filter(|(base, _)| *base <= self.end)?;
+            self.place = self.nodes.next(place);
+            self.entries = Some((node, node.forward(base)));
         }
     }
 }
@@ -370,7 +357,9 @@ impl<'a> Iterator for Range<'a> {
 /// Entries from the end; see [`Log::range_back`].
 #[derive(Clone)]
 pub struct RangeBack<'a> {
-    nodes: btree_map::Range<'a, StreamId, Node>,
+    nodes: &'a Nodes,
+    /// The next node.
+    place: Option<Place>,
     entries: Option<(&'a Node, Backward<'a>)>,
     start: StreamId,
     end: StreamId,
@@ -387,8 +376,11 @@ impl<'a> Iterator for RangeBack<'a> {
                     return (head.id >= self.start).then_some(Entry { node, head });
                 }
             }
-            let (base, node) = self.nodes.next_back()?;
-            self.entries = Some((node, node.backward(*base)));
+            let place = self.place?;
+            let (base, node) = self.nodes.get(place)?;
+            // What stands before a node that begins at or before the start is before the start, too.
+            self.place = if base <= self.start { None } else { self.nodes.previous(place) };
+            self.entries = Some((node, node.backward(base)));
         }
     }
 }

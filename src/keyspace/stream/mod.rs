@@ -8,6 +8,7 @@ mod groups;
 mod id;
 mod log;
 mod node;
+mod nodes;
 
 #[cfg(test)]
 mod tests;

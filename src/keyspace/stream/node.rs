@@ -31,6 +31,7 @@ pub(super) struct Node {
 /// What stands before the first entry.
 #[derive(Clone, Copy, Debug)]
 struct Header {
+    live: u64,
     names_count: u64,
     /// The first name.
     names: At,
@@ -116,7 +117,8 @@ impl Node {
     /// Adds an entry; `words` are names and values in turn.
     pub fn append<'a>(&mut self, base: StreamId, id: StreamId, words: impl ExactSizeIterator<Item = &'a [u8]> + Clone) {
         let fields_count = words.len() as i64 / 2;
-        let same = self.has_names(words.clone().step_by(2));
+        let header = self.header();
+        let same = header.is_some_and(|header| self.has_names(&header, words.clone().step_by(2)));
         let (ms, seq) = id.relative_to(base);
         let head = [if same { SAME_FIELDS } else { 0 }, ms, seq].into_iter().map(Needle::from_integer);
         let own_count = (!same).then_some(Needle::from_integer(fields_count));
@@ -125,12 +127,12 @@ impl Node {
         let elements = [Needle::from_integer(elements)];
         let body = body.map(|(_, word)| Needle::new(word));
         self.listpack.push_back_all(head.chain(own_count).chain(body).chain(elements));
-        let (live, deleted) = self.counts();
-        self.set_counts(live + 1, deleted);
+        if let (Some(at), Some(header)) = (self.listpack.first(), header) {
+            self.listpack.overwrite_integer(at, header.live.saturating_add(1) as i64);
+        }
     }
 
-    fn has_names<'a>(&self, names: impl ExactSizeIterator<Item = &'a [u8]>) -> bool {
-        let Some(header) = self.header() else { return false };
+    fn has_names<'a>(&self, header: &Header, names: impl ExactSizeIterator<Item = &'a [u8]>) -> bool {
         let ours = self.listpack.iter_from(header.names);
         header.names_count == names.len() as u64 && ours.zip(names).all(|(ours, theirs)| ours.is(theirs))
     }
@@ -198,10 +200,12 @@ impl Node {
 
     fn header(&self) -> Option<Header> {
         let listpack = &self.listpack;
-        let at = listpack.next(listpack.next(listpack.first()?)?)?;
+        let first = listpack.first()?;
+        let live = count(listpack.get(first))?;
+        let at = listpack.next(listpack.next(first)?)?;
         let names_count = count(listpack.get(at))?;
         let names = listpack.next(at)?;
-        Some(Header { names_count, names, end: self.skip(names, names_count)? })
+        Some(Header { live, names_count, names, end: self.skip(names, names_count)? })
     }
 
     /// What the entry at `at` says of itself; `None` when that is no entry.

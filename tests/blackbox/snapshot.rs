@@ -482,6 +482,23 @@ fn a_shutdown_that_saves_can_be_called_off() {
 }
 
 #[test]
+fn saves_and_shutdowns_may_come_in_one_batch() {
+    if !Kind::Slotcore.is_slotcore() {
+        return;
+    }
+    let mut server = Server::slotcore(&["--save", "3600 1", "--cores", "4"]);
+    let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    clients[0].must("SET a 1");
+    // On whichever core they are: most of these requests cross to core 0 together.
+    for client in &mut clients {
+        client.send(b"BGSAVE\r\nSAVE\r\nBGSAVE\r\nSHUTDOWN\r\nSHUTDOWN SAVE\r\n");
+    }
+    assert!(server.wait_for_exit().success(), "{}", server.log());
+    let peer = loaded_by_redis(&file_of(&server));
+    assert_eq!(peer.connect().must("DBSIZE").integer(), 1);
+}
+
+#[test]
 fn the_bytes_of_a_file_do_not_stay_in_the_books() {
     if !Kind::Slotcore.is_slotcore() {
         return;

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -31,9 +32,14 @@ pub struct FileSettings {
     pub incremental_fsync: bool,
 }
 
+/// Files begun by this process.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+
 impl FileSettings {
+    /// A name that no other file of this process has: a writer that was given up may not be through with its own.
     fn temporary(&self) -> PathBuf {
-        self.folder.join(format!("temp-{}.rdb", std::process::id()))
+        let number = BEGUN.fetch_add(1, Ordering::Relaxed) + 1;
+        self.folder.join(format!("temp-{}-{number}.rdb", std::process::id()))
     }
 }
 

@@ -69,7 +69,13 @@ impl Requests {
     /// if the command wants nothing of the kind.
     pub(super) fn hold_for_save(&mut self, target: ReplyTarget, reply: Box<ReplyBuffer>) -> Option<Waiting> {
         let Some(at) = self.core.effects.iter().position(Effect::holds_reply) else { return Some((target, reply)) };
-        match self.core.effects.remove(at) {
+        let held = self.core.effects.remove(at);
+        // BGSAVE came before in the same batch, and is in the books.
+        if let Some(earlier) = self.core.effects.iter().position(|effect| matches!(effect, Effect::Save(_))) {
+            let earlier = self.core.effects.remove(earlier);
+            self.carry_out(earlier);
+        }
+        match held {
             Effect::Save(purpose) => self.begin_save(purpose, Some((target, reply))),
             Effect::Shutdown(options) => self.shut_down(options, Some((target, reply))),
             _ => unreachable!("it holds no reply"),

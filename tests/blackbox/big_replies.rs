@@ -142,7 +142,7 @@ fn a_big_reply_goes_out_as_fast_as_it_is_read() {
         let begun = Instant::now();
         reader.send(&[encode(&["HGETALL", "hash"]).repeat(30), encode(&["QUIT"])].concat());
         assert_eq!(reader.read_until_closed().len(), 30 * reply_bytes + b"+OK\r\n".len());
-        assert!(begun.elapsed() < Duration::from_secs(10), "the replies took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(30), "the replies took {:?}", begun.elapsed());
     });
 }
 

@@ -37,6 +37,9 @@ use room::Room;
 
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
+/// The first byte of a string with 6 bits of length: so long, its backward length takes one byte.
+const SHORT_STRING: u8 = 0b1000_0000;
+const SHORT_STRING_MASK: u8 = 0b1100_0000;
 /// Element counts from here on are not kept in the header.
 const COUNT_UNKNOWN: u16 = u16::MAX;
 /// Longest integer as text, with its sign.
@@ -292,14 +295,30 @@ impl Listpack {
 
     /// The first element from `from` on that is the needle, looking at every `skip + 1`th only (1: keys of pairs).
     pub fn find(&self, from: At, needle: Needle<'_>, skip: usize) -> Option<At> {
-        let mut at = Some(from);
-        while let Some(here) = at {
-            if self.get(here) == needle.element {
-                return Some(here);
-            }
-            at = self.next(here);
-            for _ in 0..skip {
-                at = at.and_then(|there| self.next(there));
+        let (bytes, end) = (&self.bytes[..], self.end());
+        let (mut at, mut skipped) = (from.0, skip);
+        while at < end {
+            let is_wanted = skipped == skip;
+            skipped = if is_wanted { 0 } else { skipped + 1 };
+            // Most elements are short strings: a look at their length and last byte rules nearly all of them out.
+            let first = bytes[at];
+            if first & SHORT_STRING_MASK == SHORT_STRING {
+                let length = usize::from(first & !SHORT_STRING_MASK);
+                let data = &bytes[at + 1..at + 1 + length];
+                if is_wanted
+                    && let Element::Bytes(wanted) = needle.element
+                    && wanted.len() == length
+                    && data.last() == wanted.last()
+                    && data == wanted
+                {
+                    return Some(At(at));
+                }
+                at += length + 2;
+            } else {
+                if is_wanted && self.get(At(at)) == needle.element {
+                    return Some(At(at));
+                }
+                at += self.entry_bytes(At(at));
             }
         }
         None

@@ -382,7 +382,7 @@ impl CommandSpec {
         }
         if self.flags.has(Flags::SORTS) {
             categories.extend(["@set", "@sortedset", "@list"]);
-        } else if !matches!(self.run, Run::Container) {
+        } else if !matches!(self.run, Run::Container) && !self.is_about_connection() {
             categories.extend(self.group.category());
         }
         if self.flags.has(Flags::KEYSPACE) {
@@ -407,6 +407,11 @@ impl CommandSpec {
         }
         categories.sort_unstable_by_key(|category| CATEGORIES.iter().position(|known| known == category));
         categories
+    }
+
+    /// WAIT and its like: generic, and about the connection's writes, not about keys.
+    fn is_about_connection(&self) -> bool {
+        self.group == Group::Generic && self.flags.has(Flags::CONNECTION)
     }
 
     /// SUBSCRIBE and its like: what begins or ends listening.

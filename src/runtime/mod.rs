@@ -103,8 +103,6 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     let mut membership = Membership::open(&config, &Clock::read(), &mut random)?.map(Box::new);
     let cluster = membership.as_mut().map_or_else(ClusterView::disabled, |membership| membership.publish());
     let folder = if config.appendonly { Some(Folder::open(&config)?) } else { None };
-    // Held until the last core has ended.
-    let _lock = folder.as_ref().map(Folder::hold).transpose().map_err(|error| format!("append-only dir: {error}"))?;
     let plan = folder.as_ref().map_or_else(|| Plan::snapshot(&config), Plan::append_only)?;
     let (folder, append_only) = match folder {
         Some(folder) if plan.is_none() => (None, Some(begin_append_only(folder, &config, cores_count)?)),

@@ -581,9 +581,11 @@ impl Worker {
 
     /// The last replies go out with what the sockets take at once.
     fn say_goodbye(&mut self) {
-        if self.requests.core.journal.is_on() {
+        if self.requests.appends() {
             self.end_append_only();
         }
+        // Other cores may still write: the lock on their folder holds until the process has ended.
+        std::mem::forget(self.requests.folder.take());
         self.flush_connections();
         let _ = self.ring.enter(0);
         // A core that is behind must still learn that the node ends.

@@ -563,6 +563,23 @@ fn appendonly_is_turned_on_and_off_while_the_node_runs() {
 }
 
 #[test]
+fn a_node_that_began_with_files_makes_them_anew_after_a_pause() {
+    let mut server = server("everysec", &[]);
+    let mut client = server.connect();
+    client.must("SET a 1");
+    client.must("CONFIG SET appendonly no");
+    client.must("SET b 2");
+    fs::remove_dir_all(server.dir.join("appendonlydir")).expect("the folder can be removed");
+    client.must("CONFIG SET appendonly yes");
+    let path = server.dir.join("appendonlydir/appendonly.aof.manifest");
+    assert!(holds_within(LONG, || path.exists()), "{}", server.log());
+    client.must("SET c 3");
+    server.stop();
+    check_aof(&server);
+    check(&mut read_by_redis(&server).connect(), &[("MGET a b c", "['1', '2', '3']")]);
+}
+
+#[test]
 fn who_waits_for_the_disk_is_told_when_there_are_no_files_any_more() {
     let server = server("everysec", &[]);
     let (mut client, mut other) = (server.connect(), server.connect());

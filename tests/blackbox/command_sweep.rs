@@ -34,8 +34,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("script", NO_SCRIPTS),
     ("slaveof", NO_REPLICAS),
     ("sync", NO_REPLICAS),
-    ("wait", NO_REPLICAS),
-    ("waitaof", NO_REPLICAS),
 ];
 
 const NO_SCRIPTS: &str = "scripts and functions need a Lua interpreter, which there is none of";
@@ -60,6 +58,8 @@ const OTHERWISE_IN_70: &[(&str, &str, &str, &str)] = &[
     ("cluster|slots", "flags", "stale", LOADING),
     ("command|getkeys", "arity", ":-4", NO_ARGS),
     ("command|getkeysandflags", "arity", ":-4", NO_ARGS),
+    ("wait", "categories", "@connection @slow", SCRIPTS),
+    ("wait", "flags", "noscript", SCRIPTS),
     ("zrank", "arity", ":3", SCORE),
     ("zrevrank", "arity", ":3", SCORE),
 ];

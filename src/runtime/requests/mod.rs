@@ -306,6 +306,7 @@ impl Requests {
             || !self.released.is_empty()
             || !self.own_watches_ended.is_empty()
             || self.easing
+            || !self.durability.orders.is_empty()
             || self.is_walking()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0

@@ -82,14 +82,6 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The lock holds until the last of these is gone.
-    ///
-    /// # Errors
-    /// When the process is out of descriptors.
-    pub fn hold(&self) -> io::Result<File> {
-        self.locked.try_clone()
-    }
-
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }

@@ -363,14 +363,9 @@ impl Writer {
             AppendFsync::No => false,
             AppendFsync::EverySecond => {
                 let is_old = self.oldest_ms.is_some_and(|oldest| self.now_ms + self.tick_ms >= oldest + SYNC_EVERY_MS);
-                is_old || self.kept_bytes() > UNSYNCED_BYTES_MAX
+                is_old || self.gathered_position - self.durable_position > UNSYNCED_BYTES_MAX
             }
         }
-    }
-
-    /// Bytes between the first and the last that are kept.
-    fn kept_bytes(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
     }
 
     fn begin_write(&mut self, ring: &mut ClientRing, news: &mut News) -> bool {

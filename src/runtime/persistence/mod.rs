@@ -5,6 +5,8 @@
 //! one write under way at a time; an fsync follows as `appendfsync` says. With `always` a reply waits on its core,
 //! by the journal's position, until an fsync covers it; replies to reads, and to writes of other cores, go at once.
 //!
+//! The files of all cores stand in one manifest, which core 0 changes (`requests::files`) when a core goes on to another file.
+//!
 //! **A snapshot** (`snapshot`): core 0 begins a *cut*. Its number goes with every envelope of the mesh, so that a core that
 //! hears from one behind the cut begins its own before it runs anything that came after; until all cores have begun, none lets
 //! a reply out. From its cut on, a core's keyspace hands each old value out before it changes, and a walker hands out

@@ -407,7 +407,7 @@ impl Requests {
         }
         let Some(connection) = self.connection(index) else { return };
         connection.sent(count);
-        if !connection.output.is_empty() && !connection.is_dirty {
+        if connection.has_output() && !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(index);
         }

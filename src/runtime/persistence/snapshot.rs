@@ -156,6 +156,8 @@ pub struct CoreWalk {
     keys: u64,
     /// The delay leaves nothing to do before the next tick.
     is_delayed: bool,
+    /// What is left is to clear it away, without any delay.
+    is_abandoned: bool,
 }
 
 impl CoreWalk {
@@ -189,7 +191,7 @@ impl CoreWalk {
         if self.is_under_way && self.number == number {
             core.keyspace.abandon_snapshot();
             *self.output.borrow_mut() = Output::default();
-            (self.unwritten_bytes, self.is_delayed) = (0, false);
+            (self.unwritten_bytes, self.is_delayed, self.is_abandoned) = (0, false, true);
             self.spare = Vec::new();
         }
     }
@@ -214,7 +216,7 @@ impl CoreWalk {
     /// Walks for a slice; what there is to send off.
     pub fn slice(&mut self, core: &mut Core) -> Option<Chunk> {
         let begun_ns = core.nanos.now_ns();
-        let delay_us = i64::from(core.config.rdb_key_save_delay);
+        let delay_us = if self.is_abandoned { 0 } else { i64::from(core.config.rdb_key_save_delay) };
         loop {
             if delay_us != 0 && self.keys_due(core, delay_us) == 0 {
                 self.is_delayed = true;

@@ -508,6 +508,53 @@ fn a_flush_of_several_cores_begins_with_an_empty_base() {
 }
 
 #[test]
+fn a_rewrite_without_append_only_files_writes_a_base_that_stands_alone() {
+    for more in [&[][..], &["--cluster-enabled", "yes", "--cores", "2"]] {
+        let args = [&["--enable-debug-command", "yes", "--appendfsync", "always"], more].concat();
+        let mut server = Server::slotcore(&args);
+        let mut client = server.connect();
+        if !more.is_empty() {
+            own_all_slots(&mut client);
+        }
+        let lines: Vec<String> = (0..300).map(|n| format!("SET key:{n} x")).collect();
+        client.pipeline(&lines);
+        for round in 1..3 {
+            assert_eq!(client.must("BGREWRITEAOF").text(), "Background append only file rewriting started");
+            assert!(rewrites(&mut client));
+            assert_eq!(client.info("aof_last_bgrewrite_status").as_deref(), Some("ok"));
+            assert_eq!(manifest(&server), format!("file appendonly.aof.{round}.base.rdb seq {round} type b\n"));
+            check(&mut read_by_redis(&server).connect(), &[("DBSIZE", ":300")]);
+        }
+        check(
+            &mut client,
+            &[("SET after 1", "+OK"), ("DEBUG LOADAOF", "+OK"), ("DBSIZE", ":300"), ("GET after", "nil")],
+        );
+        // One that has to wait is not forgotten.
+        client.must("MULTI");
+        client.must("BGREWRITEAOF");
+        assert_eq!(client.line("EXEC").to_string(), "[+Background append only file rewriting scheduled]");
+        assert!(holds_within(LONG, || manifest(&server).contains("3.base.rdb")), "{}", server.log());
+        client.must("CONFIG SET appendonly yes");
+        assert!(holds_within(LONG, || manifest(&server).contains("4.base.rdb")), "{}", server.log());
+        client.must("SET later 1");
+        server.stop();
+        check_aof(&server);
+        check(&mut read_by_redis(&server).connect(), &[("DBSIZE", ":301"), ("GET later", "'1'")]);
+    }
+}
+
+#[test]
+fn appendonly_no_ends_a_rewrite_however_slow_it_is() {
+    let server = server("always", &["--rdb-key-save-delay", "60000000"]);
+    let mut client = server.connect();
+    client.must("SET a 1");
+    client.must("BGREWRITEAOF");
+    assert_eq!(client.info_number("aof_rewrite_in_progress"), 1);
+    client.must("CONFIG SET appendonly no");
+    assert!(rewrites(&mut client), "{}", server.log());
+}
+
+#[test]
 fn a_flush_ends_a_rewrite_that_has_the_old_data() {
     let mut server = server("always", &["--cluster-enabled", "yes", "--cores", "2", "--rdb-key-save-delay", "10000"]);
     let mut client = server.connect();

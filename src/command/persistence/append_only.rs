@@ -60,22 +60,16 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
 ];
 
-/// BGREWRITEAOF. While another file is being written it is scheduled for afterwards.
+/// BGREWRITEAOF. While another file is being written it is scheduled for afterwards. With `appendonly no` too: a base is written that
+/// has all there is, and nothing follows it.
 fn bgrewriteaof(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     let in_transaction = cx.caller.must_not_wait;
-    let has_files = cx.core.config.appendonly;
     let now_s = cx.core.clock.unix().seconds();
     let persistence = &mut cx.core.node().persistence;
     let is_saving = persistence.saving.is_under_way();
     let files = &mut persistence.append_only;
     if files.is_rewriting() {
         return Err(CommandError::text_static("ERR Background append only file rewriting already in progress"));
-    }
-    if !has_files {
-        tracing::warn!("BGREWRITEAOF: there are no append-only files to rewrite (appendonly is no)");
-        return Err(CommandError::text_static(
-            "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
-        ));
     }
     if is_saving || in_transaction {
         (files.scheduled, files.failures_in_a_row) = (true, 0);
@@ -273,11 +267,11 @@ impl AppendOnly {
 
     /// Whether a rewrite is to begin now; `is_busy` while other work on files excludes it.
     pub fn is_rewrite_due(&mut self, config: &Config, now_s: i64, is_busy: bool) -> bool {
-        if self.begun_s.is_some() || is_busy || !config.appendonly {
+        if self.begun_s.is_some() || is_busy {
             return false;
         }
-        if self.scheduled {
-            return true;
+        if self.scheduled || !config.appendonly {
+            return self.scheduled;
         }
         let size_bytes: u64 = self.sizes.iter().map(|(size, _)| size).sum();
         let base_bytes: u64 = self.sizes.iter().map(|(_, base)| base).sum::<u64>().max(1);

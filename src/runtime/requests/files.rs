@@ -9,6 +9,7 @@
 //! - FLUSHALL where several cores have keys: when all have switched, a base without keys and the new files replace everything. A
 //!   rewrite under way is given up.
 //! - `appendonly yes` while the node runs is a rewrite whose files are in no manifest before the base is.
+//! - A rewrite with `appendonly no` writes a base that stands alone. The folder is open, and locked, only meanwhile.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub(super) struct Rewrite {
     is_given_up: bool,
     /// There were no append-only files before: no manifest names the new ones without the base.
     begins: bool,
+    /// `appendonly no`: no core records what follows, so that there is nothing to switch.
+    pub stands_alone: bool,
 }
 
 /// What a thread is doing with the folder.
@@ -148,7 +151,8 @@ impl Requests {
             return false;
         };
         let Some(Work { job, .. }) = self.files.work.take() else { return false };
-        if !self.core.config.appendonly {
+        let stands_alone = self.files.rewrite.as_ref().is_some_and(|rewrite| rewrite.stands_alone);
+        if !self.core.config.appendonly && !stands_alone {
             self.close_folder();
             return true;
         }
@@ -188,6 +192,9 @@ impl Requests {
                     self.hand_out(core, file, replaces);
                 }
             }
+            FolderJob::Rebase { .. } if self.files.rewrite.as_ref().is_some_and(|rewrite| rewrite.stands_alone) => {
+                self.end_rewrite(Some(true));
+            }
             FolderJob::Rebase { base, .. } => {
                 let path = self.folder.as_ref().map(|folder| folder.path_of(&base));
                 let base_bytes = path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
@@ -216,16 +223,27 @@ impl Requests {
     /// Begins a rewrite, which `command::persistence` has in its books already.
     pub(super) fn begin_rewrite(&mut self) {
         let now_s = self.core.clock.unix().seconds();
+        let stands_alone = !self.core.config.appendonly;
+        if stands_alone && self.folder.is_none() && self.files.work.is_none() {
+            match Folder::open(&self.core.config) {
+                Ok(folder) => self.folder = Some(folder),
+                Err(line) => {
+                    tracing::warn!("{line}");
+                    return self.core.node().persistence.append_only.end_rewrite(Some(false), now_s);
+                }
+            }
+        }
         let Some(folder) = self.folder.as_ref().filter(|_| !self.are_files_pending() && self.save.is_none()) else {
             // In a moment.
             let files = &mut self.core.node().persistence.append_only;
             files.end_rewrite(None, now_s);
             return files.schedule();
         };
-        let begins = !self.core.journal.is_on() || folder.is_beginning();
+        let begins = !stands_alone && (!self.core.journal.is_on() || folder.is_beginning());
         let (base, first, path) = (folder.next_base(), folder.next_increment(), folder.path().to_owned());
         tracing::info!("Background append only file rewriting started by pid {}", self.core.facts.process_id);
-        self.files.rewrite = Some(Rewrite { folder: path, base, first, is_written: false, is_given_up: false, begins });
+        self.files.rewrite =
+            Some(Rewrite { folder: path, base, first, is_written: false, is_given_up: false, begins, stands_alone });
         self.begin_save(SaveFor::Rewrite, None);
     }
 
@@ -251,10 +269,14 @@ impl Requests {
             // No manifest names it.
             let _ = std::fs::remove_file(rewrite.folder.join(String::from_utf8_lossy(&rewrite.base.name).as_ref()));
         }
+        let are_wanted = self.core.config.appendonly;
         let files = &mut self.core.node().persistence.append_only;
         files.end_rewrite(outcome, now_s);
-        if outcome != Some(true) && rewrite.begins {
+        if outcome != Some(true) && rewrite.begins && are_wanted {
             files.schedule();
+        }
+        if rewrite.stands_alone && !are_wanted {
+            self.folder = None;
         }
     }
 
@@ -280,7 +302,8 @@ impl Requests {
         }
         self.advance_files();
         let now_s = self.core.clock.unix().seconds();
-        let is_busy = self.save.is_some() || self.ending.is_some() || self.are_files_pending() || self.folder.is_none();
+        let is_busy = self.save.is_some() || self.ending.is_some() || self.are_files_pending();
+        let is_busy = is_busy || (self.core.config.appendonly && self.folder.is_none());
         let node = self.core.node();
         if node.persistence.append_only.is_rewrite_due(&node.config, now_s, is_busy) {
             node.persistence.append_only.begin_rewrite(now_s);

@@ -101,7 +101,9 @@ impl Requests {
                 incremental_fsync: config.rdb_save_incremental_fsync,
             },
         };
-        let plan = CutPlan { switches_files: purpose == SaveFor::Rewrite, ..CutPlan::of(config) };
+        let switches_files = self.files.rewrite.as_ref().is_some_and(|rewrite| !rewrite.stands_alone);
+        let switches_files = switches_files && purpose == SaveFor::Rewrite;
+        let plan = CutPlan { switches_files, ..CutPlan::of(config) };
         let cut = Cut { number: self.mesh.cut().number + 1, plan };
         let begun = SnapshotFile::begin(settings, self.mesh.bell_pull());
         if purpose == SaveFor::Background {

@@ -62,7 +62,7 @@ fn write(cx: &mut Context<'_>, args: &Args<'_>, steps: &[Step], last: u64) -> Co
         let grew = grow(bytes, last);
         let mut changed = grew && is_new;
         for step in steps {
-            changed |= step.run(bytes, reply);
+            changed |= step.run(bytes, grew, reply);
         }
         ((grew, changed), changed)
     });
@@ -234,8 +234,8 @@ impl Step {
         }
     }
 
-    /// Does it, answers it; whether the string changed. SET answers the number before, INCRBY the one after.
-    fn run(&self, bytes: &mut [u8], reply: &mut Reply<'_>) -> bool {
+    /// Does it, answers it; whether the string changed, which it has with every step that writes if it `grew` for them. SET answers the number before, INCRBY the one after.
+    fn run(&self, bytes: &mut [u8], grew: bool, reply: &mut Reply<'_>) -> bool {
         let before = self.field.read(bytes);
         let (base, increment) = match self.action {
             Action::Get => {
@@ -251,7 +251,7 @@ impl Step {
         };
         reply.integer(if let Action::Set(_) = self.action { before } else { after });
         bits::set_field(bytes, self.field.at, self.field.width, after as u64);
-        before != after
+        grew || before != after
     }
 
     /// The sum as it is stored, None when it does not fit and must.

@@ -223,8 +223,21 @@ impl Core {
         if any(&["slowlog-max-len"]) {
             self.slowlog.set_length_max(self.config.slowlog_max_len as usize);
         }
+        if changed.contains(&"appendonly") && self.id == CoreId::FIRST {
+            self.append_only_changed();
+        }
         if any(&["latency-tracking"]) && !self.config.latency_tracking {
             self.stats.forget_latencies();
+        }
+    }
+
+    /// `appendonly` was set; the runtime sees to the files at its next tick. While data are loaded nothing is recorded in any case.
+    fn append_only_changed(&mut self) {
+        let begins = self.config.appendonly && !self.journal.is_on() && !self.disk.loading;
+        let persistence = &mut self.node().persistence;
+        match begins {
+            true => persistence.append_only.turned_on(persistence.saving.is_under_way()),
+            false => persistence.append_only.does_not_begin(),
         }
     }
 

@@ -6,6 +6,9 @@ use super::request::{Parse, RequestLimits, RequestParser};
 /// Requests read ahead at most: as many keys as the processor can wait for at a time, and some.
 pub const LOOKAHEAD_MAX: usize = 16;
 
+/// Requests of very many arguments are rare: a table for more is not kept.
+const SPANS_KEPT: usize = 1024 * LOOKAHEAD_MAX;
+
 /// Requests that lie whole in one buffer, small arguments only. Reused from call to call.
 #[derive(Default)]
 pub struct Lookahead {
@@ -37,6 +40,9 @@ impl Lookahead {
     ) -> Stopped {
         self.requests.clear();
         self.spans.clear();
+        if self.spans.capacity() > SPANS_KEPT {
+            self.spans = Vec::new();
+        }
         while self.requests.len() < count {
             match parser.parse(&data[*at..], limits) {
                 Parse::Request { bytes } => {

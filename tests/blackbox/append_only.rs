@@ -542,6 +542,9 @@ fn appendonly_is_turned_on_and_off_while_the_node_runs() {
         client.pipeline(&lines);
         assert!(!path.exists());
         client.must("CONFIG SET appendonly yes");
+        // Who waits for the rewrite to end can rely on its having begun.
+        let running = client.info_number("aof_rewrite_in_progress") == 1;
+        assert!(running || path.exists(), "{}", server.log());
         assert_eq!(client.info_number("aof_enabled"), 1);
         client.must("SET during 1");
         assert!(holds_within(LONG, || path.exists()));

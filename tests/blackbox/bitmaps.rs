@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::support::{Server, check, on_both};
+use crate::support::events::{ALL_EVENTS, check_published};
+use crate::support::{Server, check, on_both, on_both_with};
 
 fn table(rows: &[(&str, &str)]) {
     on_both(|server| check(&mut server.connect(), rows));
@@ -249,4 +250,24 @@ fn setbit_in_a_big_string_does_not_copy_it() {
     assert_eq!(client.must("BITCOUNT big").integer(), 2001);
     assert_eq!(client.must("BITPOS big 1").integer(), 0);
     assert_eq!(client.must("BITPOS big 1 1000001 -1 BIT").integer(), 1_500_000);
+}
+
+#[test]
+fn a_string_that_only_grows_counts_as_changed_when_a_step_writes() {
+    on_both_with(ALL_EVENTS, |server| {
+        check_published(
+            server,
+            &[
+                ("SETBIT k 0 0", "new:k setbit:k", 1),
+                ("SETBIT k 0 0", "", 0),
+                ("SETBIT k 90 0", "setbit:k", 1),
+                ("BITFIELD k SET i5 0 0", "", 0),
+                ("BITFIELD k SET i5 190 0", "setbit:k", 1),
+                ("BITFIELD k SET i5 190 0 GET i5 190", "", 0),
+                ("BITFIELD k OVERFLOW FAIL SET u1 300 5", "", 0),
+                ("STRLEN k", "", 0),
+                ("BITFIELD k OVERFLOW FAIL SET u1 400 5 INCRBY i5 0 0", "setbit:k", 1),
+            ],
+        );
+    });
 }

@@ -78,3 +78,17 @@ fn replies_nobody_reads_are_freed_with_their_connection() {
         assert!(returned, "{} bytes stay", control.info_number("used_memory") - before);
     });
 }
+
+#[test]
+fn the_table_of_a_command_of_very_many_arguments_is_given_back() {
+    on_both(|server| {
+        let mut client = server.connect();
+        let before = client.info_number("used_memory");
+        let members: Vec<String> = (0..100_000).map(|number| number.to_string()).collect();
+        let request: Vec<&str> = ["SADD", "set"].into_iter().chain(members.iter().map(String::as_str)).collect();
+        assert_eq!(client.cmd(&request).integer(), 100_000);
+        client.must("UNLINK set");
+        let returned = holds_within(Duration::from_secs(10), || client.info_number("used_memory") - before < 1 << 20);
+        assert!(returned, "{} bytes stay", client.info_number("used_memory") - before);
+    });
+}

@@ -170,6 +170,8 @@ impl AppendFigures {
 pub struct AppendOnly {
     /// When the rewrite under way began, in seconds since the unix epoch.
     begun_s: Option<i64>,
+    /// `appendonly yes` was said: the first rewrite begins when the folder is open.
+    is_about_to_begin: bool,
     /// A rewrite is to begin as soon as it can.
     scheduled: bool,
     last_duration_s: Option<i64>,
@@ -219,7 +221,7 @@ impl AppendOnly {
     /// What INFO tells of rewriting.
     pub fn figures(&self, clock: &Clock) -> RewriteFigures {
         RewriteFigures {
-            in_progress: self.begun_s.is_some(),
+            in_progress: self.is_rewriting(),
             scheduled: self.scheduled,
             last_duration_s: self.last_duration_s.unwrap_or(-1),
             current_duration_s: self.begun_s.map_or(-1, |begun_s| clock.unix().seconds() - begun_s),
@@ -229,10 +231,22 @@ impl AppendOnly {
         }
     }
 
+    /// `appendonly yes`: whoever asks from now on whether a rewrite is under way, as tools do until there are files, is told so.
+    /// While a snapshot is being written it is scheduled.
+    pub fn turned_on(&mut self, is_saving: bool) {
+        self.is_about_to_begin = !is_saving && self.begun_s.is_none();
+        self.scheduled |= is_saving;
+    }
+
+    /// `appendonly no`, or the folder cannot be opened.
+    pub fn does_not_begin(&mut self) {
+        self.is_about_to_begin = false;
+    }
+
     /// A rewrite begins. Handlers say it before the runtime does, so that there are never two.
     pub fn begin_rewrite(&mut self, now_s: i64) {
         assert!(self.begun_s.is_none(), "one rewrite at a time");
-        (self.begun_s, self.scheduled) = (Some(now_s), false);
+        (self.begun_s, self.scheduled, self.is_about_to_begin) = (Some(now_s), false, false);
         self.count += 1;
     }
 
@@ -305,7 +319,7 @@ impl AppendOnly {
 
     /// Whether the files are being rewritten.
     pub fn is_rewriting(&self) -> bool {
-        self.begun_s.is_some()
+        self.begun_s.is_some() || self.is_about_to_begin
     }
 
     /// Why commands that write are refused, if they are.

@@ -296,6 +296,7 @@ impl Requests {
                 Err(line) => {
                     tracing::warn!("{line}");
                     self.files.retry_ms = self.now_ms() + RETRY_AFTER_MS;
+                    self.core.node().persistence.append_only.does_not_begin();
                 }
             }
         }

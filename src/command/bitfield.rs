@@ -1,6 +1,8 @@
 //! Integers of any width within strings: BITFIELD and BITFIELD_RO. How one is read and written is in `base::bits`; here is
 //! what a request asks for, and what happens to a number that does not fit.
 
+use bytes::Bytes;
+
 use super::arguments::{integer, is_word, text};
 use super::bitmaps::{BAD_OFFSET, bit_offset, grow, within};
 use super::context::Context;
@@ -58,9 +60,9 @@ fn write(cx: &mut Context<'_>, args: &Args<'_>, steps: &[Step], last: u64) -> Co
     let reply = &mut cx.reply;
     reply.array(steps.len());
     let (grew, changed) = entry.update_bytes_if(|bytes| {
-        // As in Redis, a string that is there may grow and yet count as untouched, when every step fails.
+        // As in Redis, the string may come or grow and yet count as untouched, when every step fails.
         let grew = grow(bytes, last);
-        let mut changed = grew && is_new;
+        let mut changed = false;
         for step in steps {
             changed |= step.run(bytes, grew, reply);
         }
@@ -69,6 +71,9 @@ fn write(cx: &mut Context<'_>, args: &Args<'_>, steps: &[Step], last: u64) -> Co
     if changed {
         cx.notify(NotifyFlags::STRING, "setbit", &args[1]);
     } else if grew {
+        if is_new {
+            entry.set_raw_unseen(Bytes::from(vec![0; (last / 8 + 1) as usize]));
+        }
         // Nobody is to see it, but what is replayed must be as long.
         cx.journal_with(args, &[]);
     }

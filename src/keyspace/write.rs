@@ -80,6 +80,15 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// As [`Entry::set_raw_shared`], but it counts as no change, and nobody who watches the key or waits for it is told.
+    pub fn set_raw_unseen(&mut self, bytes: Bytes) {
+        if fits_embedded(self.key.bytes.len(), bytes.len()) {
+            self.place_value(NewValue::Embedded(&bytes), true, false);
+        } else {
+            self.place_value(NewValue::Heap(bytes), true, false);
+        }
+    }
+
     /// Stores an integer. Never allocates when the value was one.
     pub fn set_integer(&mut self, integer: i64) {
         self.store(NewValue::Integer(integer), false);

@@ -456,7 +456,7 @@ fn a_rewrite_that_fails_leaves_the_files_as_they_are() {
     client.must("SET a 1");
     // Where the temporary file would be.
     let dir = server.dir.join("appendonlydir");
-    let in_the_way = dir.join(format!("temp-{}.rdb", server.pid()));
+    let in_the_way = dir.join(format!("temp-{}-1.rdb", server.pid()));
     fs::create_dir(&in_the_way).expect("a folder");
     client.must("BGREWRITEAOF");
     assert!(holds_within(LONG, || client.info("aof_last_bgrewrite_status").as_deref() == Some("err")));

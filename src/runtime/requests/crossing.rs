@@ -192,30 +192,35 @@ impl Requests {
                 let next = batch.calls_from(place).take(LOOKAHEAD_MAX).map(|(call, _)| call.args);
                 self.core.prefetch(call.caller.db as usize, next);
             }
-            if call.command.spec().run.is_for_first_core() {
-                self.run_on_first(&call, sequence, None);
-                continue;
-            }
-            let target = ReplyTarget { client: call.caller.client, sequence };
-            let flags = call.command.spec().flags;
-            let holds = flags.has(Flags::WRITE) && self.holds_replies();
-            let before = self.core.journal.position();
-            let core = &mut self.core;
-            if flags.has(Flags::BLOCKING) {
-                let mut reply = Box::new(ReplyBuffer::new());
-                if blocking::run(core, &call, sequence, &mut reply) {
-                    self.answer_durably(before, target, reply);
-                }
-            } else if holds {
-                let mut reply = Box::new(ReplyBuffer::new());
-                execute::run(core, &call, &mut reply);
-                self.answer_durably(before, target, reply);
-            } else {
-                self.mesh.replies_to(from).push(target, |out| execute::run(core, &call, out));
-            }
+            self.run_for(from, &call, sequence);
             if self.core.blocked.has_ready() {
                 blocking::serve(&mut self.core);
             }
+        }
+    }
+
+    /// Runs a request of another core's client.
+    #[inline]
+    fn run_for(&mut self, from: CoreId, call: &Call<'_>, sequence: u32) {
+        if call.command.spec().run.is_for_first_core() {
+            return self.run_on_first(call, sequence, None);
+        }
+        let target = ReplyTarget { client: call.caller.client, sequence };
+        let flags = call.command.spec().flags;
+        let holds = flags.has(Flags::WRITE) && self.holds_replies();
+        let before = self.core.journal.position();
+        let core = &mut self.core;
+        if flags.has(Flags::BLOCKING) {
+            let mut reply = Box::new(ReplyBuffer::new());
+            if blocking::run(core, call, sequence, &mut reply) {
+                self.answer_durably(before, target, reply);
+            }
+        } else if holds {
+            let mut reply = Box::new(ReplyBuffer::new());
+            execute::run(core, call, &mut reply);
+            self.answer_durably(before, target, reply);
+        } else {
+            self.mesh.replies_to(from).push(target, |out| execute::run(core, call, out));
         }
     }
 

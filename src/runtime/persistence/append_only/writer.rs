@@ -120,6 +120,8 @@ pub struct Writer {
     tick_ms: u64,
     policy: AppendFsync,
     now_ms: u64,
+    /// When the last write began.
+    wrote_ms: u64,
     before_bytes: u64,
     base_bytes: u64,
     syncs_delayed: u64,
@@ -153,6 +155,7 @@ impl Writer {
             tick_ms: 0,
             policy: AppendFsync::No,
             now_ms: 0,
+            wrote_ms: 0,
             before_bytes: 0,
             base_bytes: 0,
             syncs_delayed: 0,
@@ -336,12 +339,15 @@ impl Writer {
     }
 
     /// Begins one operation. True when it has ended at once, so that another may be due.
+    ///
+    /// Where no reply waits for it, a write begins once in a millisecond at most: one in each of thousands of turns would cost
+    /// more than the requests in them. Whoever sleeps meanwhile is woken by the turn loop's breath, which is as long.
     fn step(&mut self, ring: &mut ClientRing, news: &mut News) -> bool {
         let batches = self.policy == AppendFsync::Always || self.ends;
         if self.syncing.is_none() && self.is_sync_due() && !(batches && self.writing.is_some()) {
             return self.begin_sync(ring, news);
         }
-        if self.writing.is_none() && !(batches && self.syncing.is_some()) {
+        if self.writing.is_none() && !(batches && self.syncing.is_some()) && (batches || self.wrote_ms != self.now_ms) {
             return self.begin_write(ring, news);
         }
         false
@@ -381,6 +387,7 @@ impl Writer {
         let until = Cursor { chunk: self.written.chunk, byte: chunk.bytes.len() };
         self.writing = Some(UnderWay { until, position: chunk.end_position, began_ms: self.now_ms });
         let offset = chunk.offset + self.written.byte as u64;
+        self.wrote_ms = self.now_ms;
         match self.disk.write(ring, file, bytes, offset) {
             None => false,
             Some(result) => self.write_ended(result, news),

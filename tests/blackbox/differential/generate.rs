@@ -370,9 +370,9 @@ impl Generator {
         };
         // A damaged CLUSTER could drop slots, a damaged CLIENT kill the test's own connections, a damaged CONFIG list all.
         // 7.0 runs the options of HELLO one by one and 7.2 all or none: more than one bad option shows that.
-        // 7.2 cuts an index of LSET to 32 bits and sets another element.
+        // 7.2 cuts an index of LSET to 32 bits and sets another element. RESTORE without ABSTTL would count from each server's now.
         const WHOLE: &[&[u8]] =
-            &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO", b"LSET"];
+            &[b"CLUSTER", b"CLIENT", b"CONFIG", b"SLOWLOG", b"LATENCY", b"MEMORY", b"HELLO", b"LSET", b"RESTORE"];
         // And one of these could take different members on each side, ask for two billion, stop half-way, or wait.
         const RANDOM: &[&[u8]] = &[
             b"SPOP",

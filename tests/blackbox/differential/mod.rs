@@ -565,6 +565,10 @@ fn is_known(args: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
     if (name.starts_with(b"Z") || name.starts_with(b"GEO")) && same_numbers(ours, theirs) {
         return true;
     }
+    // In any order, and with scores written otherwise.
+    if name == b"ZRANDMEMBER" && same_numbers(&by_member(ours), &by_member(theirs)) {
+        return true;
+    }
     // What comes after a watched key was touched is not queued, so that its slots do not count. Here that is known to the
     // core of the watched key alone: the transaction does not run either.
     let has_not_run = theirs.is_nil() || matches!(theirs, Value::Error(text) if text.starts_with("EXECABORT "));
@@ -586,6 +590,17 @@ fn is_known(args: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
             && theirs.starts_with(known.redis_70)
     });
     known.is_some_and(|known| !known.reason.is_empty())
+}
+
+/// Members with their scores, in the order of the members; anything else as it is.
+fn by_member(reply: &Value) -> Value {
+    let Value::Array(items) = reply else { return reply.clone() };
+    let mut pairs: Vec<Vec<Value>> = items.chunks(2).map(<[Value]>::to_vec).collect();
+    if items.iter().all(|item| matches!(item, Value::Array(_))) {
+        pairs = items.chunks(1).map(<[Value]>::to_vec).collect();
+    }
+    pairs.sort_by_key(|pair| pair.first().map(Value::to_string));
+    Value::Array(pairs.concat())
 }
 
 /// Whether replies differ only in how doubles are written: 7.2 writes the shortest form, 7.0 up to 17 digits.

@@ -233,6 +233,33 @@ fn keys_whose_time_has_come_are_left_out_and_counted() {
 }
 
 #[test]
+fn libraries_of_functions_are_kept_and_written_again() {
+    let dir = Dir::new();
+    let library = "#!lua name=mylib\nredis.register_function('one', function(keys, args) return 1 end)";
+    {
+        let mut redis = start_in(Kind::Redis, &dir, &[]);
+        let mut client = redis.connect();
+        client.cmd(&["FUNCTION", "LOAD", library]);
+        client.must("SET a 1");
+        client.must("SAVE");
+        redis.stop();
+    }
+    {
+        let mut server = start_in(Kind::Slotcore, &dir, &[]);
+        let mut client = server.connect();
+        client.must("SET b 2");
+        client.must("SAVE");
+        client.must("DEBUG RELOAD");
+        client.must("SAVE");
+        server.stop();
+    }
+    let redis = start_in(Kind::Redis, &dir, &[]);
+    let mut client = redis.connect();
+    assert_eq!(client.must("FCALL one 0").integer(), 1);
+    assert_eq!(client.must("MGET a b").to_string(), "['1', '2']");
+}
+
+#[test]
 fn a_cluster_node_takes_slots_over_whose_keys_it_has() {
     let dir = Dir::new();
     let redis = Server::redis(&all_args(&dir, &[]));

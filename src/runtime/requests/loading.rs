@@ -86,6 +86,7 @@ impl Requests {
     fn finish_loading(&mut self) {
         let Some(underway) = self.underway.take() else { return };
         let failure = underway.shared.failure();
+        self.core.node().persistence.libraries = underway.shared.take_libraries();
         let loading = &mut self.core.node().persistence.loading;
         loading.progress = None;
         loading.last_keys_loaded = underway.shared.keys_loaded.load(Ordering::Relaxed);

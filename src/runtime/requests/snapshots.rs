@@ -16,6 +16,7 @@ use crate::base::core_id::CoreId;
 use crate::command::core::{Effect, Publication, ShutdownOptions};
 use crate::command::error::CommandError;
 use crate::command::persistence::saving::SaveFor;
+use crate::persist::rdb::Encoder;
 use crate::persist::rdb::file::{self, FileFacts};
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
 use crate::runtime::batch::ReplyTarget;
@@ -190,6 +191,10 @@ impl Requests {
         };
         let mut header = Vec::new();
         file::header(&facts, &mut header);
+        let mut encoder = Encoder::new(self.core.config.rdbcompression);
+        for source in &self.core.node().persistence.libraries {
+            file::function(source, &mut encoder, &mut header);
+        }
         let sizes = self.save.iter().flat_map(|save| save.at_cut.sizes.iter().enumerate());
         for (db, (keys, volatile)) in sizes.filter(|(_, (keys, _))| *keys > 0) {
             file::select_database(db, &mut header);

@@ -43,6 +43,8 @@ pub struct Shared {
     failure: Mutex<Option<String>>,
     /// The folder of append-only files and the files that the cores go on with, left for core 0.
     folder: Mutex<Option<(Folder, Vec<AppendFile>)>>,
+    /// Libraries of functions that stand in the files, left for core 0.
+    libraries: Mutex<Vec<Vec<u8>>>,
     reader: OnceLock<Thread>,
 }
 
@@ -59,6 +61,7 @@ impl Shared {
             has_failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             folder: Mutex::new(None),
+            libraries: Mutex::new(Vec::new()),
             reader: OnceLock::new(),
         }
     }
@@ -76,6 +79,14 @@ impl Shared {
 
     pub fn take_folder(&self) -> Option<(Folder, Vec<AppendFile>)> {
         self.folder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    pub fn leave_library(&self, source: Vec<u8>) {
+        self.libraries.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(source);
+    }
+
+    pub fn take_libraries(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.libraries.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     pub fn failure(&self) -> Option<String> {

@@ -207,12 +207,7 @@ impl Reader {
                 self.delay();
             }
             Record::Aux { name, value } => self.fact(&name, &value),
-            Record::Function(_) => {
-                return fatal(format!(
-                    "{} has functions, which this version cannot keep: nothing is loaded",
-                    file.name
-                ));
-            }
+            Record::Function(source) => self.dealer.shared.leave_library(source.into_owned()),
             Record::End(ChecksumVerdict::Differs { stored, computed }) => {
                 let reason = format!("Wrong RDB checksum expected: ({computed:x}) but got ({stored:x})");
                 return Err(damage(file, file.bytes.saturating_sub(8), &reason));

@@ -565,6 +565,18 @@ fn is_known(args: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
     if (name.starts_with(b"Z") || name.starts_with(b"GEO")) && same_numbers(ours, theirs) {
         return true;
     }
+    // A set, which may be of another encoding, in the order in which it is kept.
+    let sorted = |items: &[Value]| {
+        let mut items: Vec<String> = items.iter().map(Value::to_string).collect();
+        items.sort();
+        items
+    };
+    if let (b"SORT" | b"SORT_RO", Value::Array(ours), Value::Array(theirs)) = (name.as_slice(), ours, theirs)
+        && args.iter().any(|arg| arg.eq_ignore_ascii_case(b"nosort"))
+        && sorted(ours) == sorted(theirs)
+    {
+        return true;
+    }
     // In any order, and with scores written otherwise.
     if name == b"ZRANDMEMBER" && same_numbers(&by_member(ours), &by_member(theirs)) {
         return true;

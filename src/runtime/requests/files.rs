@@ -153,6 +153,10 @@ impl Requests {
         let Some(Work { job, .. }) = self.files.work.take() else { return false };
         let stands_alone = self.files.rewrite.as_ref().is_some_and(|rewrite| rewrite.stands_alone);
         if !self.core.config.appendonly && !stands_alone {
+            if matches!(job, FolderJob::Rebase { .. }) {
+                // The manifest names the base by now: it is not to be given up, and deleted, with the folder.
+                self.end_rewrite(Some(result.is_ok()));
+            }
             self.close_folder();
             return true;
         }

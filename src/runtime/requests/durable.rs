@@ -56,6 +56,8 @@ pub struct Durability {
     curious: VecDeque<(u64, CoreId, u32)>,
     /// Clients of this core that wait for all cores, and how many of those have not answered.
     awaiting: Slab<(u64, usize)>,
+    /// What this core has to say to its own clients among them.
+    own_durable: Vec<(u32, bool)>,
     /// The last ticket of each of them: a client may have given up and wait anew.
     tickets: HashMap<u64, u32>,
     /// For the core's writer, at the end of the turn.
@@ -198,10 +200,23 @@ impl Requests {
 
     fn tell_durable(&mut self, who: CoreId, ticket: u32, has_file: bool) {
         if who == self.core.id {
-            self.core_is_durable(ticket, has_file);
+            // At the beginning of the next turn: the connection of the client that asks may be in use now.
+            self.durability.own_durable.push((ticket, has_file));
         } else {
             self.mesh.send(who, Message::Durable { ticket, has_file });
         }
+    }
+
+    /// Whether this core has something to say to its own clients that wait for the disk.
+    pub(super) fn has_own_durable(&self) -> bool {
+        !self.durability.own_durable.is_empty()
+    }
+
+    pub(super) fn tell_own_durable(&mut self) {
+        for (ticket, has_file) in std::mem::take(&mut self.durability.own_durable) {
+            self.core_is_durable(ticket, has_file);
+        }
+        self.carry_out_effects();
     }
 
     pub(super) fn core_is_durable(&mut self, ticket: u32, has_file: bool) {

@@ -280,6 +280,9 @@ impl Requests {
         for (ticket, intact) in std::mem::take(&mut self.own_watches_ended) {
             self.watches_ended(ticket, intact);
         }
+        if self.has_own_durable() {
+            self.tell_own_durable();
+        }
         while let Some(index) = self.released.pop() {
             self.resume(index);
         }
@@ -307,6 +310,7 @@ impl Requests {
             || !self.own_watches_ended.is_empty()
             || self.easing
             || !self.durability.orders.is_empty()
+            || self.has_own_durable()
             || self.is_walking()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0

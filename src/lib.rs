@@ -1,10 +1,11 @@
 //! slotcore: one Linux process that is one node of a Redis Cluster.
 //!
-//! The map, in the direction of imports (`main -> runtime -> command -> {cluster, persist} -> keyspace -> {resp, config} -> base`):
+//! The map, in the direction of imports (`main -> runtime -> command -> {cluster, replication, persist} -> keyspace -> {resp, config} -> base`):
 //!
 //! - `runtime`: threads, rings, sockets, signals; the turn loop that drives everything else
 //! - `command`: the table of commands, the gate, the handlers
 //! - `cluster`: who serves which slot
+//! - `replication`: what replicas read and how histories are named
 //! - `persist`: the formats of snapshots and append-only files
 //! - `keyspace`: per-slot tables, entries, expiry, scanning
 //! - `config`: the table of directives
@@ -17,5 +18,6 @@ pub mod command;
 pub mod config;
 pub mod keyspace;
 pub mod persist;
+pub mod replication;
 pub mod resp;
 pub mod runtime;

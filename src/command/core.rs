@@ -20,6 +20,7 @@ use super::persistence::append_only::{AppendFigures, DiskFault};
 use super::persistence::loading::Reload;
 use super::persistence::saving::SaveFor;
 use super::pubsub::{Delivery, Subscriptions};
+use super::replication::ReplicationView;
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
 use super::tracking::TrackingTable;
@@ -65,6 +66,8 @@ pub struct Core {
     pub config: Box<Config>,
     pub owners: SlotOwners,
     pub cluster: ClusterView,
+    /// What this core must know of who copies whom.
+    pub replication: ReplicationView,
     /// What this core must know of the node's files.
     pub disk: DiskView,
     /// What the runtime tells of this core's append-only file.
@@ -169,6 +172,7 @@ pub enum Publication {
     Config { config: Box<Config>, changed: Vec<&'static str> },
     Cluster(Box<ClusterView>),
     Disk(DiskView),
+    Replication(ReplicationView),
 }
 
 /// SHUTDOWN's options.
@@ -198,6 +202,7 @@ impl Core {
             }
             Publication::Cluster(view) => self.cluster = *view,
             Publication::Disk(view) => self.disk = view,
+            Publication::Replication(view) => self.replication = view,
         }
     }
 

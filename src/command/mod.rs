@@ -23,6 +23,7 @@ pub mod pause;
 pub mod persistence;
 pub mod pubsub;
 mod redact;
+pub mod replication;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;

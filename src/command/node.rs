@@ -4,16 +4,15 @@ use super::core::Publication;
 use super::error::CommandError;
 use super::machine::Machine;
 use super::persistence::Persistence;
+use super::replication::Replication;
 use crate::base::clock::Clock;
-use crate::base::hex::HexId;
 use crate::cluster::membership::Membership;
 use crate::config::Config;
 
 /// The node's state. The configuration here is the authority; every core has a snapshot of it.
 pub struct Node {
     pub config: Config,
-    /// Names the history of this node's data to replicas.
-    pub replication_id: HexId,
+    pub replication: Replication,
     pub machine: Box<dyn Machine>,
     /// With `cluster-enabled yes`.
     pub cluster: Option<Box<Membership>>,

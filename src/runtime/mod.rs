@@ -43,6 +43,7 @@ use crate::command::pause::Pause;
 use crate::command::persistence::DiskView;
 use crate::command::persistence::Persistence;
 use crate::command::persistence::saving::Saving;
+use crate::command::replication::Replication;
 use crate::command::slowlog::SlowLog;
 use crate::command::stats::CoreStats;
 use crate::config::{Config, Cores};
@@ -277,7 +278,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
             config: config.clone(),
             cluster: membership,
             persistence: Persistence { saving: Saving::new(seed.facts.started_unix_s), ..Persistence::default() },
-            replication_id: HexId::random(&mut random),
+            replication: Replication::new(&mut random),
             machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
         })
     });
@@ -290,6 +291,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         clients: Slab::new(),
         owners: slot_owners(&config, seed.facts.cores_count),
         cluster: seed.cluster.clone(),
+        replication: Default::default(),
         disk: DiskView { loading: seed.loads, ..DiskView::default() },
         append_figures: Default::default(),
         journal: Default::default(),

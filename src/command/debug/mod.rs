@@ -227,7 +227,7 @@ fn sleep(_: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
 fn change_repl_id(cx: &mut Context<'_>, _: &Args<'_>) -> Result<Part, CommandError> {
     let id = HexId::random(&mut cx.core.random);
     if let Some(node) = &mut cx.core.node {
-        node.replication_id = id;
+        node.replication.history.id = id;
     }
     Ok(Part::done())
 }

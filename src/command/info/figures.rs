@@ -110,7 +110,7 @@ impl Share {
         let node = core.node.as_ref().map(|node| NodeShare {
             memory: node.machine.memory(),
             cpu: node.machine.cpu_times(),
-            replication_id: node.replication_id,
+            replication_id: node.replication.history.id,
             loading: node.persistence.loading,
             rewrite: node.persistence.append_only.figures(&core.clock),
             saving: node.persistence.saving.figures(),

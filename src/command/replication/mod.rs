@@ -1,0 +1,75 @@
+//! Replication as commands see it: who copies whom, and what each core must know of it.
+//!
+//! Handlers do no I/O. The node's books are [`Replication`], on core 0; `runtime::requests::replication` does what they
+//! say and reports back into them. Every core has a [`ReplicationView`], by which the gate refuses what a replica must not do.
+//!
+//! - `replicas`: the replicas of this node (PSYNC, REPLCONF, WAIT)
+//! - `upstream`: the primary that this node copies (REPLICAOF, ROLE)
+
+pub mod replicas;
+pub mod upstream;
+
+use crate::base::random::Random;
+use crate::replication::history::History;
+use crate::replication::log::Log;
+use replicas::Replicas;
+use upstream::Upstream;
+
+/// The node's part in replication; core 0's.
+pub struct Replication {
+    /// How what this node has is called.
+    pub history: History,
+    /// What replicas read. Its end is the place in the history up to which this node has everything.
+    pub log: Log,
+    pub replicas: Replicas,
+    /// The primary that this node copies; none while it is one itself.
+    pub upstream: Option<Upstream>,
+}
+
+/// What every core must know: a snapshot that core 0 publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicationView {
+    pub role: Role,
+    /// What this core records goes to core 0 for the log.
+    pub feeds: bool,
+    /// Fewer replicas than `min-replicas-to-write` keep up: writes are refused.
+    pub lacks_replicas: bool,
+}
+
+/// What the node is in replication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    #[default]
+    Primary,
+    Replica {
+        /// The link to the primary stands, and what came over it is being applied.
+        is_linked: bool,
+    },
+}
+
+impl Role {
+    #[inline]
+    pub fn is_replica(self) -> bool {
+        matches!(self, Role::Replica { .. })
+    }
+}
+
+impl Replication {
+    /// Of a node that copies nobody and that nobody copies.
+    pub fn new(random: &mut Random) -> Replication {
+        Replication {
+            history: History::new(random),
+            log: Log::default(),
+            replicas: Replicas::default(),
+            upstream: None,
+        }
+    }
+
+    /// What this node is.
+    pub fn role(&self) -> Role {
+        match &self.upstream {
+            None => Role::Primary,
+            Some(upstream) => Role::Replica { is_linked: upstream.is_linked() },
+        }
+    }
+}

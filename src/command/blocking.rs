@@ -49,12 +49,17 @@ pub struct Wait {
 pub enum Nothing {
     Null,
     NullArray,
-    /// Of WAIT: no replica has it.
-    Replicas,
-    /// Of WAITAOF: how many disks have it here, and whether 1 is all that is wanted.
+    /// Of WAIT: how many replicas have it.
+    Replicas {
+        count: usize,
+        wanted: usize,
+    },
+    /// Of WAITAOF: how many disks have it, here and of replicas.
     Safe {
-        local: i64,
-        suffices: bool,
+        local: usize,
+        replicas: usize,
+        local_wanted: usize,
+        replicas_wanted: usize,
     },
 }
 
@@ -115,11 +120,22 @@ impl Nothing {
         match self {
             Nothing::Null => reply.null(),
             Nothing::NullArray => reply.null_array(),
-            Nothing::Replicas => reply.integer(0),
-            Nothing::Safe { local, .. } => {
+            Nothing::Replicas { count, .. } => reply.integer(count as i64),
+            Nothing::Safe { local, replicas, .. } => {
                 reply.array(2);
-                reply.integer(local);
-                reply.integer(0);
+                reply.integer(local as i64);
+                reply.integer(replicas as i64);
+            }
+        }
+    }
+
+    /// Whether what is counted is enough.
+    fn suffices(self) -> bool {
+        match self {
+            Nothing::Null | Nothing::NullArray => false,
+            Nothing::Replicas { count, wanted } => count >= wanted,
+            Nothing::Safe { local, replicas, local_wanted, replicas_wanted } => {
+                local >= local_wanted && replicas >= replicas_wanted
             }
         }
     }
@@ -332,7 +348,7 @@ fn nothing_came(core: &mut Core, index: usize) {
 pub fn is_safe(core: &mut Core, client_id: u64, has_files: bool) {
     let Some(index) = core.blocked.by_client.get(&client_id).copied() else { return };
     let waiter = &mut core.blocked.waiters[index];
-    let Nothing::Safe { local, suffices } = &mut waiter.wait.nothing else { return };
+    let Nothing::Safe { local, .. } = &mut waiter.wait.nothing else { return };
     if !has_files {
         let mut reply = Box::new(ReplyBuffer::new());
         let command = waiter.command;
@@ -341,7 +357,21 @@ pub fn is_safe(core: &mut Core, client_id: u64, has_files: bool) {
         return answer(core, index, reply, false);
     }
     *local = 1;
-    if *suffices {
+    if waiter.wait.nothing.suffices() {
+        nothing_came(core, index);
+    }
+}
+
+/// So many replicas have what a client of WAIT or WAITAOF has written.
+pub fn replicas_have(core: &mut Core, client_id: u64, now_count: usize) {
+    let Some(index) = core.blocked.by_client.get(&client_id).copied() else { return };
+    let nothing = &mut core.blocked.waiters[index].wait.nothing;
+    match nothing {
+        Nothing::Replicas { count, .. } => *count = now_count,
+        Nothing::Safe { replicas, .. } => *replicas = now_count,
+        Nothing::Null | Nothing::NullArray => return,
+    }
+    if nothing.suffices() {
         nothing_came(core, index);
     }
 }

@@ -127,6 +127,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     persistence::saving::COMMANDS,
     debug::COMMANDS,
     persistence::append_only::COMMANDS,
+    replication::peers::COMMANDS,
     streams::append::COMMANDS,
     streams::ranges::COMMANDS,
     streams::read::COMMANDS,

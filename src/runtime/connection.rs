@@ -66,6 +66,22 @@ pub struct Connection {
     pub is_shut: bool,
 }
 
+/// A connection between two cores.
+pub struct ConnectionParts {
+    descriptor: OwnedFd,
+    parser: RequestParser,
+    input: Vec<u8>,
+    postponed: Vec<ArgsBuf>,
+}
+
+impl ConnectionParts {
+    /// The connection, on its new core.
+    pub fn assemble(self) -> Connection {
+        let ConnectionParts { descriptor, parser, input, postponed } = self;
+        Connection { parser, input, postponed, ..Connection::new(descriptor) }
+    }
+}
+
 impl Connection {
     pub fn new(descriptor: OwnedFd) -> Connection {
         Connection {
@@ -95,6 +111,22 @@ impl Connection {
 
     pub fn descriptor(&self) -> RawFd {
         self.descriptor.as_raw_fd()
+    }
+
+    /// Takes the connection to pieces that can go to another core. Nothing is under way: neither operations nor answers, but to the
+    /// request that brings it there.
+    pub fn take_apart(self) -> ConnectionParts {
+        debug_assert!(!self.receiving && !self.is_sending && !self.has_output() && self.pending.len() <= 1);
+        let Connection { descriptor, parser, input, postponed, .. } = self;
+        ConnectionParts { descriptor, parser, input, postponed }
+    }
+
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn clone_socket(&self) -> std::io::Result<OwnedFd> {
+        self.descriptor.try_clone()
     }
 
     /// Requests whose replies have not come back.

@@ -21,6 +21,7 @@ use super::listen::Accepted;
 use super::persistence::append_only::{AppendFile, SwitchKind};
 use super::persistence::loading::LoadOrder;
 use super::persistence::snapshot::{AtCut, Chunk, Cut};
+use super::requests::{Arrival, LogMark};
 use crate::base::core_id::CoreId;
 use crate::base::slot::SlotSet;
 use crate::command::client::{Client, ClientRef};
@@ -162,6 +163,18 @@ pub enum Message {
     Loaded {
         slots: Option<Box<SlotSet>>,
     },
+    /// I have recorded this, for the log.
+    Feed(Vec<u8>),
+    /// Send what you have recorded, and this behind it.
+    MarkLog(LogMark),
+    LogMarked(LogMark),
+    /// So many replicas have what your client has written.
+    ReplicasHave {
+        client_id: u64,
+        count: usize,
+    },
+    /// A client of mine wants to be a replica: it is yours.
+    ReplicaArrives(Box<Arrival>),
     /// I have begun a cut, as the envelope says: so do you.
     Cut,
     /// I have begun a cut, too.

@@ -48,5 +48,5 @@ pub fn report(client: &mut Client, connection: &Connection) {
 
 /// `timeout` spares clients that only listen, and those that CLIENT PAUSE holds.
 pub fn may_time_out(client: &Client, connection: &Connection) -> bool {
-    !client.monitor && !client.is_listening() && !connection.is_held() && client.closing.is_none()
+    !client.monitor && !client.is_replica && !client.is_listening() && !connection.is_held() && client.closing.is_none()
 }

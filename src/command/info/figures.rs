@@ -1,6 +1,5 @@
 //! What INFO and MEMORY know: each core's share, and the figures of the whole node once the shares are merged.
 
-use crate::base::hex::HexId;
 use crate::command::blocking::WaitFigures;
 use crate::command::context::Context;
 use crate::command::core::Core;
@@ -8,6 +7,7 @@ use crate::command::machine::{CpuTimes, ProcessMemory};
 use crate::command::persistence::append_only::{AppendFigures, RewriteFigures};
 use crate::command::persistence::loading::Loading;
 use crate::command::persistence::saving::SavingFigures;
+use crate::command::replication::figures::ReplicationFigures;
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
 use crate::config::Config;
@@ -47,7 +47,7 @@ pub struct Share {
 struct NodeShare {
     memory: ProcessMemory,
     cpu: CpuTimes,
-    replication_id: HexId,
+    replication: ReplicationFigures,
     loading: Loading,
     rewrite: RewriteFigures,
     saving: SavingFigures,
@@ -96,7 +96,7 @@ pub struct Figures<'a> {
     pub databases: Vec<DatabaseFigures>,
     pub memory: ProcessMemory,
     pub cpu: CpuTimes,
-    pub replication_id: HexId,
+    pub replication: ReplicationFigures,
     pub loading: Loading,
     pub saving: SavingFigures,
     allocated_bytes: i64,
@@ -110,7 +110,7 @@ impl Share {
         let node = core.node.as_ref().map(|node| NodeShare {
             memory: node.machine.memory(),
             cpu: node.machine.cpu_times(),
-            replication_id: node.replication.history.id,
+            replication: ReplicationFigures::of(&node.replication, &node.config, core.clock.unix()),
             loading: node.persistence.loading,
             rewrite: node.persistence.append_only.figures(&core.clock),
             saving: node.persistence.saving.figures(),
@@ -206,7 +206,7 @@ impl<'a> Figures<'a> {
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
-            replication_id: HexId::ZEROS,
+            replication: ReplicationFigures::default(),
             loading: Loading::default(),
             saving: SavingFigures::default(),
             allocated_bytes: 0,
@@ -239,7 +239,7 @@ impl<'a> Figures<'a> {
         if let Some(node) = share.node {
             self.memory = node.memory;
             self.cpu = node.cpu;
-            self.replication_id = node.replication_id;
+            self.replication = node.replication;
             self.loading = node.loading;
             self.rewrite = node.rewrite;
             self.saving = node.saving;

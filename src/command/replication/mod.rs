@@ -3,9 +3,12 @@
 //! Handlers do no I/O. The node's books are [`Replication`], on core 0; `runtime::requests::replication` does what they
 //! say and reports back into them. Every core has a [`ReplicationView`], by which the gate refuses what a replica must not do.
 //!
-//! - `replicas`: the replicas of this node (PSYNC, REPLCONF, WAIT)
+//! - `replicas`: the replicas of this node; `peers`: what they say (PSYNC, REPLCONF), and WAIT
 //! - `upstream`: the primary that this node copies (REPLICAOF, ROLE)
+//! - `figures`: what INFO tells
 
+pub mod figures;
+pub mod peers;
 pub mod replicas;
 pub mod upstream;
 
@@ -63,6 +66,11 @@ impl Replication {
             replicas: Replicas::default(),
             upstream: None,
         }
+    }
+
+    /// Whether what this node's cores record goes into the log.
+    pub fn feeds_log(&self) -> bool {
+        self.upstream.is_none() && self.log.is_kept()
     }
 
     /// What this node is.

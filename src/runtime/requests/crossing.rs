@@ -173,7 +173,12 @@ impl Requests {
                 Message::Load(order) => self.take_order(*order),
                 Message::Loaded { slots } => self.part_loaded(slots),
                 Message::FreeMemory | Message::Cut => {}
-                Message::CutBegun { number, at_cut } => self.cut_begun(number, &at_cut),
+                Message::Feed(bytes) => self.fed(from, &bytes),
+                Message::MarkLog(mark) => self.mark_log(mark),
+                Message::LogMarked(mark) => self.marked(mark),
+                Message::ReplicasHave { client_id, count } => blocking::replicas_have(&mut self.core, client_id, count),
+                Message::ReplicaArrives(arrival) => self.arrive(*arrival),
+                Message::CutBegun { number, at_cut } => self.cut_begun(from, number, &at_cut),
                 Message::ReleaseOutput { number } => self.output_released(number),
                 Message::SnapshotChunk(chunk) => self.chunk_arrived(from, *chunk),
                 Message::ChunkWritten { number, buffer } => self.chunk_written(number, buffer),

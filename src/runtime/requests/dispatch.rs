@@ -37,6 +37,7 @@ impl Requests {
                 let caller = client.caller(self.core.id);
                 client.last_command = Some(command.spec());
                 client.asking = false;
+                client.has_written |= command.spec().flags.has(Flags::WRITE);
                 if client.tracking.is_some() {
                     client.end_caching(command.spec());
                 }
@@ -80,6 +81,7 @@ impl Requests {
                     self.core.effects.push(Effect::Deliver { to, delivery });
                 }
                 Effect::MonitorLine { to, line } if to == own && is_monitor => connection.push(&line),
+                Effect::Sync { client, request } => self.client_asks_to_sync(client, request, connection),
                 other => self.core.effects.push(other),
             }
         }

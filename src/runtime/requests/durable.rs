@@ -15,6 +15,7 @@ use crate::base::core_id::CoreId;
 use crate::command::blocking;
 use crate::command::client::ClientRef;
 use crate::command::execute::Share;
+use crate::command::journal::JournalReader;
 use crate::config::AppendFsync;
 use crate::resp::ReplyBuffer;
 use crate::runtime::batch::ReplyTarget;
@@ -68,7 +69,8 @@ impl Requests {
     /// Whether answers to calls that record something have to wait.
     #[inline]
     pub(super) fn holds_replies(&self) -> bool {
-        self.core.journal.is_on() && (self.core.config.appendfsync == AppendFsync::Always || self.durability.is_late)
+        self.core.journal.is_for(JournalReader::File)
+            && (self.core.config.appendfsync == AppendFsync::Always || self.durability.is_late)
     }
 
     /// Answers a call before which the journal was at `before`: at once, or when what the call has recorded is durable.
@@ -83,7 +85,9 @@ impl Requests {
 
     /// From now on this core records what it changes, in this file.
     pub fn append_to(&mut self, file: Box<AppendFile>) {
-        self.core.set_journal_on(true);
+        self.feed_log();
+        self.core.journal.discard();
+        self.core.set_journal(JournalReader::File, true);
         let position = self.core.journal.position();
         self.durability.orders.push(Order::Open { file, position });
     }
@@ -121,8 +125,10 @@ impl Requests {
 
     /// This core goes on to another file, from where the journal is now.
     pub(super) fn switch_file(&mut self, kind: SwitchKind) {
-        if !self.core.journal.is_on() {
-            self.core.set_journal_on(true);
+        self.feed_log();
+        if !self.core.journal.is_for(JournalReader::File) {
+            self.core.journal.discard();
+            self.core.set_journal(JournalReader::File, true);
         }
         let mut last = Vec::new();
         self.core.journal.take_into(&mut last);
@@ -189,9 +195,9 @@ impl Requests {
 
     pub(super) fn tell_when_durable(&mut self, who: CoreId, ticket: u32) {
         let position = self.core.journal.position();
-        if !self.core.journal.is_on() || position <= self.durability.durable_position {
+        if !self.core.journal.is_for(JournalReader::File) || position <= self.durability.durable_position {
             // Core 0 has a file whenever there are any.
-            let has_file = self.core.journal.is_on() || self.core.id != CoreId::FIRST;
+            let has_file = self.core.journal.is_for(JournalReader::File) || self.core.id != CoreId::FIRST;
             self.tell_durable(who, ticket, has_file);
         } else {
             self.durability.curious.push_back((position, who, ticket));
@@ -270,6 +276,8 @@ impl Requests {
     /// Whether the core's writer has anything to do.
     #[inline]
     pub fn appends(&self) -> bool {
-        self.core.journal.is_on() || self.core.append_figures.is_open || !self.durability.orders.is_empty()
+        self.core.journal.is_for(JournalReader::File)
+            || self.core.append_figures.is_open
+            || !self.durability.orders.is_empty()
     }
 }

@@ -19,6 +19,7 @@ use super::Requests;
 use super::snapshots::Outcome;
 use crate::base::core_id::CoreId;
 use crate::command::core::ShutdownOptions;
+use crate::command::journal::JournalReader;
 use crate::command::persistence::saving::SaveFor;
 use crate::persist::aof::FileEntry;
 use crate::runtime::mesh::Message;
@@ -243,7 +244,7 @@ impl Requests {
             files.end_rewrite(None, now_s);
             return files.schedule();
         };
-        let begins = !stands_alone && (!self.core.journal.is_on() || folder.is_beginning());
+        let begins = !stands_alone && (!self.core.journal.is_for(JournalReader::File) || folder.is_beginning());
         let (base, first, path) = (folder.next_base(), folder.next_increment(), folder.path().to_owned());
         tracing::info!("Background append only file rewriting started by pid {}", self.core.facts.process_id);
         self.files.rewrite =
@@ -301,7 +302,8 @@ impl Requests {
     pub(super) fn tick_files(&mut self) {
         let figures = self.core.append_figures;
         self.append_size(CoreId::FIRST, figures.size_bytes, figures.base_bytes);
-        if self.core.config.appendonly && !self.core.journal.is_on() && self.files.rewrite.is_none() {
+        if self.core.config.appendonly && !self.core.journal.is_for(JournalReader::File) && self.files.rewrite.is_none()
+        {
             self.begin_files();
         }
         self.advance_files();

@@ -58,9 +58,7 @@ impl Requests {
 
     /// This core is done.
     fn part_ended(&mut self) {
-        if std::mem::take(&mut self.journals_after) {
-            self.core.set_journal_on(true);
-        }
+        self.core.suspend_journal(false);
         let slots = self.core.cluster.enabled.then(|| Box::new(slots_with_keys(&self.core)));
         match self.core.id {
             CoreId::FIRST => self.part_loaded(slots),
@@ -171,10 +169,8 @@ impl Requests {
         }
         self.core.settle();
         // What is loaded is in a file.
-        self.journals_after = self.core.journal.is_on();
-        if self.journals_after {
-            self.core.set_journal_on(false);
-        }
+        self.feed_log();
+        self.core.suspend_journal(true);
         self.core.keyspace.stats.dirty = dirty;
         self.loading = Some(Box::new(Part::new(order.inbox, order.rules, &self.core)));
     }

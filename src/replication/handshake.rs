@@ -264,10 +264,7 @@ mod tests {
     fn answered(line: &[u8]) -> Next {
         let mut handshake = Handshake::new(Introduction { port: 1, ..Introduction::default() });
         handshake.begin();
-        assert_eq!(
-            sent(handshake.answer(b"+PONG")),
-            "REPLCONF listening-port 1; REPLCONF capa eof capa psync2"
-        );
+        assert_eq!(sent(handshake.answer(b"+PONG")), "REPLCONF listening-port 1; REPLCONF capa eof capa psync2");
         assert_eq!(handshake.answer(b"+OK"), Next::Wait);
         assert_eq!(sent(handshake.answer(b"+OK")), "PSYNC ? -1");
         handshake.answer(line)

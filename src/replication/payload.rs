@@ -45,7 +45,9 @@ impl Form {
         };
         if let Some(mark) = rest.strip_prefix(b"EOF:") {
             let mark = mark.get(..MARK_BYTES).and_then(|mark| mark.try_into().ok());
-            return mark.map(|mark| Some(Form::Mark(mark))).ok_or_else(|| format!("Bad end mark from MASTER: {}", shown()));
+            return mark
+                .map(|mark| Some(Form::Mark(mark)))
+                .ok_or_else(|| format!("Bad end mark from MASTER: {}", shown()));
         }
         let length = parse_i64(rest).and_then(|length| u64::try_from(length).ok());
         length.map(|length| Some(Form::Length(length))).ok_or_else(|| format!("Bad length from MASTER: {}", shown()))

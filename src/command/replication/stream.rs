@@ -139,7 +139,8 @@ impl Stream {
 
     /// The group's items are done.
     pub fn pass(&mut self) {
-        let spans_end = self.whole_items.checked_sub(1).and_then(|last| self.items.get(last)).map_or(0, |i| i.spans_end);
+        let spans_end =
+            self.whole_items.checked_sub(1).and_then(|last| self.items.get(last)).map_or(0, |i| i.spans_end);
         self.items.drain(..self.whole_items);
         self.spans.drain(..spans_end);
         self.items.iter_mut().for_each(|item| item.spans_end -= spans_end);

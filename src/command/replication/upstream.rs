@@ -8,7 +8,6 @@ use crate::command::arguments::is_word;
 use crate::command::context::Context;
 use crate::command::core::{Core, Effect, Publication};
 use crate::command::error::CommandError;
-use crate::command::replication::{ReplicationView, Role};
 use crate::command::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::config::Primary;
 use crate::resp::Args;
@@ -157,11 +156,10 @@ pub fn lead(core: &mut Core) {
 
 /// The settings and all cores follow what the books say now.
 fn role_changed(core: &mut Core, primary: Option<Primary>) {
-    let old = core.replication;
     let node = core.node();
     node.config.replicaof = primary;
     let config = Box::new(node.config.clone());
-    let view = ReplicationView { role: node.replication.role(), ..old };
+    let view = node.replication.view(false);
     core.effects.push(Effect::Publish(Publication::Config { config, changed: vec!["replicaof"] }));
     core.effects.push(Effect::Publish(Publication::Replication(view)));
 }
@@ -228,21 +226,6 @@ fn role(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     }
     Ok(())
 }
-
-/// What the gate asks: a command that writes is not for clients of a replica that is only read.
-pub fn refuses_writes(view: &ReplicationView, reads_only: bool) -> bool {
-    view.role.is_replica() && reads_only
-}
-
-/// What the gate asks: without its primary the replica's data may be old, and are not to be shown.
-pub fn is_stale(view: &ReplicationView, serves_stale: bool) -> bool {
-    matches!(view.role, Role::Replica { is_linked: false }) && !serves_stale
-}
-
-/// The error of a replica that is stale.
-pub const MASTERDOWN: CommandError = CommandError::text_static(
-    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-);
 
 const REPLICAOF: CommandSpec = CommandSpec {
     name: "replicaof",

@@ -9,11 +9,15 @@
 //!
 //! A replica's connection lives on core 0: one that says PSYNC to another core moves there (`arrivals`). `sync` answers it and
 //! sees it through its snapshot. `acks` is who waits for what replicas have.
+//!
+//! The other way round, where this node copies another: `upstream` is the link to its primary, `apply` what comes over it.
 
 mod acks;
+pub mod apply;
 pub mod arrivals;
 mod feed;
 mod sync;
+pub mod upstream;
 
 use crate::command::client::ClientRef;
 use crate::command::replication::peers::{ReplicaQuestion, SyncRequest};

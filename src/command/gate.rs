@@ -139,6 +139,9 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     }
     let client = &core.clients[index as usize];
     let refused = disk_refusal(core, spec)
+        .or_else(|| {
+            (core.replication.lacks_replicas && spec.flags.has(Flags::WRITE)).then_some(CommandError::NoReplicas)
+        })
         .or_else(|| listening_refusal(client, spec, args))
         .or_else(|| (core.disk.loading && !spec.flags.has(Flags::LOADING)).then_some(CommandError::Loading));
     if let Some(error) = refused {

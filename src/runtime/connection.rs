@@ -121,6 +121,11 @@ impl Connection {
         ConnectionParts { descriptor, parser, input, postponed }
     }
 
+    /// Whether small sends leave at once. Without effect on what is no TCP socket.
+    pub fn set_nodelay(&self, nodelay: bool) {
+        let _ = nix::sys::socket::setsockopt(&self.descriptor, nix::sys::socket::sockopt::TcpNoDelay, &nodelay);
+    }
+
     /// Another descriptor of the same socket.
     ///
     /// # Errors

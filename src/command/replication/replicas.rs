@@ -60,6 +60,8 @@ impl ReplicaState {
 pub struct Replica {
     pub client: ClientRef,
     pub facts: PeerFacts,
+    /// It has said SYNC: it wants no word before the snapshot, and never says what it has.
+    pub is_old: bool,
     /// Where it comes from.
     pub host: String,
     pub state: ReplicaState,
@@ -85,6 +87,7 @@ impl Replica {
         Replica {
             client: at,
             facts,
+            is_old: false,
             host,
             state: ReplicaState::WaitsForSnapshot,
             asked: now,

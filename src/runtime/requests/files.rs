@@ -238,7 +238,11 @@ impl Requests {
                 }
             }
         }
-        let Some(folder) = self.folder.as_ref().filter(|_| !self.are_files_pending() && self.save.is_none()) else {
+        let Some(folder) = self
+            .folder
+            .as_ref()
+            .filter(|_| !self.are_files_pending() && self.save.is_none() && self.postponed_save.is_none())
+        else {
             // In a moment.
             let files = &mut self.core.node().persistence.append_only;
             files.end_rewrite(None, now_s);

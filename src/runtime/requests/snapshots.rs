@@ -131,6 +131,10 @@ impl Requests {
 
     /// Begins a snapshot, which `command::persistence` has in its books already.
     pub(super) fn begin_save(&mut self, purpose: SaveFor, waiting: Option<Waiting>) {
+        if self.is_flushing() {
+            self.postponed_save = Some((purpose, waiting));
+            return;
+        }
         assert!(self.save.is_none() && self.core.id == CoreId::FIRST, "core 0 has one snapshot at a time");
         let config = &self.core.config;
         let settings = match (purpose, &self.files.rewrite) {
@@ -486,6 +490,13 @@ impl Requests {
         }
         if self.files.rewrite.is_some() {
             self.give_up_rewrite();
+        }
+        let now_s = self.core.clock.unix().seconds();
+        if let Some((_, waiting)) = self.postponed_save.take() {
+            self.core.node().persistence.saving.end(None, now_s);
+            if let Some((target, reply)) = waiting {
+                self.answer_saved(false, target, reply);
+            }
         }
         let node = self.core.node();
         let saves = options.save.unwrap_or(!node.config.save.is_empty());

@@ -15,8 +15,11 @@ pub mod arrivals;
 mod feed;
 mod sync;
 
+use std::collections::VecDeque;
+
 use crate::command::client::ClientRef;
 use crate::command::replication::peers::{ReplicaQuestion, SyncRequest};
+use crate::runtime::batch::OwnedCall;
 use acks::Marks;
 use feed::Barrier;
 
@@ -29,8 +32,9 @@ pub struct Replicating {
     departing: Vec<Asking>,
     /// Replies to clients of this core that came while their connections were in use.
     own_counts: Vec<(ClientRef, usize)>,
-    /// Core 0: what came behind a cut.
+    /// Core 0: what came behind a cut or a flush that is on its way through the cores, and flushes that wait for its end.
     barrier: Option<Barrier>,
+    flushes: VecDeque<(OwnedCall, u32)>,
     /// Core 0: who is to be answered when all cores have sent what they had.
     marks: Marks,
     /// Core 0: replicas are to be asked what they have, at the end of the turn.

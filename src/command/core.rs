@@ -219,6 +219,9 @@ impl Core {
     /// Takes over who copies whom.
     fn follow_role(&mut self, view: ReplicationView) {
         self.replication = view;
+        if self.pause.hold_writes(view.holds_writes) {
+            self.effects.push(Effect::PauseChanged);
+        }
         if view.feeds != self.journal.is_fed() {
             self.set_journal(JournalReader::Log, view.feeds);
         }

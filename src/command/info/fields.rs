@@ -234,7 +234,7 @@ pub const FIELDS: &[Field] = &[
     until(Memory, "mem_not_counted_for_evict", "0", Replication),
     is(Memory, "mem_replication_backlog", |f| f.replication.log_memory_bytes.to_string()),
     is(Memory, "mem_total_replication_buffers", |f| f.replication.log_memory_bytes.to_string()),
-    until(Memory, "mem_clients_slaves", "0", Replication),
+    is(Memory, "mem_clients_slaves", |f| f.clients.replicas_memory_bytes.to_string()),
     is(Memory, "mem_clients_normal", |f| f.clients.memory_bytes.to_string()),
     until(Memory, "mem_cluster_links", "0", Bus),
     is(Memory, "mem_aof_buffer", |f| f.append.buffer_bytes.to_string()),

@@ -25,6 +25,8 @@ pub struct Replication {
     /// What replicas read. Its end is the place in the history up to which this node has everything.
     pub log: Log,
     pub replicas: Replicas,
+    /// Commands that write wait for the end of something.
+    pub holds_writes: bool,
     /// The primary that this node copies; none while it is one itself.
     pub upstream: Option<Upstream>,
 }
@@ -35,6 +37,8 @@ pub struct ReplicationView {
     pub role: Role,
     /// What this core records goes to core 0 for the log.
     pub feeds: bool,
+    /// Commands that write wait: the node hands over to a replica, or ends.
+    pub holds_writes: bool,
     /// Fewer replicas than `min-replicas-to-write` keep up: writes are refused.
     pub lacks_replicas: bool,
 }
@@ -65,6 +69,7 @@ impl Replication {
             log: Log::default(),
             replicas: Replicas::default(),
             upstream: None,
+            holds_writes: false,
         }
     }
 

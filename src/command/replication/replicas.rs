@@ -194,6 +194,11 @@ impl Replicas {
         self.list.iter().filter(reads).map(|replica| replica.place).min()
     }
 
+    /// Those that read the log and do not have all up to `place`.
+    pub fn behind(&self, place: u64) -> impl Iterator<Item = &Replica> {
+        self.list.iter().filter(move |replica| replica.state.is_online() && replica.acked < place)
+    }
+
     /// Replicas that keep up, as `min-replicas-max-lag` has it.
     pub fn good_count(&self, config: &Config, now: UnixMillis) -> usize {
         self.list.iter().filter(|replica| replica.is_good(config, now)).count()

@@ -213,7 +213,7 @@ impl Requests {
         let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());
         if matches!(call.command.spec().run, Run::OnFirstCoreAfterAll { .. }) {
-            let own = execute::run_part(&mut self.core, call);
+            let own = self.run_part(call);
             if self.mesh.others().next().is_some() {
                 return self.gather_shares(call, target, own, before);
             }

@@ -488,6 +488,7 @@ impl Requests {
             ending.waiting.extend(waiting);
             return;
         }
+        let Some(waiting) = self.wait_for_replicas(options, waiting) else { return };
         if self.files.rewrite.is_some() {
             self.give_up_rewrite();
         }
@@ -531,6 +532,7 @@ impl Requests {
 
     /// SHUTDOWN ABORT, or the data could not be saved: the node goes on.
     pub(super) fn call_shutdown_off(&mut self) {
+        self.stay();
         let Some(ending) = self.ending.take() else { return };
         self.core.node().persistence.saving.set_shutting_down(false);
         if self.save.as_ref().is_some_and(|save| matches!(save.purpose, SaveFor::Shutdown(_)) && save.outcome.is_none())
@@ -542,11 +544,15 @@ impl Requests {
                 "SIGTERM received but errors trying to shut down the server, check the logs for more information"
             );
         }
-        for (target, _) in ending.waiting {
+        self.answer_all_with_shutdown_error(ending.waiting);
+        self.release_output();
+    }
+
+    pub(super) fn answer_all_with_shutdown_error(&mut self, waiting: Vec<Waiting>) {
+        for (target, _) in waiting {
             let error = CommandError::text_static("ERR Errors trying to SHUTDOWN. Check logs.");
             self.answer(target, error_reply(&error));
         }
-        self.release_output();
     }
 
     /// Every core stops after its turn. A file that is not complete goes.

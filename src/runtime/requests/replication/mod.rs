@@ -8,11 +8,12 @@
 //! ```
 //!
 //! A replica's connection lives on core 0: one that says PSYNC to another core moves there (`arrivals`). `sync` answers it and
-//! sees it through its snapshot. `acks` is who waits for what replicas have.
+//! sees it through its snapshot. `acks` is who waits for what replicas have; `leave`, the end of a node that has replicas.
 
 mod acks;
 pub mod arrivals;
 mod feed;
+mod leave;
 mod sync;
 
 use std::collections::VecDeque;
@@ -41,6 +42,8 @@ pub struct Replicating {
     asks_acks: bool,
     /// Core 0: when replicas were last sent a PING, in monotonic milliseconds.
     pinged_ms: u64,
+    /// Core 0: the node is to end when its replicas have all.
+    leaving: Option<leave::Leaving>,
     /// Core 0: what is under way for replicas.
     sync: sync::Syncing,
 }

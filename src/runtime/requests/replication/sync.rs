@@ -379,6 +379,7 @@ impl Requests {
             tracing::info!("Synchronization with replica {} succeeded", replica.name());
         }
         self.tell_counts();
+        self.leave_if_replicas_follow();
     }
 
     /// A replica's connection is gone (core 0).
@@ -404,6 +405,7 @@ impl Requests {
         let view = ReplicationView {
             role,
             feeds: node.replication.feeds_log(),
+            holds_writes: node.replication.holds_writes,
             lacks_replicas: !role.is_replica() && node.replication.replicas.are_lacking(&node.config, now),
         };
         if view != self.core.replication {
@@ -444,6 +446,7 @@ impl Requests {
         if !is_replica && replication.log.is_kept() && is_over {
             self.give_log_up(ttl_s);
         }
+        self.leave_if_replicas_follow();
         self.begin_sync_if_due();
         self.comfort_waiting(now.seconds());
         self.publish_role();

@@ -44,12 +44,7 @@ fn cut(primary: Kind, replica: Kind, count: u64) {
             proxy.cut_after(way, random.below(TALK_BYTES));
         }
         let resumed = holds_within(SYNC_LIMIT, || granted(&primary).1 > partial && is_up(&replica));
-        assert!(
-            resumed,
-            "cut {number}: {:?} granted\n{}",
-            granted(&primary),
-            Info::of(&replica).replication()
-        );
+        assert!(resumed, "cut {number}: {:?} granted\n{}", granted(&primary), Info::of(&replica).replication());
         assert_eq!(granted(&primary).0, 1, "cut {number} ended in a full synchronisation");
     }
     let requests = load.finish();
@@ -181,7 +176,11 @@ fn a_backlog_without_replicas_is_given_back() {
         let is_gone = || Info::of(&primary).is("repl_backlog_active", "0");
         assert!(holds_within(Duration::from_secs(20), is_gone), "{}", Info::of(&primary).replication());
         primary.connect().must("SET unheard v");
-        assert_ne!(primary.connect().info("master_replid"), before, "what was written without a backlog has another name");
+        assert_ne!(
+            primary.connect().info("master_replid"),
+            before,
+            "what was written without a backlog has another name"
+        );
         proxy.refuse(false);
         settle(&primary, &replica);
         assert_eq!(granted(&primary).0, 2);

@@ -10,18 +10,18 @@
 mod compare;
 mod cuts;
 mod damage;
+mod failover;
 mod fake;
-//mod failover;
 //mod full_sync;
 mod load;
 mod nodes;
 //mod observed;
 mod pairs;
-//mod promotion;
+mod promotion;
 mod proxy;
 mod requests;
 //mod sentinel;
-//mod waits;
+mod waits;
 
 use crate::support::number_from_env;
 

@@ -35,7 +35,9 @@ fn replicate(primary: Kind, replica: Kind, args: &[&str]) {
     println!("{:?} -> {replica:?}: {count} requests", primary.kind);
     assert_same(&primary, &[&before, &during, &after], Sameness::All);
     wait_for_replicas(&primary, 3);
-    assert_eq!(granted(&primary), (3, 0), "each replica is synchronised once");
+    let (full, partial) = granted(&primary);
+    // A FLUSHALL ends a full synchronisation that is under way: the replica asks again.
+    assert!(full >= 3 && partial == 0, "{full} full and {partial} partial synchronisations");
 
     mixed_load(&primary);
     assert_same(&primary, &[&before, &during, &after], Sameness::Values);

@@ -29,6 +29,7 @@ mod lists;
 mod loading;
 mod protocol;
 mod pubsub;
+mod replication;
 mod server;
 mod sets;
 mod snapshot;

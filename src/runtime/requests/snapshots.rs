@@ -255,18 +255,20 @@ impl Requests {
 
     /// What stands before the entries.
     fn header(&mut self, place: u64) -> Vec<u8> {
-        let history = self.core.node().replication.history.id;
+        let is_base = self.save.as_ref().is_some_and(|save| save.purpose == SaveFor::Rewrite);
+        let replication = &self.core.node().replication;
+        let history = replication.history.id;
+        // What follows the base of append-only files is no longer at its place.
+        let has_place = !is_base && (replication.log.is_kept() || replication.upstream.is_some());
+        let offset = i64::try_from(place).unwrap_or(0);
+        let facts = ReplicationFacts { stream_db: 0, id: history.as_str(), offset };
         let own_bytes = self.core.allocated_bytes();
         let facts = FileFacts {
             server_version: REDIS_VERSION,
             created_s: self.core.clock.unix().seconds(),
             used_memory: u64::try_from(self.core.ledger.settle(own_bytes)).unwrap_or(0),
-            replication: Some(ReplicationFacts {
-                stream_db: 0,
-                id: history.as_str(),
-                offset: i64::try_from(place).unwrap_or(0),
-            }),
-            aof_base: self.save.as_ref().is_some_and(|save| save.purpose == SaveFor::Rewrite),
+            replication: has_place.then_some(facts),
+            aof_base: is_base,
         };
         let mut header = Vec::new();
         file::header(&facts, &mut header);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Asking;
 use crate::base::hex::HexId;
 use crate::command::client::{ClientRef, CloseReason};
-use crate::command::core::Publication;
+use crate::command::core::{Core, Publication};
 use crate::command::error::CommandError;
 use crate::command::persistence::saving::SaveFor;
 use crate::command::replication::peers::SyncRequest;
@@ -420,10 +420,19 @@ impl Requests {
             let config = &self.core.config;
             (config.repl_ping_replica_period, config.repl_timeout, config.repl_backlog_ttl)
         };
-        let replication = &self.core.node().replication;
+        let Core { node, clients, .. } = &self.core;
+        let Some(node) = node else { return };
+        let replication = &node.replication;
         let is_replica = replication.role().is_replica();
-        let late = |replica: &&Replica| {
-            replica.state == ReplicaState::Online && !replica.is_old && replica.lag_s(now) > i64::from(timeout_s)
+        // A replica that loads its snapshot sends empty lines.
+        let is_silent = |replica: &Replica| {
+            let client = clients.get(replica.client.index as usize);
+            client.is_none_or(|client| now.since(client.last_interaction) > i64::from(timeout_s) * 1000)
+        };
+        let late = |replica: &&Replica| match replica.state {
+            ReplicaState::Online => !replica.is_old && replica.lag_s(now) > i64::from(timeout_s),
+            ReplicaState::HasSnapshot => is_silent(replica),
+            _ => false,
         };
         let late: Vec<(ClientRef, String)> =
             replication.replicas.list.iter().filter(late).map(|replica| (replica.client, replica.name())).collect();

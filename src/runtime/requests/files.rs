@@ -195,7 +195,10 @@ impl Requests {
 
     fn work_is_done(&mut self, job: FolderJob, files: Vec<AppendFile>) {
         match job {
-            FolderJob::Add { cores, replaces, .. } => {
+            FolderJob::Add { cores, replaces, commits, .. } => {
+                if commits {
+                    self.base_is_named();
+                }
                 for (core, file) in cores.into_iter().zip(files) {
                     self.files.switched[core.index()].pop_front();
                     self.hand_out(core, file, replaces);
@@ -205,6 +208,7 @@ impl Requests {
                 self.end_rewrite(Some(true));
             }
             FolderJob::Rebase { base, .. } => {
+                self.base_is_named();
                 let path = self.folder.as_ref().map(|folder| folder.path_of(&base));
                 let base_bytes = path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
                 self.durability.orders.push(Order::Rebased { base_bytes });
@@ -214,6 +218,16 @@ impl Requests {
             }
             FolderJob::KeepHistory(_) => {}
         }
+    }
+
+    fn base_is_named(&mut self) {
+        self.core.node().persistence.append_only.base_is_named();
+        self.tell_of_base();
+    }
+
+    /// On core 0: whether what the append-only files are to have is in none of them yet.
+    pub(super) fn awaits_base(&mut self) -> bool {
+        self.core.config.appendonly && self.core.node().persistence.append_only.awaits_base()
     }
 
     fn hand_out(&mut self, core: CoreId, file: AppendFile, replaces: bool) {
@@ -310,6 +324,9 @@ impl Requests {
         if self.core.config.appendonly && !self.core.journal.is_on() && self.files.rewrite.is_none() {
             self.begin_files();
         }
+        if !self.awaits_base() {
+            self.tell_of_base();
+        }
         self.advance_files();
         let now_s = self.core.clock.unix().seconds();
         let is_busy = self.save.is_some() || self.ending.is_some() || self.are_files_pending();
@@ -334,7 +351,7 @@ impl Requests {
             }
         }
         if self.folder.is_some() {
-            self.core.node().persistence.append_only.schedule();
+            self.core.node().persistence.append_only.begins_files();
         }
     }
 

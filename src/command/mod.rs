@@ -63,7 +63,7 @@ pub mod server;
 mod set_operations;
 mod set_options;
 mod sets;
-mod shutdown;
+pub mod shutdown;
 mod slowlog_commands;
 mod sort;
 mod sorted_sets;

@@ -156,8 +156,9 @@ pub enum Effect {
     Save(SaveFor),
     /// Another core has been asked to free memory: wake it.
     FreeMemory(CoreId),
-    /// All keys of this core were removed, which is not recorded: its append-only file is to be replaced by an empty one.
-    FilesFlushed,
+    /// All keys of this core were removed, of several that have keys, which is not recorded: its append-only file is to be replaced by
+    /// an empty one, and core 0 records it for the log when all have done so.
+    Flushed,
     /// Rewrite the append-only files, which `append_only` has in its books (core 0 only).
     Rewrite,
     /// A client of this core wants to be a replica.
@@ -226,6 +227,9 @@ impl Core {
         self.replication = view;
         if becomes_replica {
             super::blocking::role_changed(self);
+        }
+        if self.pause.hold_writes(view.holds_writes) {
+            self.effects.push(Effect::PauseChanged);
         }
         if view.feeds != self.journal.is_fed() {
             self.set_journal(JournalReader::Log, view.feeds);

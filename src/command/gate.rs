@@ -140,6 +140,9 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     }
     let client = &core.clients[index as usize];
     let refused = disk_refusal(core, spec)
+        .or_else(|| {
+            (core.replication.lacks_replicas && spec.flags.has(Flags::WRITE)).then_some(CommandError::NoReplicas)
+        })
         .or_else(|| replica_refusal(core, client, spec))
         .or_else(|| listening_refusal(client, spec, args))
         .or_else(|| stale_refusal(core, client, spec))

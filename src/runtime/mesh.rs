@@ -165,6 +165,8 @@ pub enum Message {
     },
     /// I have recorded this, for the log.
     Feed(Vec<u8>),
+    /// I have flushed: what I record from now on comes behind it.
+    FlushPassed,
     /// Send what you have recorded, and this behind it.
     MarkLog(LogMark),
     LogMarked(LogMark),

@@ -36,6 +36,7 @@ use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
 use crate::command::core::{Core, ShutdownOptions};
 use crate::command::journal::JournalReader;
+use crate::command::shutdown;
 
 /// How long a quiet core waits in its ring before it parks (the next request costs one system call less than after
 /// parking), and how often a busy one lets other tasks of its executor run.
@@ -450,6 +451,7 @@ impl Worker {
         if let Some(connection) = self.requests.connection(index)
             && !connection.is_shut
             && !connection.receiving
+            && !connection.is_paused
             && connection.postponed.is_empty()
             && !self.requests.is_departing(index)
             && !self.requests.is_upstream_paused(index)
@@ -598,9 +600,18 @@ impl Worker {
                 tracing::warn!("Received shutdown signal during loading, exiting now.");
                 std::process::exit(0);
             }
-            let name = if signal.ssi_signo == libc::SIGINT as u32 { "SIGINT" } else { "SIGTERM" };
+            let config = &self.requests.core.config;
+            let (name, options) = match signal.ssi_signo == libc::SIGINT as u32 {
+                true => ("SIGINT", shutdown::by_signal(config.shutdown_on_sigint)),
+                false => ("SIGTERM", shutdown::by_signal(config.shutdown_on_sigterm)),
+            };
             tracing::warn!("Received {name} scheduling shutdown...");
-            self.requests.shut_down(ShutdownOptions::default(), None);
+            match shutdown::may_end(&mut self.requests.core, options) {
+                true => self.requests.shut_down(options, None),
+                false => tracing::warn!(
+                    "{name} received but errors trying to shut down the server, check the logs for more information"
+                ),
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod support;
 
 mod append_only;
+mod append_only_edges;
 mod big_replies;
 mod bitmaps;
 mod blocking;
@@ -29,6 +30,7 @@ mod lists;
 mod loading;
 mod protocol;
 mod pubsub;
+mod replication;
 mod server;
 mod sets;
 mod snapshot;

@@ -62,6 +62,8 @@ pub struct ClientFigures {
     /// Those that are told of changes of what they have read.
     pub tracking_count: u64,
     pub memory_bytes: u64,
+    /// Memory of replicas, which are not counted among the clients.
+    pub replicas_memory_bytes: u64,
     pub largest_input_bytes: u64,
     pub largest_output_bytes: u64,
 }
@@ -142,8 +144,13 @@ impl ClientFigures {
         let mut figures = ClientFigures::default();
         for (_, client) in &core.clients {
             let traffic = &client.traffic;
+            if client.is_replica {
+                figures.replicas_memory_bytes += client.memory_bytes() as u64;
+                continue;
+            }
             figures.add(ClientFigures {
                 count: 1,
+                replicas_memory_bytes: 0,
                 blocked_count: u64::from(client.postponed || client.blocked),
                 tracking_count: u64::from(client.tracking.is_some()),
                 memory_bytes: client.memory_bytes() as u64,
@@ -159,6 +166,7 @@ impl ClientFigures {
         self.blocked_count += other.blocked_count;
         self.tracking_count += other.tracking_count;
         self.memory_bytes += other.memory_bytes;
+        self.replicas_memory_bytes += other.replicas_memory_bytes;
         self.largest_input_bytes = self.largest_input_bytes.max(other.largest_input_bytes);
         self.largest_output_bytes = self.largest_output_bytes.max(other.largest_output_bytes);
     }

@@ -1,7 +1,8 @@
-//! What INFO tells of replication, on the side of the replicas.
+//! What INFO tells of replication: of this node's replicas, and of its primary.
 
 use super::Replication;
 use super::replicas::ReplicaState;
+use super::upstream::UpstreamFigures;
 use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
 use crate::config::Config;
@@ -11,6 +12,8 @@ use crate::config::Config;
 pub struct ReplicationFigures {
     /// `slave0` and so on, without their names.
     pub replicas: Vec<String>,
+    /// Of a replica: its primary.
+    pub upstream: Option<UpstreamFigures>,
     pub good_replicas: usize,
     pub id: HexId,
     pub second: (HexId, i64),
@@ -40,6 +43,7 @@ impl ReplicationFigures {
         };
         ReplicationFigures {
             replicas: replicas.list.iter().map(line).collect(),
+            upstream: replication.upstream.as_ref().map(|upstream| upstream.figures(log.end(), now)),
             good_replicas: replicas.good_count(config, now),
             id: replication.history.id,
             second: replication.history.second(),
@@ -64,6 +68,7 @@ impl Default for ReplicationFigures {
     fn default() -> ReplicationFigures {
         ReplicationFigures {
             replicas: Vec::new(),
+            upstream: None,
             good_replicas: 0,
             id: HexId::ZEROS,
             second: (HexId::ZEROS, -1),

@@ -26,6 +26,8 @@ pub struct Replication {
     /// What replicas read. Its end is the place in the history up to which this node has everything.
     pub log: Log,
     pub replicas: Replicas,
+    /// Commands that write wait for the end of something.
+    pub holds_writes: bool,
     /// The primary that this node copies; none while it is one itself.
     pub upstream: Option<Upstream>,
     /// The database that a reader of the log has selected at its end, while the log is a primary's stream.
@@ -38,6 +40,8 @@ pub struct ReplicationView {
     pub role: Role,
     /// What this core records goes to core 0 for the log.
     pub feeds: bool,
+    /// Commands that write wait: the node hands over to a replica, or ends.
+    pub holds_writes: bool,
     /// Fewer replicas than `min-replicas-to-write` keep up: writes are refused.
     pub lacks_replicas: bool,
 }
@@ -68,6 +72,7 @@ impl Replication {
             log: Log::default(),
             replicas: Replicas::default(),
             upstream: None,
+            holds_writes: false,
             stream_db: 0,
         }
     }
@@ -79,7 +84,7 @@ impl Replication {
 
     /// What every core must know.
     pub fn view(&self, lacks_replicas: bool) -> ReplicationView {
-        ReplicationView { role: self.role(), feeds: self.feeds_log(), lacks_replicas }
+        ReplicationView { role: self.role(), feeds: self.feeds_log(), lacks_replicas, holds_writes: self.holds_writes }
     }
 
     /// What this node is.

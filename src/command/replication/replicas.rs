@@ -60,6 +60,8 @@ impl ReplicaState {
 pub struct Replica {
     pub client: ClientRef,
     pub facts: PeerFacts,
+    /// It has said SYNC: it wants no word before the snapshot, and never says what it has.
+    pub is_old: bool,
     /// Where it comes from.
     pub host: String,
     pub state: ReplicaState,
@@ -85,6 +87,7 @@ impl Replica {
         Replica {
             client: at,
             facts,
+            is_old: false,
             host,
             state: ReplicaState::WaitsForSnapshot,
             asked: now,
@@ -189,6 +192,11 @@ impl Replicas {
     pub fn least_place(&self) -> Option<u64> {
         let reads = |replica: &&Replica| replica.state != ReplicaState::WaitsForSnapshot;
         self.list.iter().filter(reads).map(|replica| replica.place).min()
+    }
+
+    /// Those that read the log and do not have all up to `place`.
+    pub fn behind(&self, place: u64) -> impl Iterator<Item = &Replica> {
+        self.list.iter().filter(move |replica| replica.state.is_online() && replica.acked < place)
     }
 
     /// Replicas that keep up, as `min-replicas-max-lag` has it.

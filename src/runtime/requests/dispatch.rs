@@ -206,11 +206,14 @@ impl Requests {
 
     /// Runs a command of core 0, or lets every core do its share first.
     pub(super) fn run_on_first(&mut self, call: &Call<'_>, sequence: u32, connection: Option<&mut Connection>) {
+        if self.must_order(call) && !self.begin_flush(call, sequence) {
+            return; // its turn comes
+        }
         let target = ReplyTarget { client: call.caller.client, sequence };
         let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());
         if matches!(call.command.spec().run, Run::OnFirstCoreAfterAll { .. }) {
-            let own = execute::run_part(&mut self.core, call);
+            let own = self.run_part(call);
             if self.mesh.others().next().is_some() {
                 return self.gather_shares(call, target, own, before);
             }

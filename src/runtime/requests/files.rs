@@ -124,8 +124,12 @@ impl Requests {
             let cores = cores(SwitchKind::Flush);
             return Some(FolderJob::Add { cores, is_for_all: true, replaces: true, commits: true });
         }
-        let rewrite = self.files.rewrite.as_ref().filter(|rewrite| rewrite.is_written && !rewrite.is_given_up)?;
-        Some(FolderJob::Rebase { base: rewrite.base.clone(), first: rewrite.first })
+        let rewrite = self.files.rewrite.as_ref().filter(|rewrite| rewrite.is_written && !rewrite.is_given_up);
+        if let Some(rewrite) = rewrite {
+            return Some(FolderJob::Rebase { base: rewrite.base.clone(), first: rewrite.first });
+        }
+        let keeps = self.core.config.aof_disable_auto_gc;
+        (self.folder.as_ref()?.keeps_history() != keeps).then_some(FolderJob::KeepHistory(keeps))
     }
 
     fn begin_work(&mut self, job: FolderJob) {
@@ -176,6 +180,7 @@ impl Requests {
                 match job {
                     FolderJob::Add { .. } => self.core.node().persistence.append_only.folder_reports(Some(line)),
                     FolderJob::Rebase { .. } => self.end_rewrite(Some(false)),
+                    FolderJob::KeepHistory(_) => {}
                 }
             }
         }
@@ -191,7 +196,10 @@ impl Requests {
 
     fn work_is_done(&mut self, job: FolderJob, files: Vec<AppendFile>) {
         match job {
-            FolderJob::Add { cores, replaces, .. } => {
+            FolderJob::Add { cores, replaces, commits, .. } => {
+                if commits {
+                    self.base_is_named();
+                }
                 for (core, file) in cores.into_iter().zip(files) {
                     self.files.switched[core.index()].pop_front();
                     self.hand_out(core, file, replaces);
@@ -201,6 +209,7 @@ impl Requests {
                 self.end_rewrite(Some(true));
             }
             FolderJob::Rebase { base, .. } => {
+                self.base_is_named();
                 let path = self.folder.as_ref().map(|folder| folder.path_of(&base));
                 let base_bytes = path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
                 self.durability.orders.push(Order::Rebased { base_bytes });
@@ -208,7 +217,18 @@ impl Requests {
                 others.into_iter().for_each(|core| self.mesh.send(core, Message::AppendRebased));
                 self.end_rewrite(Some(true));
             }
+            FolderJob::KeepHistory(_) => {}
         }
+    }
+
+    fn base_is_named(&mut self) {
+        self.core.node().persistence.append_only.base_is_named();
+        self.tell_of_base();
+    }
+
+    /// On core 0: whether what the append-only files are to have is in none of them yet.
+    pub(super) fn awaits_base(&mut self) -> bool {
+        self.core.config.appendonly && self.core.node().persistence.append_only.awaits_base()
     }
 
     fn hand_out(&mut self, core: CoreId, file: AppendFile, replaces: bool) {
@@ -238,7 +258,11 @@ impl Requests {
                 }
             }
         }
-        let Some(folder) = self.folder.as_ref().filter(|_| !self.are_files_pending() && self.save.is_none()) else {
+        let Some(folder) = self
+            .folder
+            .as_ref()
+            .filter(|_| !self.are_files_pending() && self.save.is_none() && self.postponed_save.is_none())
+        else {
             // In a moment.
             let files = &mut self.core.node().persistence.append_only;
             files.end_rewrite(None, now_s);
@@ -306,6 +330,9 @@ impl Requests {
         {
             self.begin_files();
         }
+        if !self.awaits_base() {
+            self.tell_of_base();
+        }
         self.advance_files();
         let now_s = self.core.clock.unix().seconds();
         let is_busy = self.save.is_some() || self.ending.is_some() || self.are_files_pending();
@@ -330,7 +357,7 @@ impl Requests {
             }
         }
         if self.folder.is_some() {
-            self.core.node().persistence.append_only.schedule();
+            self.core.node().persistence.append_only.begins_files();
         }
     }
 

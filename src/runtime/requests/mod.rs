@@ -34,7 +34,7 @@ use loading::NextReload;
 use replication::Replicating;
 use replication::upstream::Following;
 use slab::Slab;
-use snapshots::{Ending, Save};
+use snapshots::{Ending, Save, Waiting};
 
 use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
@@ -43,6 +43,7 @@ use crate::command::client::{Client, CloseReason};
 use crate::command::core::{Core, ShutdownOptions};
 use crate::command::execute::Share;
 use crate::command::persistence::loading::Reload;
+use crate::command::persistence::saving::SaveFor;
 use crate::command::tracking;
 use crate::config::OutputLimit;
 use crate::resp::{Lookahead, ReplyBuffer};
@@ -119,6 +120,8 @@ pub struct Requests {
     /// The snapshot under way, and what SHUTDOWN waits for; core 0's.
     save: Option<Box<Save>>,
     ending: Option<Ending>,
+    /// A snapshot that begins when a flush has gone through all cores; core 0's.
+    postponed_save: Option<(SaveFor, Option<Waiting>)>,
     /// Writers of files that were given up or are complete.
     retired_writers: Vec<Retired>,
     /// Set when the node is to end.
@@ -176,6 +179,7 @@ impl Requests {
             output_held: false,
             save: None,
             ending: None,
+            postponed_save: None,
             retired_writers: Vec::new(),
             stopped: None,
             expiring: false,
@@ -295,6 +299,9 @@ impl Requests {
         if self.has_own_counts() {
             self.settle_counts();
         }
+        if self.has_flushes() {
+            self.settle_flushes();
+        }
         if self.core.tracking.has_news() {
             tracking::broadcast(&mut self.core);
             self.carry_out_effects();
@@ -335,6 +342,7 @@ impl Requests {
             || self.has_own_durable()
             || self.has_own_counts()
             || self.has_arrivals()
+            || self.has_flushes()
             || self.is_walking()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0

@@ -131,6 +131,10 @@ impl Requests {
 
     /// Begins a snapshot, which `command::persistence` has in its books already.
     pub(super) fn begin_save(&mut self, purpose: SaveFor, waiting: Option<Waiting>) {
+        if self.is_flushing() {
+            self.postponed_save = Some((purpose, waiting));
+            return;
+        }
         assert!(self.save.is_none() && self.core.id == CoreId::FIRST, "core 0 has one snapshot at a time");
         let config = &self.core.config;
         let settings = match (purpose, &self.files.rewrite) {
@@ -251,18 +255,20 @@ impl Requests {
 
     /// What stands before the entries.
     fn header(&mut self, place: u64) -> Vec<u8> {
-        let history = self.core.node().replication.history.id;
+        let is_base = self.save.as_ref().is_some_and(|save| save.purpose == SaveFor::Rewrite);
+        let replication = &self.core.node().replication;
+        let history = replication.history.id;
+        // What follows the base of append-only files is no longer at its place.
+        let has_place = !is_base && (replication.log.is_kept() || replication.upstream.is_some());
+        let offset = i64::try_from(place).unwrap_or(0);
+        let facts = ReplicationFacts { stream_db: 0, id: history.as_str(), offset };
         let own_bytes = self.core.allocated_bytes();
         let facts = FileFacts {
             server_version: REDIS_VERSION,
             created_s: self.core.clock.unix().seconds(),
             used_memory: u64::try_from(self.core.ledger.settle(own_bytes)).unwrap_or(0),
-            replication: Some(ReplicationFacts {
-                stream_db: 0,
-                id: history.as_str(),
-                offset: i64::try_from(place).unwrap_or(0),
-            }),
-            aof_base: self.save.as_ref().is_some_and(|save| save.purpose == SaveFor::Rewrite),
+            replication: has_place.then_some(facts),
+            aof_base: is_base,
         };
         let mut header = Vec::new();
         file::header(&facts, &mut header);
@@ -484,8 +490,16 @@ impl Requests {
             ending.waiting.extend(waiting);
             return;
         }
+        let Some(waiting) = self.wait_for_replicas(options, waiting) else { return };
         if self.files.rewrite.is_some() {
             self.give_up_rewrite();
+        }
+        let now_s = self.core.clock.unix().seconds();
+        if let Some((_, waiting)) = self.postponed_save.take() {
+            self.core.node().persistence.saving.end(None, now_s);
+            if let Some((target, reply)) = waiting {
+                self.answer_saved(false, target, reply);
+            }
         }
         let node = self.core.node();
         let saves = options.save.unwrap_or(!node.config.save.is_empty());
@@ -520,6 +534,7 @@ impl Requests {
 
     /// SHUTDOWN ABORT, or the data could not be saved: the node goes on.
     pub(super) fn call_shutdown_off(&mut self) {
+        self.stay();
         let Some(ending) = self.ending.take() else { return };
         self.core.node().persistence.saving.set_shutting_down(false);
         if self.save.as_ref().is_some_and(|save| matches!(save.purpose, SaveFor::Shutdown(_)) && save.outcome.is_none())
@@ -531,11 +546,15 @@ impl Requests {
                 "SIGTERM received but errors trying to shut down the server, check the logs for more information"
             );
         }
-        for (target, _) in ending.waiting {
+        self.answer_all_with_shutdown_error(ending.waiting);
+        self.release_output();
+    }
+
+    pub(super) fn answer_all_with_shutdown_error(&mut self, waiting: Vec<Waiting>) {
+        for (target, _) in waiting {
             let error = CommandError::text_static("ERR Errors trying to SHUTDOWN. Check logs.");
             self.answer(target, error_reply(&error));
         }
-        self.release_output();
     }
 
     /// Every core stops after its turn. A file that is not complete goes.

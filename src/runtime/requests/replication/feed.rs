@@ -3,25 +3,27 @@
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
 use crate::command::core::Core;
+use crate::command::execute::Call;
+use crate::command::flush;
+use crate::command::journal::write_command;
 use crate::command::replication::replicas::ReplicaState;
 use crate::config::OutputLimit;
+use crate::resp::ArgsBuf;
+use crate::runtime::batch::OwnedCall;
 use crate::runtime::mesh::Message;
 use crate::runtime::requests::Requests;
 
 /// What a replica's connection holds at most of the log: enough to keep its socket busy.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// Cores pass a cut one after the other: what those that have passed send belongs behind what the others still have.
+/// Cores pass a cut, or a flush, one after the other: what those that have passed send belongs behind what the others still
+/// have. There is one at a time.
 pub(super) struct Barrier {
     has_passed: Vec<bool>,
     missing: usize,
     held: Vec<u8>,
-}
-
-impl Barrier {
-    pub fn new(cores_count: usize) -> Barrier {
-        Barrier { has_passed: vec![false; cores_count], missing: cores_count, held: Vec::new() }
-    }
+    /// Of a flush: what stands for it in the log.
+    flush: Option<ArgsBuf>,
 }
 
 impl Requests {
@@ -71,11 +73,77 @@ impl Requests {
 
     /// A cut begins: from now on what cores send behind it is kept apart (core 0).
     pub(in crate::runtime::requests) fn raise_barrier(&mut self) {
-        self.replicating.barrier = Some(Barrier::new(self.core.facts.cores_count));
+        assert!(self.replicating.barrier.is_none(), "a cut waits for the end of a flush");
+        self.replicating.barrier = Some(self.barrier(None));
     }
 
-    /// A core has passed the cut: all that it had recorded before is in the log (core 0). True when it was the last: the end of the log
-    /// is the place of the cut.
+    fn barrier(&self, flush: Option<ArgsBuf>) -> Barrier {
+        let cores_count = self.core.facts.cores_count;
+        Barrier { has_passed: vec![false; cores_count], missing: cores_count, held: Vec::new(), flush }
+    }
+
+    /// Whether a command is a flush of several cores, which has its place in an order (core 0).
+    pub(in crate::runtime::requests) fn must_order(&self, call: &Call<'_>) -> bool {
+        self.core.config.cluster_enabled
+            && self.core.facts.cores_count > 1
+            && matches!(call.command.spec().name, "flushall" | "flushdb")
+            && flush::in_background(&call.args).is_ok()
+    }
+
+    /// Begins a flush, or puts it off while a cut or another flush is on its way through the cores (core 0). True when it begins.
+    pub(in crate::runtime::requests) fn begin_flush(&mut self, call: &Call<'_>, sequence: u32) -> bool {
+        if self.replicating.barrier.is_some() {
+            self.replicating.flushes.push_back((OwnedCall::new(call), sequence));
+            return false;
+        }
+        self.replicating.barrier = Some(self.barrier(Some(ArgsBuf::from(&call.args))));
+        true
+    }
+
+    /// Whether a flush is on its way through the cores: no cut may begin (core 0).
+    pub(in crate::runtime::requests) fn is_flushing(&self) -> bool {
+        self.replicating.barrier.as_ref().is_some_and(|barrier| barrier.flush.is_some())
+    }
+
+    /// This core has dropped its keys.
+    pub(in crate::runtime::requests) fn core_flushed(&mut self) {
+        self.feed_log();
+        match self.core.id {
+            CoreId::FIRST => self.flush_passed(CoreId::FIRST),
+            _ => self.mesh.send(CoreId::FIRST, Message::FlushPassed),
+        }
+    }
+
+    /// A core has dropped its keys, and all that it had recorded before is in the log (core 0).
+    pub(in crate::runtime::requests) fn flush_passed(&mut self, core: CoreId) {
+        self.pass_barrier(core);
+        let Some(Barrier { missing: 0, flush: Some(flush), .. }) = &mut self.replicating.barrier else { return };
+        let mut bytes = Vec::new();
+        write_command(&mut bytes, flush.as_args().iter());
+        if self.core.replication.feeds {
+            self.core.node().replication.log.append(&bytes);
+        }
+        self.lower_barrier();
+    }
+
+    /// Begins the next flush that was put off, or a snapshot, once the way is free (core 0).
+    pub(in crate::runtime::requests) fn settle_flushes(&mut self) {
+        if self.replicating.barrier.is_some() {
+            return;
+        }
+        if let Some((purpose, waiting)) = self.postponed_save.take() {
+            return self.begin_save(purpose, waiting);
+        }
+        if let Some((call, sequence)) = self.replicating.flushes.pop_front() {
+            self.run_on_first(&call.as_call(), sequence, None);
+        }
+    }
+
+    pub(in crate::runtime::requests) fn has_flushes(&self) -> bool {
+        self.replicating.barrier.is_none() && (!self.replicating.flushes.is_empty() || self.postponed_save.is_some())
+    }
+
+    /// A core has passed: all that it had recorded before is in the log (core 0).
     pub(in crate::runtime::requests) fn pass_barrier(&mut self, core: CoreId) {
         if let Some(barrier) = &mut self.replicating.barrier {
             barrier.has_passed[core.index()] = true;
@@ -161,7 +229,7 @@ impl Requests {
     /// Appends a command of ours to the log, where nothing stands between (core 0).
     pub(super) fn say_to_replicas(&mut self, words: &[&[u8]]) {
         let mut bytes = Vec::new();
-        crate::command::journal::write_command(&mut bytes, words.iter().copied());
+        write_command(&mut bytes, words.iter().copied());
         self.feed_log();
         self.fed(CoreId::FIRST, &bytes);
     }

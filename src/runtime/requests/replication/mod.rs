@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A replica's connection lives on core 0: one that says PSYNC to another core moves there (`arrivals`). `sync` answers it and
-//! sees it through its snapshot. `acks` is who waits for what replicas have.
+//! sees it through its snapshot. `acks` is who waits for what replicas have; `leave`, the end of a node that has replicas.
 //!
 //! The other way round, where this node copies another: `upstream` is the link to its primary, `apply` what comes over it.
 
@@ -16,11 +16,15 @@ mod acks;
 pub mod apply;
 pub mod arrivals;
 mod feed;
+mod leave;
 mod sync;
 pub mod upstream;
 
+use std::collections::VecDeque;
+
 use crate::command::client::ClientRef;
 use crate::command::replication::peers::{ReplicaQuestion, SyncRequest};
+use crate::runtime::batch::OwnedCall;
 use acks::Marks;
 use feed::Barrier;
 
@@ -33,14 +37,17 @@ pub struct Replicating {
     departing: Vec<Asking>,
     /// Replies to clients of this core that came while their connections were in use.
     own_counts: Vec<(ClientRef, usize)>,
-    /// Core 0: what came behind a cut.
+    /// Core 0: what came behind a cut or a flush that is on its way through the cores, and flushes that wait for its end.
     barrier: Option<Barrier>,
+    flushes: VecDeque<(OwnedCall, u32)>,
     /// Core 0: who is to be answered when all cores have sent what they had.
     marks: Marks,
     /// Core 0: replicas are to be asked what they have, at the end of the turn.
     asks_acks: bool,
     /// Core 0: when replicas were last sent a PING, in monotonic milliseconds.
     pinged_ms: u64,
+    /// Core 0: the node is to end when its replicas have all.
+    leaving: Option<leave::Leaving>,
     /// Core 0: what is under way for replicas.
     sync: sync::Syncing,
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Asking;
 use crate::base::hex::HexId;
 use crate::command::client::{ClientRef, CloseReason};
-use crate::command::core::Publication;
+use crate::command::core::{Core, Publication};
 use crate::command::error::CommandError;
 use crate::command::persistence::saving::SaveFor;
 use crate::command::replication::Role;
@@ -50,6 +50,7 @@ impl Requests {
             return self.answer_line(target, &error.line());
         }
         tracing::info!("Replica {} asks for synchronization", replica.name());
+        replica.is_old = request == SyncRequest::Sync;
         if let Some(place) = self.place_to_continue(&replica, &request) {
             let history = self.core.node().replication.history.id;
             let line = if replica.facts.psync2 { format!("+CONTINUE {history}") } else { "+CONTINUE".to_owned() };
@@ -125,6 +126,10 @@ impl Requests {
         if let Some(client) = self.core.own_client(replica.client) {
             client.is_replica = true;
         }
+        let delays = self.core.config.repl_disable_tcp_nodelay;
+        if let Some(connection) = self.connection(replica.client.index) {
+            connection.set_nodelay(!delays);
+        }
         self.core.node().replication.replicas.add(replica);
     }
 
@@ -148,8 +153,11 @@ impl Requests {
             (config.repl_diskless_sync, config.repl_diskless_sync_delay, config.repl_diskless_sync_max_replicas);
         let node = self.core.node();
         let is_busy = is_busy || node.persistence.saving.is_under_way() || node.persistence.is_rewriting();
-        let waiting: Vec<&Replica> =
-            node.replication.replicas.list.iter().filter(|r| r.state == ReplicaState::WaitsForSnapshot).collect();
+        let list = &node.replication.replicas.list;
+        let waits = |replica: &&Replica| replica.state == ReplicaState::WaitsForSnapshot;
+        // What is said before a stream is said to all that it goes to.
+        let Some(first) = list.iter().find(waits) else { return };
+        let waiting: Vec<&Replica> = list.iter().filter(waits).filter(|other| other.is_old == first.is_old).collect();
         let Some(longest_ms) = waiting.iter().map(|replica| now.since(replica.asked)).max() else { return };
         let has_all = count_max > 0 && waiting.len() >= count_max as usize;
         let is_due = !diskless || has_all || longest_ms >= i64::from(delay_s) * 1000;
@@ -193,7 +201,10 @@ impl Requests {
     /// # Errors
     /// A line for the log.
     pub(in crate::runtime::requests) fn open_stream(&mut self) -> Result<SnapshotStream, String> {
-        let sinks = self.sinks(ReplicaState::WaitsForSnapshot, ReplicaState::Receives);
+        let Some(is_old) = self.first_that_waits().map(|replica| replica.is_old) else {
+            return Err("no replica waits for a snapshot any more".to_owned());
+        };
+        let sinks = self.sinks(|r| r.state == ReplicaState::WaitsForSnapshot && r.is_old == is_old);
         let mark = HexId::random(&mut self.core.random).as_bytes().to_vec();
         self.replicating.sync.mark.clone_from(&mark);
         let config = &self.core.config;
@@ -214,14 +225,20 @@ impl Requests {
         })
     }
 
-    /// The sockets of the replicas in one state, which goes over to another.
-    fn sinks(&mut self, from: ReplicaState, to: ReplicaState) -> Vec<Sink> {
+    /// The first replica that waits for a snapshot.
+    fn first_that_waits(&self) -> Option<&Replica> {
+        let list = self.core.node.as_ref().map(|node| &node.replication.replicas.list)?;
+        list.iter().find(|replica| replica.state == ReplicaState::WaitsForSnapshot)
+    }
+
+    /// The sockets of these replicas, which begin to receive.
+    fn sinks(&mut self, wanted: impl Fn(&Replica) -> bool) -> Vec<Sink> {
         let Some(node) = self.core.node.as_mut() else { return Vec::new() };
         let mut sinks = Vec::new();
-        for replica in node.replication.replicas.list.iter_mut().filter(|replica| replica.state == from) {
+        for replica in node.replication.replicas.list.iter_mut().filter(|replica| wanted(replica)) {
             let Some(Some(connection)) = self.connections.get(replica.client.index as usize) else { continue };
             if let Ok(socket) = connection.clone_socket() {
-                replica.state = to;
+                replica.state = ReplicaState::Receives;
                 sinks.push(Sink { client_id: replica.client.id, socket });
             }
         }
@@ -237,7 +254,9 @@ impl Requests {
         for replica in &mut self.core.node().replication.replicas.list {
             if from_file && replica.state == ReplicaState::WaitsForSnapshot {
                 replica.state = state;
-                told.push(replica.client);
+                if !replica.is_old {
+                    told.push(replica.client);
+                }
             }
             if replica.state == state {
                 (replica.place, replica.acked) = (place, 0);
@@ -250,7 +269,10 @@ impl Requests {
     /// What stands before a streamed snapshot.
     pub(in crate::runtime::requests) fn stream_preface(&mut self, place: u64) -> Vec<u8> {
         let history = self.core.node().replication.history.id;
-        let mut preface = format!("+FULLRESYNC {history} {place}\r\n$EOF:").into_bytes();
+        let receives = |replica: &&Replica| replica.state == ReplicaState::Receives;
+        let is_old = self.core.node().replication.replicas.list.iter().find(receives).is_some_and(|r| r.is_old);
+        let line = if is_old { String::new() } else { format!("+FULLRESYNC {history} {place}\r\n") };
+        let mut preface = format!("{line}$EOF:").into_bytes();
         preface.extend_from_slice(&self.replicating.sync.mark);
         preface.extend_from_slice(b"\r\n");
         preface
@@ -292,7 +314,7 @@ impl Requests {
             return false;
         }
         let Some(file) = self.replicating.sync.ready.take() else { return false };
-        let sinks = self.sinks(ReplicaState::WaitsForFile, ReplicaState::Receives);
+        let sinks = self.sinks(|replica| replica.state == ReplicaState::WaitsForFile);
         let patience = Duration::from_secs(u64::from(self.core.config.repl_timeout));
         match SnapshotStream::of_file(file, patience, sinks, self.mesh.bell_pull()) {
             Ok(stream) => self.replicating.sync.file = Some(stream),
@@ -313,6 +335,8 @@ impl Requests {
     fn replicas_go_on(&mut self, from: ReplicaState, to: ReplicaState) {
         let now = self.core.clock.unix();
         for replica in self.core.node().replication.replicas.list.iter_mut().filter(|replica| replica.state == from) {
+            // One that never says what it has is not waited for.
+            let to = if replica.is_old { ReplicaState::Online } else { to };
             (replica.state, replica.heard) = (to, now);
             match to {
                 ReplicaState::HasSnapshot => tracing::info!(
@@ -355,6 +379,7 @@ impl Requests {
             tracing::info!("Synchronization with replica {} succeeded", replica.name());
         }
         self.tell_counts();
+        self.leave_if_replicas_follow();
     }
 
     /// A replica's connection is gone (core 0).
@@ -391,10 +416,20 @@ impl Requests {
             let config = &self.core.config;
             (config.repl_ping_replica_period, config.repl_timeout, config.repl_backlog_ttl)
         };
-        let replication = &self.core.node().replication;
+        let Core { node, clients, .. } = &self.core;
+        let Some(node) = node else { return };
+        let replication = &node.replication;
         let is_replica = replication.role().is_replica();
-        let late =
-            |replica: &&Replica| replica.state == ReplicaState::Online && replica.lag_s(now) > i64::from(timeout_s);
+        // A replica that loads its snapshot sends empty lines.
+        let is_silent = |replica: &Replica| {
+            let client = clients.get(replica.client.index as usize);
+            client.is_none_or(|client| now.since(client.last_interaction) > i64::from(timeout_s) * 1000)
+        };
+        let late = |replica: &&Replica| match replica.state {
+            ReplicaState::Online => !replica.is_old && replica.lag_s(now) > i64::from(timeout_s),
+            ReplicaState::HasSnapshot => is_silent(replica),
+            _ => false,
+        };
         let late: Vec<(ClientRef, String)> =
             replication.replicas.list.iter().filter(late).map(|replica| (replica.client, replica.name())).collect();
         for (client, name) in late {
@@ -416,6 +451,7 @@ impl Requests {
         if !is_replica && replication.log.is_kept() && is_over {
             self.give_log_up(ttl_s);
         }
+        self.leave_if_replicas_follow();
         self.begin_sync_if_due();
         self.comfort_waiting(now.seconds());
         self.publish_role();

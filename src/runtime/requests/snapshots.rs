@@ -261,7 +261,9 @@ impl Requests {
         // What follows the base of append-only files is no longer at its place.
         let has_place = !is_base && (replication.log.is_kept() || replication.upstream.is_some());
         let offset = i64::try_from(place).unwrap_or(0);
-        let facts = ReplicationFacts { stream_db: 0, id: history.as_str(), offset };
+        // The log of a primary selects one anew behind every cut; the stream that a replica passes on may not.
+        let stream_db = if replication.upstream.is_some() { i64::from(replication.stream_db) } else { 0 };
+        let facts = ReplicationFacts { stream_db, id: history.as_str(), offset };
         let own_bytes = self.core.allocated_bytes();
         let facts = FileFacts {
             server_version: REDIS_VERSION,

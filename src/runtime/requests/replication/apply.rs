@@ -58,6 +58,8 @@ pub(super) struct Applying {
     /// The primary wants to know when all up to here is applied.
     wanted: Option<u64>,
     acknowledged_ms: u64,
+    /// What came while this node's own files are loaded: it is applied behind them.
+    put_aside: Vec<u8>,
     /// No more is received until the cores have caught up.
     is_paused: bool,
     /// Errors in this second, and which second that is.
@@ -87,12 +89,18 @@ impl Applying {
     /// The stream has ended somewhere: what is not complete comes again.
     pub fn cut_off(&mut self) {
         self.stream = Stream::new(self.stream.db());
+        self.put_aside = Vec::new();
     }
 
     /// Up to where all cores have applied it; `end` is the place up to which all was handed to them.
     fn place(&self, end: u64) -> u64 {
         let behind = self.cores.iter().filter(|core| core.unapplied_bytes > 0);
         behind.map(|core| core.applied_place).min().unwrap_or(end)
+    }
+
+    /// Whether something waits for the end of loading.
+    pub fn has_put_aside(&self) -> bool {
+        !self.put_aside.is_empty()
     }
 
     fn unapplied_bytes(&self) -> u64 {
@@ -104,6 +112,14 @@ impl Requests {
     /// Bytes of the primary's stream have come.
     pub(in crate::runtime::requests) fn upstream_input(&mut self, index: u32, chunk: &[u8]) {
         let is_current = self.following.client.is_some_and(|client| client.index == index);
+        let applying = &mut self.following.applying;
+        if is_current && self.core.disk.loading {
+            applying.put_aside.extend_from_slice(chunk);
+            if !std::mem::replace(&mut applying.is_paused, true) {
+                self.held.push(index);
+            }
+            return;
+        }
         let Some(routes) = self.following.applying.routes.take_if(|_| is_current) else { return };
         let mut stream = std::mem::take(&mut self.following.applying.stream);
         let joined = stream.joined(chunk);
@@ -139,6 +155,14 @@ impl Requests {
         self.pause_if_behind(index);
         self.note_applied();
         self.carry_out_effects();
+    }
+
+    /// This node's own files are loaded: what came meanwhile is applied.
+    pub(super) fn apply_put_aside(&mut self) {
+        let bytes = std::mem::take(&mut self.following.applying.put_aside);
+        let Some(client) = self.following.client else { return };
+        self.upstream_input(client.index, &bytes);
+        self.resume_if_caught_up();
     }
 
     fn apply_group(&mut self, stream: &Stream, data: &[u8], group: Group) {
@@ -310,14 +334,19 @@ impl Requests {
         let Some(progress) = self.following.applying.cores.get_mut(core.index()) else { return };
         progress.applied_place = place;
         progress.unapplied_bytes = progress.unapplied_bytes.saturating_sub(bytes);
+        self.resume_if_caught_up();
+        self.note_applied();
+    }
+
+    fn resume_if_caught_up(&mut self) {
         let applying = &mut self.following.applying;
-        if applying.is_paused && applying.unapplied_bytes() < UNAPPLIED_BYTES_MAX / 2 {
+        let may_go_on = applying.unapplied_bytes() < UNAPPLIED_BYTES_MAX / 2 && !self.core.disk.loading;
+        if applying.is_paused && may_go_on {
             applying.is_paused = false;
             if let Some(client) = self.following.client {
                 self.resumed.push(client.index);
             }
         }
-        self.note_applied();
     }
 
     fn pause_if_behind(&mut self, index: u32) {

@@ -68,7 +68,13 @@ impl Requests {
         self.drop_link();
         match order {
             FollowOrder::Begin => self.following.due_ms = Some(0),
-            FollowOrder::End => self.close_replicas(),
+            FollowOrder::End => {
+                self.close_replicas();
+                if self.core.disk.replaces_files {
+                    let view = DiskView { replaces_files: false, ..self.core.disk.clone() };
+                    self.publish(vec![Publication::Disk(view)], None);
+                }
+            }
         }
     }
 
@@ -112,6 +118,10 @@ impl Requests {
         if self.following.due_ms.is_some() {
             self.begin_link_if_due();
         }
+        if self.following.applying.has_put_aside() && !self.core.disk.loading {
+            worked = true;
+            self.apply_put_aside();
+        }
         if self.following.received.is_some() && !self.following.is_loading {
             self.load_received();
         }
@@ -129,11 +139,12 @@ impl Requests {
             return;
         }
         self.following.due_ms = None;
+        let place = self.place_of_all();
         let config = &self.core.config;
         let Some(node) = self.core.node.as_mut() else { return };
         let replication = &mut node.replication;
         let Some(upstream) = &mut replication.upstream else { return };
-        let known = upstream.resumes.then(|| (replication.history.id, replication.log.end()));
+        let known = upstream.resumes.then_some((replication.history.id, place));
         let announced = config.replica_announce_port;
         let settings = LinkSettings {
             host: upstream.host.clone(),
@@ -201,9 +212,10 @@ impl Requests {
     /// The stream goes on where this node is.
     fn link_continues(&mut self, id: Option<HexId>, link: Made) {
         tracing::info!("Successful partial resynchronization with master.");
+        let place = self.place_of_all();
         let Some(node) = self.core.node.as_mut() else { return };
         let replication = &mut node.replication;
-        let (place, old) = (replication.log.end(), replication.history.id);
+        let old = replication.history.id;
         if let Some(id) = id.filter(|id| *id != old) {
             replication.history.follow(id, place);
             tracing::info!("Master replication ID changed to {id}");
@@ -338,15 +350,19 @@ impl Requests {
 impl Requests {
     /// Begins to load what has come, once nothing else is done with the data.
     fn load_received(&mut self) {
+        if self.next_reload.is_some() || self.ending.is_some() || self.underway.is_some() {
+            return;
+        }
         self.give_up_rewrite();
         self.give_up_save(Outcome::GivenUp);
-        if self.save.is_some() || self.next_reload.is_some() || self.ending.is_some() || self.underway.is_some() {
+        if self.save.is_some() || self.postponed_save.is_some() {
             return;
         }
         if !self.core.disk.loading {
+            // From here on nobody changes data. Each core writes what it has recorded and closes its file before the turn ends.
             self.close_replicas();
-            let view = DiskView { loading: true, ..self.core.disk.clone() };
-            self.publish(vec![Publication::Disk(view)], None);
+            let view = DiskView { loading: true, replaces_files: true, ..self.core.disk.clone() };
+            return self.publish(vec![Publication::Disk(view)], None);
         }
         if !self.publishing.is_empty() {
             return;
@@ -365,7 +381,7 @@ impl Requests {
         prepared.rules.replaces = !config.replica_read_only;
         self.underway = Some(Box::new(prepared.underway(cores_count, Ends::Primary)));
         for (index, (inbox, rules)) in prepared.parts().into_iter().enumerate() {
-            let part = LoadOrder { inbox, rules, empties: true };
+            let part = LoadOrder { inbox, rules, empties: true, is_primarys: true };
             match CoreId::new(index) {
                 core if core == self.core.id => self.take_order(part),
                 core => self.mesh.send(core, Message::Load(Box::new(part))),
@@ -390,6 +406,8 @@ impl Requests {
             tracing::warn!("Failed trying to load the MASTER synchronization DB from disk, check server logs.");
             let _ = std::fs::remove_file(path);
             self.empty_all();
+            let Core { node: Some(node), random, .. } = &mut self.core else { return };
+            node.replication.history.replace(random);
             let changes = self.core.ledger.changes();
             self.core.node().persistence.saving.forget_changes(changes);
             return self.link_failed("The data of the master are given up");

@@ -180,8 +180,7 @@ pub fn follow(core: &mut Core, primary: &Primary) {
         );
     }
     let resumes = node.replication.upstream.as_ref().is_none_or(|old| old.resumes);
-    let down_since = node.replication.upstream.as_ref().and_then(|old| old.down_since);
-    let mut upstream = Upstream { resumes, down_since, ..Upstream::new(primary, now) };
+    let mut upstream = Upstream { resumes, ..Upstream::new(primary, now) };
     upstream.applied = node.replication.log.end();
     node.replication.upstream = Some(upstream);
     core.effects.push(Effect::Follow(FollowOrder::Begin));

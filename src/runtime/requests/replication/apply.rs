@@ -20,6 +20,7 @@ use crate::resp::{Args, ReplyBuffer, RespVersion};
 use crate::runtime::batch::RequestBatch;
 use crate::runtime::mesh::Message;
 use crate::runtime::requests::Requests;
+use crate::runtime::requests::durable::PRIMARY;
 
 /// Bytes of the stream that cores have been sent and not applied: from here on no more is received, and below half of it again.
 const UNAPPLIED_BYTES_MAX: u64 = 16 << 20;
@@ -58,6 +59,9 @@ pub(super) struct Applying {
     /// The primary wants to know when all up to here is applied.
     wanted: Option<u64>,
     acknowledged_ms: u64,
+    /// Up to where the append-only files have it on the disk, if there are any; and up to where that is asked.
+    durable: Option<u64>,
+    asked: Option<u64>,
     /// What came while this node's own files are loaded: it is applied behind them.
     put_aside: Vec<u8>,
     /// No more is received until the cores have caught up.
@@ -83,7 +87,7 @@ impl Applying {
             }
         }
         self.batches.resize_with(cores_count, ApplyBatch::default);
-        (self.wanted, self.is_paused) = (None, false);
+        (self.wanted, self.durable, self.asked, self.is_paused) = (None, None, None, false);
     }
 
     /// The stream has ended somewhere: what is not complete comes again.
@@ -170,6 +174,9 @@ impl Requests {
         self.fed(CoreId::FIRST, raw);
         self.core.node().replication.stream_db = stream.db();
         let Some(client) = self.following.client else { return };
+        if let Some(client) = self.core.own_client(client) {
+            client.db = stream.db();
+        }
         let own = self.core.id;
         let runs_here =
             |item: &Item| matches!(item.action, Action::Data(Destination::Core { core, .. }) if core == own);
@@ -391,14 +398,49 @@ impl Requests {
         }
     }
 
-    /// Tells the primary what this node has.
+    /// Tells the primary what this node has, and what it has on its disk.
     pub(super) fn acknowledge(&mut self) {
+        if self.following.client.is_none() {
+            return;
+        }
+        self.say_what_there_is();
+        self.ask_what_is_durable();
+    }
+
+    fn say_what_there_is(&mut self) {
         let Some(client) = self.following.client else { return };
         self.following.applying.acknowledged_ms = self.core.clock.monotonic_us() / 1000;
-        let place = self.applied_place().to_string();
+        let place = self.applied_place();
+        let durable = self.following.applying.durable.map(|durable| durable.min(place).to_string());
+        let place = place.to_string();
+        let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", place.as_bytes()];
+        if let Some(durable) = &durable {
+            words.extend([&b"FACK"[..], durable.as_bytes()]);
+        }
         let mut bytes = Vec::new();
-        write_request(&mut bytes, &[b"REPLCONF", b"ACK", place.as_bytes()]);
+        write_request(&mut bytes, &words);
         self.push(client, &Bytes::from(bytes));
+    }
+
+    /// Asks all cores to say when what they have applied by now is on the disk.
+    fn ask_what_is_durable(&mut self) {
+        let place = self.applied_place();
+        let applying = &mut self.following.applying;
+        if !self.core.records_in_files() || applying.asked.is_some() || applying.durable == Some(place) {
+            return;
+        }
+        applying.asked = Some(place);
+        self.await_durable(ClientRef { core: self.core.id, index: 0, id: PRIMARY });
+    }
+
+    /// What was asked about is on the disk, or there are no files.
+    pub(in crate::runtime::requests) fn stream_is_durable(&mut self, has_files: bool) {
+        let Some(asked) = self.following.applying.asked.take() else { return };
+        self.following.applying.durable = has_files.then_some(asked);
+        if has_files {
+            // The primary may have somebody waiting for it.
+            self.say_what_there_is();
+        }
     }
 }
 

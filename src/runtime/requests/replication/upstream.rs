@@ -50,6 +50,8 @@ pub struct Following {
     received: Option<Box<Received>>,
     /// They are being loaded.
     is_loading: bool,
+    /// Meanwhile another primary is to be followed, or none.
+    is_superseded: bool,
     /// When the primary was last shown that this node is still loading, in seconds.
     comforted_s: i64,
     /// The connection over which the stream comes.
@@ -81,6 +83,7 @@ impl Requests {
     /// Gives up whatever there is of a link, for good.
     fn drop_link(&mut self) {
         self.following.due_ms = None;
+        self.following.is_superseded = self.following.is_loading;
         if let Some(link) = self.following.link.take() {
             self.retired_writers.push(link.cancel());
         }
@@ -202,7 +205,7 @@ impl Requests {
     fn link_is_down(&mut self) {
         let now = self.core.clock.unix();
         let Some(upstream) = self.upstream() else { return };
-        if upstream.link == LinkState::Up || upstream.down_since.is_none() {
+        if upstream.link == LinkState::Up {
             upstream.down_since = Some(now);
         }
         (upstream.link, upstream.transfer) = (LinkState::Down, Transfer::default());
@@ -399,6 +402,7 @@ impl Requests {
     /// All cores have loaded the primary's data, or found that they are damaged.
     pub(in crate::runtime::requests) fn primary_is_loaded(&mut self, underway: &Underway) {
         self.following.is_loading = false;
+        let is_superseded = std::mem::take(&mut self.following.is_superseded);
         let Some(received) = self.following.received.take() else { return };
         let Received { path, id, place, link, .. } = *received;
         if let Some(line) = underway.shared.failure() {
@@ -413,12 +417,20 @@ impl Requests {
             return self.link_failed("The data of the master are given up");
         }
         let HistoryFacts { db, .. } = underway.shared.history();
-        let Core { node: Some(node), .. } = &mut self.core else { return };
+        let Core { node: Some(node), random, .. } = &mut self.core else { return };
         let replication = &mut node.replication;
         replication.history = History::with_id(id);
         replication.log.restart_at(place);
         replication.stream_db = db.unwrap_or(0);
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+        if is_superseded {
+            // The stream of another primary may go on from here; without one, this node does.
+            match &mut replication.upstream {
+                Some(upstream) => upstream.resumes = true,
+                None => replication.history.shift(place, random),
+            }
+            return;
+        }
         self.take_link_up(link);
     }
 

@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::arguments::{integer, is_word};
-use super::client::Caller;
+use super::client::{Caller, CloseReason};
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
@@ -390,6 +390,24 @@ pub fn unblock(core: &mut Core, client_id: u64, with_error: bool) -> bool {
         nothing_came(core, index);
     }
     true
+}
+
+/// The node is a replica from now on: what clients wait for might never come, or come from elsewhere. They are told so and go.
+pub fn role_changed(core: &mut Core) {
+    let waiting: Vec<usize> = core.blocked.waiters.iter().map(|(index, _)| index).collect();
+    for index in waiting {
+        let mut reply = Box::new(ReplyBuffer::new());
+        let error = CommandError::text_static(
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+        );
+        let command = core.blocked.waiters[index].command;
+        core.stats.called(command, 0, true, false);
+        execute::refuse(core, None, &error, &mut reply);
+        answer(core, index, reply, false);
+    }
+    let own = core.clients.iter().filter(|(_, client)| client.blocked && !client.is_replica);
+    let own: Vec<u32> = own.map(|(index, _)| index as u32).collect();
+    core.effects.extend(own.into_iter().map(|index| Effect::Close { index, reason: CloseReason::AfterReply }));
 }
 
 /// The client has gone: nobody waits for the answer.

@@ -130,6 +130,8 @@ pub struct Client {
     pub has_written: bool,
     /// What it has said with REPLCONF.
     pub replica_facts: Option<Box<PeerFacts>>,
+    /// It is the primary that this node copies.
+    pub is_upstream: bool,
     /// It has said PSYNC or SYNC: it reads the log.
     pub is_replica: bool,
     /// Other cores may know of this client, and are told when it leaves.
@@ -195,6 +197,7 @@ impl Client {
             blocked: false,
             has_written: false,
             replica_facts: None,
+            is_upstream: false,
             is_replica: false,
             has_footprint: false,
             closing: None,
@@ -278,6 +281,7 @@ impl Client {
         let mut text = String::new();
         for (set, letter) in [
             (self.is_replica && !self.monitor, 'S'),
+            (self.is_upstream, 'M'),
             (self.monitor, 'O'),
             (self.is_listening(), 'P'),
             (self.transaction.is_some(), 'x'),

@@ -22,6 +22,7 @@ use super::persistence::saving::SaveFor;
 use super::pubsub::{Delivery, Subscriptions};
 use super::replication::ReplicationView;
 use super::replication::peers::{ReplicaQuestion, SyncRequest};
+use super::replication::upstream::FollowOrder;
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
 use super::tracking::TrackingTable;
@@ -168,6 +169,8 @@ pub enum Effect {
     AskReplicas(ReplicaQuestion),
     /// Bytes for replicas that are in no file.
     ForReplicas(Vec<u8>),
+    /// There is another primary to follow, or none any more (core 0 only).
+    Follow(FollowOrder),
     /// A client of this core waits (WAITAOF) until all that cores have recorded so far is on the disk.
     AwaitDurable(ClientRef),
     /// From now on this core's disk has a fault.
@@ -199,7 +202,9 @@ impl Core {
     #[inline]
     pub fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
-        self.keyspace.set_clock(clock.unix(), self.pause.until(clock.unix()).is_some());
+        // A replica leaves it to its primary to say what has expired.
+        let keeps_expired = self.replication.role.is_replica() || self.pause.until(clock.unix()).is_some();
+        self.keyspace.set_clock(clock.unix(), keeps_expired);
         self.keyspace.expires_nothing = self.disk.loading;
     }
 
@@ -218,9 +223,13 @@ impl Core {
 
     /// Takes over who copies whom.
     fn follow_role(&mut self, view: ReplicationView) {
+        let becomes_replica = view.role.is_replica() && !self.replication.role.is_replica();
         self.replication = view;
         if self.pause.hold_writes(view.holds_writes) {
             self.effects.push(Effect::PauseChanged);
+        }
+        if becomes_replica {
+            super::blocking::role_changed(self);
         }
         if view.feeds != self.journal.is_fed() {
             self.set_journal(JournalReader::Log, view.feeds);
@@ -255,6 +264,19 @@ impl Core {
         if any(&["latency-tracking"]) && !self.config.latency_tracking {
             self.stats.forget_latencies();
         }
+    }
+
+    /// Whether a time to live that has passed already removes the key at once: not where another node says what has expired.
+    #[inline]
+    pub fn removes_expired(&self) -> bool {
+        !self.disk.loading && !self.replication.role.is_replica()
+    }
+
+    /// Whether what runs was run by another node before, or by this one: it is loaded, or comes from the primary. It is not
+    /// questioned.
+    #[inline]
+    pub fn obeys(&self) -> bool {
+        self.keyspace.expires_nothing
     }
 
     /// `appendonly` was set; the runtime sees to the files at its next tick. While data are loaded nothing is recorded in any case.

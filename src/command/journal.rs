@@ -135,11 +135,11 @@ impl Journal {
     }
 
     /// Makes one unit of all that is recorded until [`Journal::end_transaction`].
-    pub(super) fn begin_transaction(&mut self) {
+    pub fn begin_transaction(&mut self) {
         self.held = true;
     }
 
-    pub(super) fn end_transaction(&mut self) {
+    pub fn end_transaction(&mut self) {
         self.held = false;
         self.close_unit();
     }

@@ -75,6 +75,12 @@ impl Census {
         CoreId::new(index)
     }
 
+    /// Counts a client in on a core that has it already; returns its number.
+    pub fn enter(&self, core: CoreId) -> u64 {
+        self.connected[core.index()].fetch_add(1, Ordering::Relaxed);
+        self.next_id()
+    }
+
     /// A client has moved to core 0.
     pub fn move_to_first(&self, from: CoreId) {
         self.connected[0].fetch_add(1, Ordering::Relaxed);
@@ -203,6 +209,7 @@ impl Worker {
         worked |= self.requests.attend_save();
         worked |= self.requests.attend_files();
         worked |= self.requests.attend_sync();
+        worked |= self.requests.attend_upstream();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {
@@ -447,6 +454,7 @@ impl Worker {
             && !connection.is_paused
             && connection.postponed.is_empty()
             && !self.requests.is_departing(index)
+            && !self.requests.is_upstream_paused(index)
         {
             let Some(connection) = self.requests.connection(index) else { return };
             connection.receiving = true;
@@ -612,6 +620,7 @@ impl Worker {
         if self.requests.appends() {
             self.end_append_only();
         }
+        self.requests.abandon_link();
         // Other cores may still write: the lock on their folder holds until the process has ended.
         std::mem::forget(self.requests.folder.take());
         self.flush_connections();

@@ -4,12 +4,13 @@
 //! say and reports back into them. Every core has a [`ReplicationView`], by which the gate refuses what a replica must not do.
 //!
 //! - `replicas`: the replicas of this node; `peers`: what they say (PSYNC, REPLCONF), and WAIT
-//! - `upstream`: the primary that this node copies (REPLICAOF, ROLE)
+//! - `upstream`: the primary that this node copies (REPLICAOF, ROLE); `stream`: what it sends, as things to do
 //! - `figures`: what INFO tells
 
 pub mod figures;
 pub mod peers;
 pub mod replicas;
+pub mod stream;
 pub mod upstream;
 
 use crate::base::random::Random;
@@ -29,6 +30,8 @@ pub struct Replication {
     pub holds_writes: bool,
     /// The primary that this node copies; none while it is one itself.
     pub upstream: Option<Upstream>,
+    /// The database that a reader of the log has selected at its end, while the log is a primary's stream.
+    pub stream_db: u16,
 }
 
 /// What every core must know: a snapshot that core 0 publishes.
@@ -70,12 +73,18 @@ impl Replication {
             replicas: Replicas::default(),
             upstream: None,
             holds_writes: false,
+            stream_db: 0,
         }
     }
 
     /// Whether what this node's cores record goes into the log.
     pub fn feeds_log(&self) -> bool {
         self.upstream.is_none() && self.log.is_kept()
+    }
+
+    /// What every core must know.
+    pub fn view(&self, lacks_replicas: bool) -> ReplicationView {
+        ReplicationView { role: self.role(), feeds: self.feeds_log(), holds_writes: self.holds_writes, lacks_replicas }
     }
 
     /// What this node is.

@@ -72,6 +72,11 @@ pub struct SnapshotFile {
 pub struct Retired(JoinHandle<MemoryFigures>);
 
 impl Retired {
+    /// Any thread that works for core 0 and tells its balance at the end.
+    pub fn of(thread: JoinHandle<MemoryFigures>) -> Retired {
+        Retired(thread)
+    }
+
     pub(super) fn new(thread: JoinHandle<MemoryFigures>) -> Retired {
         Retired(thread)
     }

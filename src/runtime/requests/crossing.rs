@@ -176,6 +176,9 @@ impl Requests {
                 Message::JournalWritten => self.journal_written(),
                 Message::Load(order) => self.take_order(*order),
                 Message::Loaded { slots } => self.part_loaded(slots),
+                Message::Apply(batch) => self.apply_batch(from, &batch),
+                Message::Applied { place, bytes } => self.core_applied(from, place, bytes),
+                Message::Empty => self.empty(),
                 Message::FreeMemory | Message::Cut => {}
                 Message::Feed(bytes) => self.fed(from, &bytes),
                 Message::FlushPassed => self.flush_passed(from),

@@ -71,6 +71,7 @@ impl Requests {
             Effect::AwaitDurable(client) => self.await_durable(client),
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
+            Effect::Follow(order) => self.follow(order),
             Effect::Publish(publication) => self.core.apply(publication),
         }
     }

@@ -47,7 +47,7 @@ impl Requests {
     }
 
     /// Brings what INFO tells up to date, and what CONFIG SET has changed.
-    fn note_progress(&mut self) {
+    pub(super) fn note_progress(&mut self) {
         let Some(underway) = &self.underway else { return };
         underway.shared.key_delay_us.store(self.core.config.key_load_delay, Ordering::Relaxed);
         let now = self.core.clock.unix();
@@ -92,6 +92,7 @@ impl Requests {
         let mut publications = vec![Publication::Disk(DiskView { loading: false, ..self.core.disk.clone() })];
         match underway.ends {
             Ends::Start => {
+                self.take_history_up(underway.shared.history());
                 if let Some((folder, files)) = underway.shared.take_folder() {
                     self.folder = Some(folder);
                     self.begin_append_only(files);
@@ -99,6 +100,10 @@ impl Requests {
                 publications.extend(self.claim_slots(&underway.slots));
                 self.publish_now(publications, None);
                 tracing::info!("Ready to accept connections tcp");
+            }
+            Ends::Primary => {
+                self.publish_now(publications, None);
+                self.primary_is_loaded(&underway);
             }
             Ends::Command(target) => {
                 let mut reply = Box::new(ReplyBuffer::new());

@@ -20,6 +20,7 @@ mod replication;
 mod snapshots;
 
 pub use replication::LogMark;
+pub use replication::apply::ApplyBatch;
 pub use replication::arrivals::Arrival;
 
 use std::os::fd::RawFd;
@@ -31,6 +32,7 @@ use exec::WatchedExec;
 use files::Files;
 use loading::NextReload;
 use replication::Replicating;
+use replication::upstream::Following;
 use slab::Slab;
 use snapshots::{Ending, Save, Waiting};
 
@@ -142,6 +144,8 @@ pub struct Requests {
     pub durability: Durability,
     /// This core's part in replication.
     replicating: Replicating,
+    /// The link to the primary that this node copies; core 0's.
+    following: Following,
     /// Reused by every connection.
     ahead: Lookahead,
 }
@@ -188,6 +192,7 @@ impl Requests {
             files: Files::default(),
             durability: Durability::default(),
             replicating: Replicating::default(),
+            following: Following::default(),
             ahead: Lookahead::default(),
         }
     }
@@ -274,6 +279,9 @@ impl Requests {
             }
             if client.has_footprint {
                 self.client_left(left);
+            }
+            if client.is_upstream {
+                self.upstream_left(left.id);
             }
             if client.is_replica {
                 self.replica_left(left.id);
@@ -412,6 +420,7 @@ impl Requests {
             self.publish(vec![publication], None);
         }
         if self.core.id == CoreId::FIRST {
+            self.tick_upstream();
             self.tick_saving();
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
         } else {
@@ -471,7 +480,8 @@ impl Requests {
         let limit = if client.is_listening() { &limits.pubsub } else { &limits.normal };
         let now = self.core.clock.unix();
         // What replicas have to read is in the log, and looked at there.
-        let overrun = !client.is_replica && is_over(limit, waiting, now, &mut client.output_soft_since);
+        let overrun =
+            !client.is_replica && !client.is_upstream && is_over(limit, waiting, now, &mut client.output_soft_since);
         if !overrun || client.closing.is_some() {
             return true;
         }

@@ -15,9 +15,9 @@ use crate::command::client::{ClientRef, CloseReason};
 use crate::command::core::{Core, Publication};
 use crate::command::error::CommandError;
 use crate::command::persistence::saving::SaveFor;
+use crate::command::replication::Role;
 use crate::command::replication::peers::SyncRequest;
 use crate::command::replication::replicas::{Replica, ReplicaState};
-use crate::command::replication::{ReplicationView, Role};
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::persistence::snapshot_file::Written;
@@ -402,12 +402,8 @@ impl Requests {
         let now = self.core.clock.unix();
         let node = self.core.node();
         let role = node.replication.role();
-        let view = ReplicationView {
-            role,
-            feeds: node.replication.feeds_log(),
-            holds_writes: node.replication.holds_writes,
-            lacks_replicas: !role.is_replica() && node.replication.replicas.are_lacking(&node.config, now),
-        };
+        let lacks_replicas = !role.is_replica() && node.replication.replicas.are_lacking(&node.config, now);
+        let view = node.replication.view(lacks_replicas);
         if view != self.core.replication {
             self.publish(vec![Publication::Replication(view)], None);
         }

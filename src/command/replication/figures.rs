@@ -6,12 +6,16 @@ use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
 use crate::config::Config;
 
+const NO_FAILOVER: &str = "no-failover";
+
 /// A copy of core 0's books, as INFO needs them.
 #[derive(Clone, Debug)]
 pub struct ReplicationFigures {
     /// `slave0` and so on, without their names.
     pub replicas: Vec<String>,
     pub good_replicas: usize,
+    /// `master_failover_state`.
+    pub failover_state: &'static str,
     pub id: HexId,
     pub second: (HexId, i64),
     /// `master_repl_offset`.
@@ -41,6 +45,7 @@ impl ReplicationFigures {
         ReplicationFigures {
             replicas: replicas.list.iter().map(line).collect(),
             good_replicas: replicas.good_count(config, now),
+            failover_state: replication.failover.as_ref().map_or(NO_FAILOVER, |failover| failover.stage.name()),
             id: replication.history.id,
             second: replication.history.second(),
             place: log.end(),
@@ -65,6 +70,7 @@ impl Default for ReplicationFigures {
         ReplicationFigures {
             replicas: Vec::new(),
             good_replicas: 0,
+            failover_state: NO_FAILOVER,
             id: HexId::ZEROS,
             second: (HexId::ZEROS, -1),
             place: 0,

@@ -262,7 +262,7 @@ impl Requests {
     fn apply_here(&mut self, call: &Call<'_>, scratch: &mut ReplyBuffer) {
         self.core.keyspace.expires_nothing = true;
         let failed = match call.command.spec().run {
-            Run::OnEveryCore { .. } => {
+            Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => {
                 let share = self.run_part(call);
                 let failed = share.part.err().map(|error| error.line().into_owned());
                 if self.core.id == CoreId::FIRST {
@@ -311,13 +311,40 @@ impl Requests {
         progress.applied_place = place;
         progress.unapplied_bytes = progress.unapplied_bytes.saturating_sub(bytes);
         let applying = &mut self.following.applying;
-        if applying.is_paused && applying.unapplied_bytes() < UNAPPLIED_BYTES_MAX / 2 {
+        if applying.is_paused && self.postponed_save.is_none() && applying.unapplied_bytes() < UNAPPLIED_BYTES_MAX / 2 {
             applying.is_paused = false;
             if let Some(client) = self.following.client {
                 self.resumed.push(client.index);
             }
         }
         self.note_applied();
+    }
+
+    /// Whether cores have still to apply what they were sent. A cut, which cores may hear of from one another, waits for that; no
+    /// more is received meanwhile.
+    pub(in crate::runtime::requests) fn must_catch_up(&mut self) -> bool {
+        let applying = &mut self.following.applying;
+        let is_behind = applying.unapplied_bytes() > 0;
+        if let Some(client) = self.following.client.filter(|_| is_behind && !applying.is_paused) {
+            applying.is_paused = true;
+            self.held.push(client.index);
+        }
+        is_behind
+    }
+
+    /// Whether all that was sent is applied.
+    pub(in crate::runtime::requests) fn has_caught_up(&self) -> bool {
+        self.following.applying.unapplied_bytes() == 0
+    }
+
+    /// The cut that was waited for has begun: more is received.
+    pub(in crate::runtime::requests) fn go_on_receiving(&mut self) {
+        let applying = &mut self.following.applying;
+        if std::mem::take(&mut applying.is_paused)
+            && let Some(client) = self.following.client
+        {
+            self.resumed.push(client.index);
+        }
     }
 
     fn pause_if_behind(&mut self, index: u32) {

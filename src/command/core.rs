@@ -123,27 +123,53 @@ pub struct Core {
 /// What a handler wants done that reaches beyond its core's data.
 pub enum Effect {
     /// Bytes for a client of any core: push messages.
-    Push { to: ClientRef, bytes: Bytes },
+    Push {
+        to: ClientRef,
+        bytes: Bytes,
+    },
     /// A line for a monitor of any core; dropped when it is none any more.
-    MonitorLine { to: ClientRef, line: Bytes },
+    MonitorLine {
+        to: ClientRef,
+        line: Bytes,
+    },
     /// A client of this core has left MONITOR: no core has lines for it from now on.
     MonitorLeft(ClientRef),
     /// Close a client of this core.
-    Close { index: u32, reason: CloseReason },
+    Close {
+        index: u32,
+        reason: CloseReason,
+    },
     /// A message for clients of any core.
-    Deliver { to: Vec<ClientRef>, delivery: Delivery },
+    Deliver {
+        to: Vec<ClientRef>,
+        delivery: Delivery,
+    },
     /// The late reply to a request that had to wait, and whether that has recorded something.
-    Answer { to: ClientRef, sequence: u32, reply: Box<ReplyBuffer>, recorded: bool },
+    Answer {
+        to: ClientRef,
+        sequence: u32,
+        reply: Box<ReplyBuffer>,
+        recorded: bool,
+    },
     /// A client of this core watches nothing any more: these cores forget it.
-    Unwatch { client: ClientRef, cores: Vec<CoreId> },
+    Unwatch {
+        client: ClientRef,
+        cores: Vec<CoreId>,
+    },
     /// A client of this core does not listen to these key prefixes after all.
-    Untrack { client: ClientRef, prefixes: Vec<Vec<u8>> },
+    Untrack {
+        client: ClientRef,
+        prefixes: Vec<Vec<u8>>,
+    },
     /// A client of this core has given up what other cores know of it.
     Left(ClientRef),
     /// Hand a new snapshot to every core before the reply leaves (core 0 only).
     Publish(Publication),
     /// A slow call's entry, to be completed where its client is connected.
-    Slow { client: ClientRef, entry: Box<SlowEntry> },
+    Slow {
+        client: ClientRef,
+        entry: Box<SlowEntry>,
+    },
     /// The pause has changed: look again at the clients that wait.
     PauseChanged,
     /// End the process, once the data are saved if they are to be (core 0 only).
@@ -162,11 +188,20 @@ pub enum Effect {
     /// Rewrite the append-only files, which `append_only` has in its books (core 0 only).
     Rewrite,
     /// A client of this core wants to be a replica.
-    Sync { client: ClientRef, request: SyncRequest },
+    Sync {
+        client: ClientRef,
+        request: SyncRequest,
+    },
     /// A replica has said what it has; `has_snapshot`: it has been waiting for that before it reads on (core 0 only).
-    ReplicaAcked { client: ClientRef, has_snapshot: bool },
+    ReplicaAcked {
+        client: ClientRef,
+        has_snapshot: bool,
+    },
     /// A client of this core waits (WAIT, WAITAOF) for replicas to have what it has written.
     AskReplicas(ReplicaQuestion),
+    /// FAILOVER: hand over to a replica, which `failover` has in its books; or do not after all (core 0 only).
+    HandOver,
+    CallFailoverOff,
     /// Bytes for replicas that are in no file.
     ForReplicas(Vec<u8>),
     /// There is another primary to follow, or none any more (core 0 only).
@@ -225,11 +260,11 @@ impl Core {
     fn follow_role(&mut self, view: ReplicationView) {
         let becomes_replica = view.role.is_replica() && !self.replication.role.is_replica();
         self.replication = view;
-        if becomes_replica {
-            super::blocking::role_changed(self);
-        }
         if self.pause.hold_writes(view.holds_writes) {
             self.effects.push(Effect::PauseChanged);
+        }
+        if becomes_replica {
+            super::blocking::role_changed(self);
         }
         if view.feeds != self.journal.is_fed() {
             self.set_journal(JournalReader::Log, view.feeds);

@@ -94,7 +94,7 @@ pub fn replay(core: &mut Core, call: &Call<'_>, scratch: &mut ReplyBuffer) {
     let mut cx = Context { core, caller: call.caller, reply, slot: call.slot };
     let outcome = match call.command.spec().run {
         Run::OnOwner(handler) | Run::OnFirstCore(handler) => handler(&mut cx, &call.args),
-        Run::OnEveryCore { part, .. } => part(&mut cx, &call.args).map(|_| ()),
+        Run::OnEveryCore { part, .. } | Run::OnFirstCoreAfterAll { part, .. } => part(&mut cx, &call.args).map(|_| ()),
         _ => unreachable!("only what has a destination is replayed"),
     };
     scratch.truncate_to(mark);

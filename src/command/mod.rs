@@ -128,6 +128,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     debug::COMMANDS,
     persistence::append_only::COMMANDS,
     replication::peers::COMMANDS,
+    replication::failover::COMMANDS,
     replication::upstream::COMMANDS,
     streams::append::COMMANDS,
     streams::ranges::COMMANDS,

@@ -33,6 +33,8 @@ pub struct Introduction {
     pub address: String,
     /// The history that the replica has, and up to which place.
     pub known: Option<(HexId, u64)>,
+    /// The other side is asked to take over (FAILOVER).
+    pub hands_over: bool,
 }
 
 /// What comes next.
@@ -48,6 +50,8 @@ pub enum Next {
     Continue { id: Option<HexId> },
     /// No way on: why, as the log has it.
     Failed(String),
+    /// The primary does not want this replica now: why, as the log has it.
+    Refused(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +147,9 @@ impl Handshake {
             Some(_) => tracing::info!("Trying a partial resynchronization (request {id}:{offset})."),
             None => tracing::info!("Partial resynchronization not possible (no cached master)"),
         }
-        Next::Send(self.ask(&[(Asked::Psync, &[b"PSYNC", id.as_bytes(), offset.as_bytes()])]))
+        let words: [&[u8]; 4] = [b"PSYNC", id.as_bytes(), offset.as_bytes(), b"FAILOVER"];
+        let count = if self.introduction.hands_over { 4 } else { 3 };
+        Next::Send(self.ask(&[(Asked::Psync, &words[..count])]))
     }
 
     fn ask(&mut self, lines: &[(Asked, &[&[u8]])]) -> Vec<u8> {
@@ -190,13 +196,13 @@ fn psync_answered(line: &[u8]) -> Next {
         return Next::Continue { id: words(rest).next().and_then(HexId::parse) };
     }
     if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") {
-        return Next::Failed(format!(
+        return Next::Refused(format!(
             "Master is currently unable to PSYNC but should be in the future: {}",
             shown(line)
         ));
     }
     if line.first() == Some(&b'-') {
-        return Next::Failed(format!("Master does not support PSYNC or is in error state (reply: {})", shown(line)));
+        return Next::Refused(format!("Master does not support PSYNC or is in error state (reply: {})", shown(line)));
     }
     Next::Failed(format!("Unexpected reply to PSYNC from master: {}", shown(line)))
 }
@@ -246,6 +252,7 @@ mod tests {
             port: 7001,
             address: "10.0.0.1".to_owned(),
             known,
+            hands_over: false,
         };
         let mut handshake = Handshake::new(introduction);
         assert_eq!(lines(&handshake.begin()), "PING");

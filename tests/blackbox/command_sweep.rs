@@ -22,15 +22,12 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("eval_ro", NO_SCRIPTS),
     ("evalsha", NO_SCRIPTS),
     ("evalsha_ro", NO_SCRIPTS),
-    ("failover", NO_REPLICAS),
     ("fcall", NO_SCRIPTS),
     ("fcall_ro", NO_SCRIPTS),
     ("function", NO_SCRIPTS),
     ("migrate", NO_FILES),
     ("module", NO_MODULES),
-    ("replicaof", NO_REPLICAS),
     ("script", NO_SCRIPTS),
-    ("slaveof", NO_REPLICAS),
 ];
 
 const NO_SCRIPTS: &str = "scripts and functions need a Lua interpreter, which there is none of";

@@ -399,7 +399,7 @@ pub const FIELDS: &[Field] = &[
         let replicas = f.replication.replicas.iter().enumerate();
         replicas.map(|(number, line)| format!("slave{number}:{line}")).collect()
     }),
-    until(Replicas, "master_failover_state", "no-failover", Replication),
+    is(Replicas, "master_failover_state", |f| f.replication.failover_state.to_owned()),
     is(Replicas, "master_replid", |f| f.replication.id.to_string()),
     is(Replicas, "master_replid2", |f| f.replication.second.0.to_string()),
     is(Replicas, "master_repl_offset", |f| f.replication.place.to_string()),

@@ -56,7 +56,7 @@ impl Routes {
         match spec.run {
             Run::OnOwner(_) => self.owner(command, spec, args),
             Run::OnFirstCore(_) => Ok(Destination::Core { command, core: CoreId::FIRST, slot: None }),
-            Run::OnEveryCore { .. } => Ok(Destination::EveryCore(command)),
+            Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => Ok(Destination::EveryCore(command)),
             _ => Err(format!("the command '{}' cannot be run without a client", spec.name)),
         }
     }

@@ -7,6 +7,8 @@ use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
 use crate::config::Config;
 
+const NO_FAILOVER: &str = "no-failover";
+
 /// A copy of core 0's books, as INFO needs them.
 #[derive(Clone, Debug)]
 pub struct ReplicationFigures {
@@ -15,6 +17,8 @@ pub struct ReplicationFigures {
     /// Of a replica: its primary.
     pub upstream: Option<UpstreamFigures>,
     pub good_replicas: usize,
+    /// `master_failover_state`.
+    pub failover_state: &'static str,
     pub id: HexId,
     pub second: (HexId, i64),
     /// `master_repl_offset`.
@@ -45,6 +49,7 @@ impl ReplicationFigures {
             replicas: replicas.list.iter().map(line).collect(),
             upstream: replication.upstream.as_ref().map(|upstream| upstream.figures(log.end(), now)),
             good_replicas: replicas.good_count(config, now),
+            failover_state: replication.failover.as_ref().map_or(NO_FAILOVER, |failover| failover.stage.name()),
             id: replication.history.id,
             second: replication.history.second(),
             place: log.end(),
@@ -70,6 +75,7 @@ impl Default for ReplicationFigures {
             replicas: Vec::new(),
             upstream: None,
             good_replicas: 0,
+            failover_state: NO_FAILOVER,
             id: HexId::ZEROS,
             second: (HexId::ZEROS, -1),
             place: 0,

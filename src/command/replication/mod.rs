@@ -5,8 +5,10 @@
 //!
 //! - `replicas`: the replicas of this node; `peers`: what they say (PSYNC, REPLCONF), and WAIT
 //! - `upstream`: the primary that this node copies (REPLICAOF, ROLE); `stream`: what it sends, as things to do
+//! - `failover`: a primary that hands over to a replica (FAILOVER)
 //! - `figures`: what INFO tells
 
+pub mod failover;
 pub mod figures;
 pub mod peers;
 pub mod replicas;
@@ -16,6 +18,7 @@ pub mod upstream;
 use crate::base::random::Random;
 use crate::replication::history::History;
 use crate::replication::log::Log;
+use failover::Failover;
 use replicas::Replicas;
 use upstream::Upstream;
 
@@ -26,6 +29,8 @@ pub struct Replication {
     /// What replicas read. Its end is the place in the history up to which this node has everything.
     pub log: Log,
     pub replicas: Replicas,
+    /// FAILOVER, while it is under way.
+    pub failover: Option<Failover>,
     /// Commands that write wait for the end of something.
     pub holds_writes: bool,
     /// The primary that this node copies; none while it is one itself.
@@ -72,6 +77,7 @@ impl Replication {
             log: Log::default(),
             replicas: Replicas::default(),
             upstream: None,
+            failover: None,
             holds_writes: false,
             stream_db: 0,
         }
@@ -84,7 +90,7 @@ impl Replication {
 
     /// What every core must know.
     pub fn view(&self, lacks_replicas: bool) -> ReplicationView {
-        ReplicationView { role: self.role(), feeds: self.feeds_log(), lacks_replicas, holds_writes: self.holds_writes }
+        ReplicationView { role: self.role(), feeds: self.feeds_log(), holds_writes: self.holds_writes, lacks_replicas }
     }
 
     /// What this node is.

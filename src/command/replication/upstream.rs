@@ -20,6 +20,8 @@ pub struct Upstream {
     pub link: Link,
     /// The history that this node has is worth going on with: the primary is asked for what follows it.
     pub resumes: bool,
+    /// It is to take over from this node (FAILOVER).
+    pub takes_over: bool,
     /// Since when there is no link, once there was one.
     pub down_since: Option<UnixMillis>,
     /// When something came over the link.
@@ -124,6 +126,7 @@ impl Upstream {
             port: primary.port,
             link: Link::Down,
             resumes: true,
+            takes_over: false,
             down_since: None,
             last_io: now,
             transfer: Transfer::default(),

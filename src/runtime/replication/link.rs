@@ -58,6 +58,8 @@ pub enum Report {
     Continues { id: Option<HexId>, link: Made },
     /// No way on: a line for the log.
     Failed(String),
+    /// The primary does not want this node now: a line for the log.
+    Refused(String),
 }
 
 /// A link over which the stream comes.
@@ -187,6 +189,7 @@ impl Attempt {
                 Next::Wait => {}
                 Next::Send(bytes) => peer.send(&bytes)?,
                 Next::Failed(line) => return Err(line),
+                Next::Refused(line) => return Ok(Report::Refused(line)),
                 Next::Continue { id } => return peer.into_made().map(|link| Report::Continues { id, link }),
                 Next::Full { id, place } => {
                     self.say(Report::Full);

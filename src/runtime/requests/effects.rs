@@ -67,6 +67,8 @@ impl Requests {
             Effect::Sync { .. } => unreachable!("taken up where the client's connection is at hand"),
             Effect::ReplicaAcked { client, has_snapshot } => self.replica_acked(client, has_snapshot),
             Effect::AskReplicas(question) => self.ask_replicas(question),
+            Effect::HandOver => self.begin_hand_over(),
+            Effect::CallFailoverOff => self.call_hand_over_off("Failover manually aborted"),
             Effect::ForReplicas(bytes) => self.feed_beside(bytes),
             Effect::AwaitDurable(client) => self.await_durable(client),
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),

@@ -131,7 +131,7 @@ impl Requests {
 
     /// Begins a snapshot, which `command::persistence` has in its books already.
     pub(super) fn begin_save(&mut self, purpose: SaveFor, waiting: Option<Waiting>) {
-        if self.is_flushing() {
+        if self.is_flushing() || self.must_catch_up() {
             self.postponed_save = Some((purpose, waiting));
             return;
         }
@@ -261,9 +261,7 @@ impl Requests {
         // What follows the base of append-only files is no longer at its place.
         let has_place = !is_base && (replication.log.is_kept() || replication.upstream.is_some());
         let offset = i64::try_from(place).unwrap_or(0);
-        // The log of a primary selects one anew behind every cut; the stream that a replica passes on may not.
-        let stream_db = if replication.upstream.is_some() { i64::from(replication.stream_db) } else { 0 };
-        let facts = ReplicationFacts { stream_db, id: history.as_str(), offset };
+        let facts = ReplicationFacts { stream_db: i64::from(replication.stream_db), id: history.as_str(), offset };
         let own_bytes = self.core.allocated_bytes();
         let facts = FileFacts {
             server_version: REDIS_VERSION,

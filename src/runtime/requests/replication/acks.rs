@@ -45,8 +45,8 @@ impl Requests {
     }
 
     /// A core's mark has come (core 0).
-    pub(in crate::runtime::requests) fn marked(&mut self, LogMark { question }: LogMark) {
-        let ReplicaQuestion { client, having, wanted, of_nothing } = question;
+    pub(in crate::runtime::requests) fn marked(&mut self, mark: LogMark) {
+        let ReplicaQuestion { client, having, wanted, of_nothing } = mark.question;
         let mut place = 0;
         if !of_nothing {
             let marks = self.replicating.marks.0.entry(client.id).or_insert(0);
@@ -55,6 +55,9 @@ impl Requests {
                 return;
             }
             self.replicating.marks.0.remove(&client.id);
+            if Requests::is_own_mark(&mark) {
+                return self.writes_have_stopped();
+            }
             place = self.place_of_all();
         }
         let replicas = &mut self.core.node().replication.replicas;
@@ -94,7 +97,7 @@ impl Requests {
     /// Asks replicas what they have, once a turn while somebody waits (core 0).
     pub(super) fn ask_for_acks(&mut self) {
         let is_wanted = std::mem::take(&mut self.replicating.asks_acks);
-        let is_leaving = self.replicating.leaving.is_some();
+        let is_leaving = self.replicating.leaving.is_some() || self.waits_to_hand_over();
         if is_wanted && (is_leaving || self.core.node().replication.replicas.is_awaited()) {
             self.say_to_replicas(&[b"REPLCONF", b"GETACK", b"*"]);
         }

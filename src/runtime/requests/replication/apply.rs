@@ -293,7 +293,7 @@ impl Requests {
     fn apply_here(&mut self, call: &Call<'_>, scratch: &mut ReplyBuffer) {
         self.core.keyspace.expires_nothing = true;
         let failed = match call.command.spec().run {
-            Run::OnEveryCore { .. } => {
+            Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => {
                 let share = self.run_part(call);
                 let failed = share.part.err().map(|error| error.line().into_owned());
                 if self.core.id == CoreId::FIRST {
@@ -347,12 +347,39 @@ impl Requests {
 
     fn resume_if_caught_up(&mut self) {
         let applying = &mut self.following.applying;
-        let may_go_on = applying.unapplied_bytes() < UNAPPLIED_BYTES_MAX / 2 && !self.core.disk.loading;
-        if applying.is_paused && may_go_on {
+        let is_held = self.postponed_save.is_some() || self.core.disk.loading;
+        if applying.is_paused && !is_held && applying.unapplied_bytes() < UNAPPLIED_BYTES_MAX / 2 {
             applying.is_paused = false;
             if let Some(client) = self.following.client {
                 self.resumed.push(client.index);
             }
+        }
+    }
+
+    /// Whether cores have still to apply what they were sent. A cut, which cores may hear of from one another, waits for that; no
+    /// more is received meanwhile.
+    pub(in crate::runtime::requests) fn must_catch_up(&mut self) -> bool {
+        let applying = &mut self.following.applying;
+        let is_behind = applying.unapplied_bytes() > 0;
+        if let Some(client) = self.following.client.filter(|_| is_behind && !applying.is_paused) {
+            applying.is_paused = true;
+            self.held.push(client.index);
+        }
+        is_behind
+    }
+
+    /// Whether all that was sent is applied.
+    pub(in crate::runtime::requests) fn has_caught_up(&self) -> bool {
+        self.following.applying.unapplied_bytes() == 0
+    }
+
+    /// The cut that was waited for has begun: more is received.
+    pub(in crate::runtime::requests) fn go_on_receiving(&mut self) {
+        let applying = &mut self.following.applying;
+        if std::mem::take(&mut applying.is_paused)
+            && let Some(client) = self.following.client
+        {
+            self.resumed.push(client.index);
         }
     }
 

@@ -116,6 +116,9 @@ impl Requests {
 
     /// A core has dropped its keys, and all that it had recorded before is in the log (core 0).
     pub(in crate::runtime::requests) fn flush_passed(&mut self, core: CoreId) {
+        if !self.is_flushing() {
+            return; // it came with a primary's stream
+        }
         self.pass_barrier(core);
         let Some(Barrier { missing: 0, flush: Some(flush), .. }) = &mut self.replicating.barrier else { return };
         let mut bytes = Vec::new();
@@ -128,11 +131,9 @@ impl Requests {
 
     /// Begins the next flush that was put off, or a snapshot, once the way is free (core 0).
     pub(in crate::runtime::requests) fn settle_flushes(&mut self) {
-        if self.replicating.barrier.is_some() {
-            return;
-        }
         if let Some((purpose, waiting)) = self.postponed_save.take() {
-            return self.begin_save(purpose, waiting);
+            self.begin_save(purpose, waiting);
+            return self.go_on_receiving();
         }
         if let Some((call, sequence)) = self.replicating.flushes.pop_front() {
             self.run_on_first(&call.as_call(), sequence, None);
@@ -140,7 +141,8 @@ impl Requests {
     }
 
     pub(in crate::runtime::requests) fn has_flushes(&self) -> bool {
-        self.replicating.barrier.is_none() && (!self.replicating.flushes.is_empty() || self.postponed_save.is_some())
+        let is_free = self.replicating.barrier.is_none();
+        is_free && (!self.replicating.flushes.is_empty() || self.postponed_save.is_some() && self.has_caught_up())
     }
 
     /// A core has passed: all that it had recorded before is in the log (core 0).

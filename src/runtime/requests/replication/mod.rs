@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A replica's connection lives on core 0: one that says PSYNC to another core moves there (`arrivals`). `sync` answers it and
-//! sees it through its snapshot. `acks` is who waits for what replicas have; `leave`, the end of a node that has replicas.
+//! sees it through its snapshot. `acks` is who waits for what replicas have; `leave`, the end of a node that has
+//! replicas; `hand_over`, FAILOVER.
 //!
 //! The other way round, where this node copies another: `upstream` is the link to its primary, `apply` what comes over it.
 
@@ -16,6 +17,7 @@ mod acks;
 pub mod apply;
 pub mod arrivals;
 mod feed;
+mod hand_over;
 mod leave;
 mod sync;
 pub mod upstream;

@@ -18,6 +18,7 @@ use crate::command::persistence::saving::SaveFor;
 use crate::command::replication::Role;
 use crate::command::replication::peers::SyncRequest;
 use crate::command::replication::replicas::{Replica, ReplicaState};
+use crate::command::replication::upstream;
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::persistence::snapshot_file::Written;
@@ -45,6 +46,15 @@ impl Requests {
         let now = self.core.clock.unix();
         let Some(client) = self.core.own_client(at) else { return };
         let mut replica = Replica::waiting(client, at, now);
+        if let SyncRequest::Psync { id, id_text, takes_over: true, .. } = &request
+            && let Err(error) = self.take_over(*id, id_text)
+        {
+            return self.answer_line(target, &error.line());
+        }
+        if self.core.node().replication.failover.is_some() {
+            let error = CommandError::text_static("NOMASTERLINK Can't SYNC while failing over");
+            return self.answer_line(target, &error.line());
+        }
         if let Role::Replica { is_linked: false } = self.core.node().replication.role() {
             let error = CommandError::text_static("NOMASTERLINK Can't SYNC while not connected with my master");
             return self.answer_line(target, &error.line());
@@ -69,6 +79,22 @@ impl Requests {
         self.add_replica(replica);
         self.answer_raw(target, b"");
         self.begin_sync_if_due();
+    }
+
+    /// This node's primary hands over to it, and becomes its replica.
+    fn take_over(&mut self, id: Option<HexId>, id_text: &[u8]) -> Result<(), CommandError> {
+        tracing::info!("Failover request received for replid {}.", String::from_utf8_lossy(id_text));
+        let replication = &self.core.node().replication;
+        if replication.upstream.is_none() {
+            return Err(CommandError::text_static("ERR PSYNC FAILOVER can't be sent to a master."));
+        }
+        if id != Some(replication.history.id) {
+            return Err(CommandError::text_static("ERR PSYNC FAILOVER replid must match my replid."));
+        }
+        upstream::lead(&mut self.core);
+        self.publish_effects();
+        tracing::warn!("MASTER MODE enabled (failover request)");
+        Ok(())
     }
 
     /// Where the replica can go on without a snapshot.
@@ -380,6 +406,7 @@ impl Requests {
         }
         self.tell_counts();
         self.leave_if_replicas_follow();
+        self.hand_over_if_possible();
     }
 
     /// A replica's connection is gone (core 0).
@@ -452,6 +479,7 @@ impl Requests {
             self.give_log_up(ttl_s);
         }
         self.leave_if_replicas_follow();
+        self.hand_over_if_possible();
         self.begin_sync_if_due();
         self.comfort_waiting(now.seconds());
         self.publish_role();

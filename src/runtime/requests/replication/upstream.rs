@@ -22,6 +22,7 @@ use crate::command::client::{Client, ClientRef, CloseReason, Endpoint};
 use crate::command::core::{Core, Publication};
 use crate::command::persistence::DiskView;
 use crate::command::persistence::replay::Routes;
+use crate::command::replication::failover::Stage;
 use crate::command::replication::stream::Stream;
 use crate::command::replication::upstream::{FollowOrder, Link as LinkState, Transfer, Upstream};
 use crate::command::tracking;
@@ -161,6 +162,7 @@ impl Requests {
                 port: if announced == 0 { config.port } else { announced },
                 address: config.replica_announce_ip.clone(),
                 known,
+                hands_over: upstream.takes_over,
             },
             folder: config.dir.clone().into(),
         };
@@ -182,6 +184,7 @@ impl Requests {
         }
         match report {
             Report::Full => {
+                self.handed_over();
                 let Some(upstream) = self.upstream() else { return };
                 upstream.link = LinkState::Syncing;
                 if std::mem::take(&mut upstream.resumes) {
@@ -192,6 +195,10 @@ impl Requests {
             Report::Received(received) => self.following.received = Some(received),
             Report::Continues { id, link } => self.link_continues(id, link),
             Report::Failed(line) => self.link_failed(&line),
+            Report::Refused(line) => {
+                self.link_failed(&line);
+                self.call_hand_over_off_at(Stage::HandingOver, "Failover target rejected psync request");
+            }
         }
     }
 
@@ -214,6 +221,7 @@ impl Requests {
 
     /// The stream goes on where this node is.
     fn link_continues(&mut self, id: Option<HexId>, link: Made) {
+        self.handed_over();
         tracing::info!("Successful partial resynchronization with master.");
         let place = self.place_of_all();
         let Some(node) = self.core.node.as_mut() else { return };

@@ -366,7 +366,7 @@ impl Requests {
         }
         self.give_up_rewrite();
         self.give_up_save(Outcome::GivenUp);
-        if self.save.is_some() || self.postponed_save.is_some() {
+        if self.save.is_some() || self.postponed_save.is_some() || self.are_files_pending() {
             return;
         }
         if !self.core.disk.loading {

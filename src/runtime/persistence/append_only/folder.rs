@@ -305,12 +305,7 @@ impl Folder {
     }
 
     fn write_manifest(&self, manifest: &Manifest) -> io::Result<()> {
-        let temporary = self.path.join(format!("temp-{}", aof::manifest_name(&self.file_name)));
-        let mut file = File::create(&temporary)?;
-        file.write_all(&manifest.to_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.manifest_path())?;
-        self.locked.sync_all()
+        replace_manifest(&self.path, &aof::manifest_name(&self.file_name), manifest)
     }
 
     /// Deletes files that an earlier run left behind as no longer needed. What cannot be deleted stays for the next time.
@@ -329,6 +324,21 @@ impl Folder {
             }
         }
     }
+}
+
+/// Writes the manifest of this name in the folder; after a crash there is this one or the one before.
+pub fn replace_manifest(folder: &Path, name: &str, manifest: &Manifest) -> io::Result<()> {
+    let temporary = folder.join(format!("temp-{name}"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(&manifest.to_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, folder.join(name))?;
+    sync_folder(folder)
+}
+
+/// Brings the names in a folder to the disk.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// The system's reason, without the number.

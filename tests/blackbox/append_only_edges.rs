@@ -1,0 +1,84 @@
+//! The append-only files at their edges: before the first base is there, while the node ends, when a manifest was damaged or
+//! edited, and when the disk takes nothing any more.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::append_only::{LONG, check_aof, expect, manifest, read_by_redis, refused, rewrites, send, server, waits};
+use crate::cluster_one_node::own_all_slots;
+use crate::support::server::fresh_dir;
+use crate::support::{Client, Kind, Server, check, holds_within};
+
+const NO_END: &str = "-ERR Errors trying to SHUTDOWN. Check logs.";
+/// No key comes out of a snapshot until this is taken back.
+const STALLED: [&str; 2] = ["--rdb-key-save-delay", "60000000"];
+
+/// What `slotcore check-aof` says, and whether it is content.
+fn our_check(dir: &Path, args: &[&str]) -> (bool, String) {
+    let line = Kind::Slotcore.command_line();
+    let mut command = Command::new(&line[0]);
+    command.args(&line[1..]).arg("check-aof").args(args).current_dir(dir).stdin(Stdio::null());
+    let output = command.output().expect("the program runs");
+    let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
+    (output.status.success(), said)
+}
+
+#[test]
+fn a_manifest_that_was_edited_is_refused_until_its_checksum_goes() {
+    let mut server = server("always", &["--cores", "1"]);
+    server.connect().must("SET a 1");
+    server.stop();
+    let path = server.dir.join("appendonlydir/appendonly.aof.manifest");
+    let written = manifest(&server);
+    let edited = written.replace("appendonly.aof.1.incr.aof seq 1 type i", "appendonly.aof.7.incr.aof seq 7 type i");
+    fs::write(&path, &edited).expect("a manifest");
+    let folder = server.dir.join("appendonlydir");
+    let moved = fs::rename(folder.join("appendonly.aof.1.incr.aof"), folder.join("appendonly.aof.7.incr.aof"));
+    moved.expect("the file can be moved");
+    let said = refused(&server.dir, None);
+    let place = format!("AOF manifest {}, line 1 '# slotcore writers 1 crc64 ", path.display());
+    assert!(said.contains(&place) && said.contains("remove this line, or run 'slotcore check-aof --fix'"), "{said}");
+    let (is_content, said) = our_check(&server.dir, &["appendonlydir/appendonly.aof.manifest"]);
+    assert!(!is_content && said.contains("checksum"), "{said}");
+    // Either way leads on.
+    fs::write(&path, edited.split_once('\n').expect("lines").1).expect("a manifest");
+    server.restart();
+    assert!(holds_within(LONG, || server.connect().line("GET a").to_string() == "'1'"));
+    server.stop();
+    fs::write(&path, manifest(&server) + "# for the records\n").expect("a manifest");
+    for place in [server.dir.as_path(), &server.dir.join("appendonlydir")] {
+        let name = path.strip_prefix(place).expect("below").display().to_string();
+        let (is_content, said) = our_check(place, &["--fix", &name]);
+        assert!(is_content && said.contains("All AOF files and manifest are valid"), "{said}");
+    }
+    assert!(manifest(&server).contains("# slotcore writers 0 crc64 "), "{}", manifest(&server));
+    check_aof(&server);
+    server.restart();
+    assert!(holds_within(LONG, || server.connect().line("GET a").to_string() == "'1'"));
+}
+
+#[test]
+fn a_manifest_that_a_stock_server_has_written_anew_is_taken() {
+    let mut server = server("always", &[]);
+    server.connect().must("SET a 1");
+    server.stop();
+    let mut redis = read_by_redis(&server);
+    let mut theirs = redis.connect();
+    theirs.must("SET b 2");
+    theirs.must("BGREWRITEAOF");
+    let place = theirs.line("CONFIG GET dir").to_string();
+    let dir = place.split('\'').nth(3).expect("a folder").to_owned();
+    let manifest = || fs::read_to_string(Path::new(&dir).join("appendonlydir/appendonly.aof.manifest")).expect("text");
+    assert!(holds_within(LONG, || manifest().contains("2.base.rdb")));
+    assert!(!manifest().contains('#'), "{}", manifest());
+    theirs.must("SET c 3");
+    redis.stop();
+    let back = Server::slotcore(&["--appendonly", "yes", "--dir", &dir]);
+    assert!(holds_within(LONG, || back.connect().info_number("loading") == 0));
+    check(&mut back.connect(), &[("MGET a b c", "['1', '2', '3']")]);
+}

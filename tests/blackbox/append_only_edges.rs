@@ -82,3 +82,16 @@ fn a_manifest_that_a_stock_server_has_written_anew_is_taken() {
     assert!(holds_within(LONG, || back.connect().info_number("loading") == 0));
     check(&mut back.connect(), &[("MGET a b c", "['1', '2', '3']")]);
 }
+
+#[test]
+fn a_folder_of_a_start_that_was_interrupted_is_no_hindrance() {
+    let dir = fresh_dir();
+    fs::create_dir_all(dir.join("appendonlydir")).expect("a folder");
+    fs::write(dir.join("appendonlydir/temp-appendonly.aof.manifest"), "file a").expect("half a manifest");
+    let path = dir.display().to_string();
+    let mut server = Server::slotcore(&["--appendonly", "yes", "--dir", &path]);
+    server.connect().must("SET a 1");
+    server.stop();
+    assert!(!dir.join("appendonlydir/temp-appendonly.aof.manifest").exists());
+    fs::remove_dir_all(&dir).expect("the folder can be removed");
+}

@@ -555,6 +555,52 @@ fn a_manifest_of_redis_is_read_to_the_letter() {
 }
 
 #[test]
+fn a_takeover_of_old_files_that_was_interrupted_is_finished() {
+    let old = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n";
+    let other = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n2\r\n";
+    let named = "file appendonly.aof seq 1 type b\n";
+    let inner = "appendonlydir/appendonly.aof";
+    // What there is: the old file beside the folder, that in the folder, the manifest.
+    for (beside, within, manifest, expected) in [
+        (Some(old), None, None, "'1'"),
+        (Some(old), None, Some("# nothing yet\n"), "'1'"),
+        (Some(old), None, Some(named), "'1'"),
+        (None, Some(old), Some(named), "'1'"),
+        // Taken over already: what stands beside the folder is no concern of ours.
+        (Some(other), Some(old), Some(named), "'1'"),
+    ] {
+        for kind in [Kind::Slotcore, Kind::Redis] {
+            let dir = Dir::new();
+            fs::create_dir_all(dir.path("appendonlydir")).expect("a folder");
+            for (name, text) in [("appendonly.aof", beside), (inner, within), (MANIFEST, manifest)] {
+                text.iter().for_each(|text| fs::write(dir.path(name), text).expect("a file"));
+            }
+            for _ in 0..2 {
+                let mut server = start_in(kind, &dir, &["--appendonly", "yes"]);
+                assert_eq!(
+                    server.connect().must("GET a").to_string(),
+                    expected,
+                    "{kind:?} {beside:?} {within:?} {manifest:?}"
+                );
+                server.stop();
+                let is_left = dir.path("appendonly.aof").exists();
+                assert!(dir.path(inner).exists() && is_left == (beside.is_some() && within.is_some()), "{kind:?}");
+            }
+        }
+    }
+    // The files that followed say that it was once finished.
+    let dir = Dir::new();
+    fs::create_dir_all(dir.path("appendonlydir")).expect("a folder");
+    fs::write(dir.path("appendonly.aof"), old).expect("a file");
+    fs::write(dir.path(INCREMENT), "").expect("a file");
+    fs::write(dir.path(MANIFEST), format!("{named}file appendonly.aof.1.incr.aof seq 1 type i\n")).expect("a manifest");
+    for kind in [Kind::Slotcore, Kind::Redis] {
+        let said = refused(kind, &dir, &["--appendonly", "yes"]);
+        assert!(said.contains("appendonly.aof"), "{said}");
+    }
+}
+
+#[test]
 fn a_damaged_snapshot_is_refused_with_its_place() {
     let dir = Dir::new();
     {

@@ -48,7 +48,8 @@ pub struct Loaded {
 }
 
 impl Folder {
-    /// Makes the folder if there is none, locks it, and reads the manifest. A single file of a version before 7 becomes the base.
+    /// Makes the folder if there is none, locks it, and reads the manifest. A single file of a version before 7 becomes the base, also
+    /// when an earlier start was interrupted at that.
     ///
     /// # Errors
     /// One line for the operator.
@@ -57,8 +58,9 @@ impl Folder {
         let in_folder = |error: io::Error| format!("Can't open or create append-only dir {name}: {}", reason(&error));
         let path = std::path::absolute(name).map_err(in_folder)?;
         match DirBuilder::new().mode(0o755).create(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(in_folder(error)),
-            _ => {}
+            Ok(()) => sync_folder(path.parent().unwrap_or(&path)).map_err(in_folder)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(in_folder(error)),
         }
         let locked = File::open(&path).map_err(in_folder)?;
         match locked.try_lock() {
@@ -73,12 +75,15 @@ impl Folder {
                 return Err(format!("Can't lock append-only dir {name}: {}", reason(&error)));
             }
         }
-        let file_name = config.appendfilename.clone();
-        let mut folder = Folder { path, file_name, locked, manifest: Manifest::default(), pending: None };
-        match folder.read_manifest()? {
-            Some(manifest) => folder.manifest = manifest,
-            None => folder.adopt_single_file()?,
-        }
+        let mut folder = Folder {
+            path,
+            file_name: config.appendfilename.clone(),
+            locked,
+            manifest: Manifest::default(),
+            pending: None,
+        };
+        folder.manifest = folder.read_manifest()?.unwrap_or_default();
+        folder.adopt_single_file()?;
         Ok(folder)
     }
 
@@ -113,24 +118,31 @@ impl Folder {
         Ok(Some(manifest))
     }
 
-    /// A file of Redis before 7 stands beside the folder: it becomes the base, as Redis does it.
+    /// A file of Redis before 7 stands beside the folder: it becomes the base, as Redis does it. Where the manifest names it already
+    /// and the folder does not have it, an earlier start has got so far.
     fn adopt_single_file(&mut self) -> Result<(), String> {
         let single = Path::new(&self.file_name);
         let failed = |error: io::Error| {
             format!("Error trying to move the old AOF file {} into dir: {}", self.file_name, reason(&error))
         };
-        match fs::metadata(single) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(error)),
-            Ok(_) => {}
+        let within = self.path.join(single);
+        let names_nothing = self.manifest.base.is_none() && self.manifest.increments.is_empty();
+        let names_it = self.manifest.increments.is_empty()
+            && self.manifest.base.as_ref().is_some_and(|base| base.name == self.file_name.as_bytes());
+        if !(names_nothing || names_it && !within.try_exists().map_err(failed)?)
+            || !single.try_exists().map_err(failed)?
+        {
+            return Ok(());
         }
-        let base = FileEntry { name: self.file_name.clone().into_bytes(), sequence: 1 };
-        let manifest = Manifest { base: Some(base), ..Manifest::default() };
-        // The manifest first, so that a crash in between leaves a file to be moved and not one that is forgotten.
-        self.write_manifest(&manifest).map_err(failed)?;
-        fs::rename(single, self.path.join(single)).map_err(failed)?;
-        self.locked.sync_all().map_err(failed)?;
-        self.manifest = manifest;
+        if names_nothing {
+            let base = FileEntry { name: self.file_name.clone().into_bytes(), sequence: 1 };
+            let manifest = Manifest { base: Some(base), ..self.manifest.clone() };
+            // The manifest first, so that a crash in between leaves a file to be moved and not one that is forgotten.
+            self.write_manifest(&manifest).map_err(failed)?;
+            self.manifest = manifest;
+        }
+        fs::rename(single, within).map_err(failed)?;
+        self.locked.sync_all().and_then(|()| sync_folder(Path::new("."))).map_err(failed)?;
         tracing::info!("Successfully migrated an old-style AOF configuration ({}) into the AOF dir.", self.file_name);
         Ok(())
     }

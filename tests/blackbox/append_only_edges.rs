@@ -83,6 +83,40 @@ fn a_manifest_that_a_stock_server_has_written_anew_is_taken() {
     check(&mut back.connect(), &[("MGET a b c", "['1', '2', '3']")]);
 }
 
+fn names(server: &Server) -> Vec<String> {
+    let files = fs::read_dir(server.dir.join("appendonlydir")).expect("the folder");
+    files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn aof_disable_auto_gc_keeps_files_that_are_no_longer_needed() {
+    let mut server = server("always", &["--aof-disable-auto-gc", "yes", "--cores", "1"]);
+    let mut client = server.connect();
+    client.must("SET a 1");
+    for _ in 0..2 {
+        client.must("BGREWRITEAOF");
+        assert!(rewrites(&mut client));
+    }
+    let history = "file appendonly.aof.1.base.rdb seq 1 type h\nfile appendonly.aof.1.incr.aof seq 1 type h\n\
+                   file appendonly.aof.2.base.rdb seq 2 type h\nfile appendonly.aof.2.incr.aof seq 2 type h\n";
+    assert!(manifest(&server).contains(history), "{}", manifest(&server));
+    assert_eq!(names(&server).len(), 7);
+    check_aof(&server);
+    // The next start keeps them as well.
+    server.restart();
+    assert!(manifest(&server).contains(history) && names(&server).len() == 7, "{}", manifest(&server));
+    let mut client = server.connect();
+    client.must("CONFIG SET aof-disable-auto-gc no");
+    assert!(holds_within(LONG, || !manifest(&server).contains("type h") && names(&server).len() == 3));
+    client.must("CONFIG SET aof-disable-auto-gc yes");
+    client.must("SET b 2");
+    client.must("BGREWRITEAOF");
+    assert!(rewrites(&mut client));
+    assert_eq!((manifest(&server).matches("type h").count(), names(&server).len()), (2, 5));
+    server.stop();
+    check(&mut read_by_redis(&server).connect(), &[("MGET a b", "['1', '2']")]);
+}
+
 #[test]
 fn a_folder_of_a_start_that_was_interrupted_is_no_hindrance() {
     let dir = fresh_dir();

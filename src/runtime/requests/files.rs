@@ -123,8 +123,12 @@ impl Requests {
             let cores = cores(SwitchKind::Flush);
             return Some(FolderJob::Add { cores, is_for_all: true, replaces: true, commits: true });
         }
-        let rewrite = self.files.rewrite.as_ref().filter(|rewrite| rewrite.is_written && !rewrite.is_given_up)?;
-        Some(FolderJob::Rebase { base: rewrite.base.clone(), first: rewrite.first })
+        let rewrite = self.files.rewrite.as_ref().filter(|rewrite| rewrite.is_written && !rewrite.is_given_up);
+        if let Some(rewrite) = rewrite {
+            return Some(FolderJob::Rebase { base: rewrite.base.clone(), first: rewrite.first });
+        }
+        let keeps = self.core.config.aof_disable_auto_gc;
+        (self.folder.as_ref()?.keeps_history() != keeps).then_some(FolderJob::KeepHistory(keeps))
     }
 
     fn begin_work(&mut self, job: FolderJob) {
@@ -175,6 +179,7 @@ impl Requests {
                 match job {
                     FolderJob::Add { .. } => self.core.node().persistence.append_only.folder_reports(Some(line)),
                     FolderJob::Rebase { .. } => self.end_rewrite(Some(false)),
+                    FolderJob::KeepHistory(_) => {}
                 }
             }
         }
@@ -207,6 +212,7 @@ impl Requests {
                 others.into_iter().for_each(|core| self.mesh.send(core, Message::AppendRebased));
                 self.end_rewrite(Some(true));
             }
+            FolderJob::KeepHistory(_) => {}
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Folder {
     manifest: Manifest,
     /// With files that wait for their base, when append-only files begin while the node runs.
     pending: Option<Manifest>,
+    /// `aof-disable-auto-gc`: files that are no longer needed stay.
+    keeps_history: bool,
 }
 
 /// An incremental file that a core writes to.
@@ -81,10 +83,16 @@ impl Folder {
             locked,
             manifest: Manifest::default(),
             pending: None,
+            keeps_history: config.aof_disable_auto_gc,
         };
         folder.manifest = folder.read_manifest()?.unwrap_or_default();
         folder.adopt_single_file()?;
         Ok(folder)
+    }
+
+    /// Whether files that are no longer needed stay.
+    pub fn keeps_history(&self) -> bool {
+        self.keeps_history
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -192,6 +200,11 @@ impl Folder {
                 self.add(cores.len(), *is_for_all, *replaces, *commits)
             }
             FolderJob::Rebase { base, first } => self.rebase(base.clone(), *first).map(|()| Vec::new()),
+            FolderJob::KeepHistory(keeps) => {
+                self.keeps_history = *keeps;
+                self.delete_history();
+                Ok(Vec::new())
+            }
         };
         done.map_err(|error| format!("append-only dir {}: {}", self.path.display(), reason(&error)))
     }
@@ -320,9 +333,9 @@ impl Folder {
         replace_manifest(&self.path, &aof::manifest_name(&self.file_name), manifest)
     }
 
-    /// Deletes files that an earlier run left behind as no longer needed. What cannot be deleted stays for the next time.
+    /// Deletes files that are no longer needed, unless they are to stay. What cannot be deleted stays for the next time.
     fn delete_history(&mut self) {
-        if self.manifest.history.is_empty() {
+        if self.keeps_history || self.manifest.history.is_empty() {
             return;
         }
         let deleted = self.manifest.history.iter().all(|entry| match fs::remove_file(self.path_of(entry)) {

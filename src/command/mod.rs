@@ -62,7 +62,7 @@ pub mod server;
 mod set_operations;
 mod set_options;
 mod sets;
-mod shutdown;
+pub mod shutdown;
 mod slowlog_commands;
 mod sort;
 mod sorted_sets;

@@ -35,6 +35,7 @@ use crate::base::clock::TurnClock;
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
 use crate::command::core::{Core, ShutdownOptions};
+use crate::command::shutdown;
 
 /// How long a quiet core waits in its ring before it parks (the next request costs one system call less than after
 /// parking), and how often a busy one lets other tasks of its executor run.
@@ -573,9 +574,13 @@ impl Worker {
                 tracing::warn!("Received shutdown signal during loading, exiting now.");
                 std::process::exit(0);
             }
-            let name = if signal.ssi_signo == libc::SIGINT as u32 { "SIGINT" } else { "SIGTERM" };
+            let config = &self.requests.core.config;
+            let (name, options) = match signal.ssi_signo == libc::SIGINT as u32 {
+                true => ("SIGINT", shutdown::by_signal(config.shutdown_on_sigint)),
+                false => ("SIGTERM", shutdown::by_signal(config.shutdown_on_sigterm)),
+            };
             tracing::warn!("Received {name} scheduling shutdown...");
-            self.requests.shut_down(ShutdownOptions::default(), None);
+            self.requests.end_by_signal(name, options);
         }
     }
 

@@ -18,6 +18,85 @@ const NO_END: &str = "-ERR Errors trying to SHUTDOWN. Check logs.";
 /// No key comes out of a snapshot until this is taken back.
 const STALLED: [&str; 2] = ["--rdb-key-save-delay", "60000000"];
 
+#[test]
+fn the_node_does_not_end_before_its_first_files_are_there() {
+    for more in [&[][..], &["--cluster-enabled", "yes", "--cores", "2"]] {
+        let mut server = Server::slotcore(&[&STALLED[..], more].concat());
+        let mut client = server.connect();
+        if !more.is_empty() {
+            own_all_slots(&mut client);
+        }
+        client.must("SET a 1");
+        client.must("CONFIG SET appendonly yes");
+        check(&mut client, &[("SHUTDOWN", NO_END), ("SHUTDOWN NOSAVE", NO_END), ("SHUTDOWN SAVE NOW", NO_END)]);
+        assert!(holds_within(LONG, || server.log().contains("Background append only file rewriting started")));
+        check(&mut client, &[("SHUTDOWN", NO_END), ("SET b 2", "+OK")]);
+        let before = server.log().matches("Writing initial AOF, can't exit.").count();
+        server.signal(Signal::SIGTERM);
+        let refusals = || server.log().matches("Writing initial AOF, can't exit.").count();
+        assert!(holds_within(LONG, || refusals() > before), "{}", server.log());
+        check(&mut client, &[("MGET {x}a {x}b", "[nil, nil]"), ("GET b", "'2'")]);
+        client.must("CONFIG SET rdb-key-save-delay 0");
+        assert!(holds_within(LONG, || server.dir.join("appendonlydir/appendonly.aof.manifest").exists()));
+        assert!(rewrites(&mut client));
+        server.stop();
+        check_aof(&server);
+        check(&mut read_by_redis(&server).connect(), &[("MGET a b", "['1', '2']")]);
+    }
+}
+
+#[test]
+fn with_force_or_without_files_the_node_ends_in_the_middle_of_the_first_rewrite() {
+    let mut server = Server::slotcore(&STALLED);
+    let mut client = server.connect();
+    client.must("SET a 1");
+    client.must("CONFIG SET appendonly yes");
+    send(&mut client, "SHUTDOWN FORCE");
+    assert!(server.wait_for_exit().success());
+    assert!(server.log().contains("Writing initial AOF. Exit anyway."), "{}", server.log());
+    let mut server = Server::slotcore(&STALLED);
+    let mut client = server.connect();
+    client.must("SET a 1");
+    client.must("CONFIG SET appendonly yes");
+    check(&mut client, &[("SHUTDOWN", NO_END), ("CONFIG SET appendonly no", "+OK")]);
+    send(&mut client, "SHUTDOWN");
+    assert!(server.wait_for_exit().success());
+}
+
+#[test]
+fn waitaof_waits_for_the_first_base() {
+    for more in [&[][..], &["--cluster-enabled", "yes", "--cores", "2"]] {
+        let server = Server::slotcore(&[&STALLED[..], more].concat());
+        let (mut client, mut other) = (server.connect(), server.connect());
+        if !more.is_empty() {
+            own_all_slots(&mut client);
+        }
+        client.must("SET a 1");
+        other.must("CONFIG SET appendonly yes");
+        check(&mut client, &[("WAITAOF 1 0 50", "[:0, :0]"), ("SET b 1", "+OK")]);
+        assert!(holds_within(LONG, || server.log().contains("Background append only file rewriting started")));
+        check(&mut client, &[("SET c 1", "+OK"), ("WAITAOF 1 0 50", "[:0, :0]")]);
+        send(&mut client, "WAITAOF 1 0 0");
+        assert!(waits(&mut client), "what is on the disk is in no manifest");
+        other.must("CONFIG SET rdb-key-save-delay 0");
+        expect(&mut client, "[:1, :0]");
+        assert!(manifest(&server).contains("appendonly.aof.1.base.rdb"));
+        check(&mut client, &[("SET d 1", "+OK"), ("WAITAOF 1 0 0", "[:1, :0]")]);
+    }
+}
+
+#[test]
+fn who_waits_for_the_first_base_is_told_that_there_will_be_none() {
+    let server = Server::slotcore(&STALLED);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    client.must("SET a 1");
+    other.must("CONFIG SET appendonly yes");
+    send(&mut client, "WAITAOF 1 0 0");
+    assert!(holds_within(LONG, || other.info_number("blocked_clients") == 1));
+    other.must("CONFIG SET appendonly no");
+    expect(&mut client, "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
+}
+
 /// What `slotcore check-aof` says, and whether it is content.
 fn our_check(dir: &Path, args: &[&str]) -> (bool, String) {
     let line = Kind::Slotcore.command_line();

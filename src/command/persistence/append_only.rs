@@ -166,6 +166,8 @@ pub struct AppendOnly {
     begun_s: Option<i64>,
     /// `appendonly yes` was said: the first rewrite begins when the folder is open.
     is_about_to_begin: bool,
+    /// `appendonly yes` was said, and no manifest leads to the data yet.
+    awaits_base: bool,
     /// A rewrite is to begin as soon as it can.
     scheduled: bool,
     last_duration_s: Option<i64>,
@@ -230,6 +232,24 @@ impl AppendOnly {
     pub fn turned_on(&mut self, is_saving: bool) {
         self.is_about_to_begin = !is_saving && self.begun_s.is_none();
         self.scheduled |= is_saving;
+        self.awaits_base = true;
+    }
+
+    /// Whether the data are in no append-only file yet although they are to be: the first rewrite has not ended. Without files, with
+    /// `appendonly no`, it says nothing.
+    pub fn awaits_base(&self) -> bool {
+        self.awaits_base
+    }
+
+    /// No manifest leads to the data before the rewrite that is about to begin has ended.
+    pub fn begins_files(&mut self) {
+        self.awaits_base = true;
+        self.schedule();
+    }
+
+    /// The manifest leads to all data.
+    pub fn base_is_named(&mut self) {
+        self.awaits_base = false;
     }
 
     /// `appendonly no`, or the folder cannot be opened.
@@ -302,7 +322,7 @@ impl AppendOnly {
     pub fn forget_files(&mut self) {
         self.sizes.clear();
         self.failing.clear();
-        (self.folder_failure, self.scheduled) = (None, false);
+        (self.folder_failure, self.scheduled, self.awaits_base) = (None, false, false);
     }
 
     /// A core's file cannot be written, or can be again.

@@ -54,6 +54,8 @@ pub struct Durability {
     durable_position: u64,
     /// Who wants to be told when an fsync has covered the journal up to a position: a core, with its ticket.
     curious: VecDeque<(u64, CoreId, u32)>,
+    /// On core 0: who is to be told once there is a base.
+    curious_of_base: Vec<(CoreId, u32)>,
     /// Clients of this core that wait for all cores, and how many of those have not answered.
     awaiting: Slab<(u64, usize)>,
     /// What this core has to say to its own clients among them.
@@ -159,6 +161,9 @@ impl Requests {
         for (_, who, ticket) in std::mem::take(&mut self.durability.curious) {
             self.tell_durable(who, ticket, false);
         }
+        for (who, ticket) in std::mem::take(&mut self.durability.curious_of_base) {
+            self.tell_durable(who, ticket, false);
+        }
         if self.core.id == CoreId::FIRST {
             self.close_folder();
         }
@@ -188,6 +193,10 @@ impl Requests {
     }
 
     pub(super) fn tell_when_durable(&mut self, who: CoreId, ticket: u32) {
+        if self.core.id == CoreId::FIRST && self.awaits_base() {
+            // What is in the files already is of no use yet.
+            return self.durability.curious_of_base.push((who, ticket));
+        }
         let position = self.core.journal.position();
         if !self.core.journal.is_on() || position <= self.durability.durable_position {
             // Core 0 has a file whenever there are any.
@@ -195,6 +204,13 @@ impl Requests {
             self.tell_durable(who, ticket, has_file);
         } else {
             self.durability.curious.push_back((position, who, ticket));
+        }
+    }
+
+    /// On core 0: there is a base now, or there is to be none any more.
+    pub(super) fn tell_of_base(&mut self) {
+        for (who, ticket) in std::mem::take(&mut self.durability.curious_of_base) {
+            self.tell_when_durable(who, ticket);
         }
     }
 

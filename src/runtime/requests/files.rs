@@ -20,6 +20,7 @@ use super::snapshots::Outcome;
 use crate::base::core_id::CoreId;
 use crate::command::core::ShutdownOptions;
 use crate::command::persistence::saving::SaveFor;
+use crate::command::shutdown;
 use crate::persist::aof::FileEntry;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::{AppendFile, Folder, FolderJob, Order, SwitchKind};
@@ -61,6 +62,8 @@ pub(super) struct Files {
     retry_ms: u64,
     /// The node ends when nobody waits for a file any more.
     pub(super) ends: Option<ShutdownOptions>,
+    /// A signal has come while the first base was being named.
+    signalled: Option<(&'static str, ShutdownOptions)>,
 }
 
 impl Requests {
@@ -151,6 +154,14 @@ impl Requests {
 
     /// Takes in what the thread has done with the folder. True when it has done something.
     pub fn attend_files(&mut self) -> bool {
+        let has_done = self.take_work_in();
+        if has_done && let Some((name, options)) = self.files.signalled.take() {
+            self.end_by_signal(name, options);
+        }
+        has_done
+    }
+
+    fn take_work_in(&mut self) -> bool {
         let Some((folder, result)) = self.files.work.as_ref().and_then(|work| work.done.try_recv().ok()) else {
             return false;
         };
@@ -193,9 +204,28 @@ impl Requests {
         true
     }
 
+    /// A signal has come that is to end the node. It does not before it has its first files: a signal that comes while a thread names
+    /// the base waits for that, since the manifest may be there already for all to see.
+    pub fn end_by_signal(&mut self, name: &'static str, options: ShutdownOptions) {
+        let job = self.files.work.as_ref().map(|work| &work.job);
+        let is_naming = matches!(job, Some(FolderJob::Rebase { .. } | FolderJob::Add { commits: true, .. }));
+        if is_naming && !options.force && self.awaits_base() {
+            self.files.signalled = Some((name, options));
+        } else if shutdown::may_end(&mut self.core, options) {
+            self.shut_down(options, None);
+        } else {
+            tracing::warn!(
+                "{name} received but errors trying to shut down the server, check the logs for more information"
+            );
+        }
+    }
+
     fn work_is_done(&mut self, job: FolderJob, files: Vec<AppendFile>) {
         match job {
-            FolderJob::Add { cores, replaces, .. } => {
+            FolderJob::Add { cores, replaces, commits, .. } => {
+                if commits {
+                    self.base_is_named();
+                }
                 for (core, file) in cores.into_iter().zip(files) {
                     self.files.switched[core.index()].pop_front();
                     self.hand_out(core, file, replaces);
@@ -205,6 +235,7 @@ impl Requests {
                 self.end_rewrite(Some(true));
             }
             FolderJob::Rebase { base, .. } => {
+                self.base_is_named();
                 let path = self.folder.as_ref().map(|folder| folder.path_of(&base));
                 let base_bytes = path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
                 self.durability.orders.push(Order::Rebased { base_bytes });
@@ -214,6 +245,16 @@ impl Requests {
             }
             FolderJob::KeepHistory(_) => {}
         }
+    }
+
+    fn base_is_named(&mut self) {
+        self.core.node().persistence.append_only.base_is_named();
+        self.tell_of_base();
+    }
+
+    /// On core 0: whether what the append-only files are to have is in none of them yet.
+    pub(super) fn awaits_base(&mut self) -> bool {
+        self.core.config.appendonly && self.core.node().persistence.append_only.awaits_base()
     }
 
     fn hand_out(&mut self, core: CoreId, file: AppendFile, replaces: bool) {
@@ -310,6 +351,9 @@ impl Requests {
         if self.core.config.appendonly && !self.core.journal.is_on() && self.files.rewrite.is_none() {
             self.begin_files();
         }
+        if !self.awaits_base() {
+            self.tell_of_base();
+        }
         self.advance_files();
         let now_s = self.core.clock.unix().seconds();
         let is_busy = self.save.is_some() || self.ending.is_some() || self.are_files_pending();
@@ -334,7 +378,7 @@ impl Requests {
             }
         }
         if self.folder.is_some() {
-            self.core.node().persistence.append_only.schedule();
+            self.core.node().persistence.append_only.begins_files();
         }
     }
 

@@ -97,6 +97,73 @@ fn who_waits_for_the_first_base_is_told_that_there_will_be_none() {
     expect(&mut client, "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 }
 
+/// A cluster node of three cores whose folder is away, so that no file can be made.
+fn without_folder(fsync: &str) -> (Server, Client) {
+    let server = server(fsync, &["--cluster-enabled", "yes", "--cores", "3"]);
+    let mut client = server.connect();
+    own_all_slots(&mut client);
+    let lines: Vec<String> = (0..100).map(|n| format!("SET key:{n} before")).collect();
+    client.pipeline(&lines);
+    fs::rename(server.dir.join("appendonlydir"), server.dir.join("away")).expect("the folder can be moved");
+    (server, client)
+}
+
+#[test]
+fn what_comes_after_a_flush_is_acknowledged_when_there_is_a_file_for_it() {
+    for fsync in ["everysec", "no", "always"] {
+        let (mut server, mut client) = without_folder(fsync);
+        let lines: Vec<String> = (0..20).map(|n| format!("SET later:{n} 1")).collect();
+        let mut bytes = b"*1\r\n$8\r\nFLUSHALL\r\n".to_vec();
+        lines.iter().for_each(|line| bytes.extend(format!("{line}\r\n").bytes()));
+        client.send(&bytes);
+        assert!(waits(&mut client), "{fsync}: acknowledged, and in no file");
+        let mut other = server.connect();
+        assert!(holds_within(LONG, || other.must("DBSIZE").integer() == 20));
+        fs::rename(server.dir.join("away"), server.dir.join("appendonlydir")).expect("the folder can be moved");
+        (0..=lines.len()).for_each(|_| expect(&mut client, "+OK"));
+        server.stop();
+        check_aof(&server);
+        check(&mut read_by_redis(&server).connect(), &[("DBSIZE", ":20")]);
+    }
+}
+
+#[test]
+fn a_node_that_ends_without_a_file_for_what_came_after_a_flush_has_acknowledged_none_of_it() {
+    let (mut server, mut client) = without_folder("everysec");
+    client.send(b"FLUSHALL\r\nSET later:1 1\r\nSET later:2 1\r\n");
+    let mut other = server.connect();
+    assert!(holds_within(LONG, || other.must("DBSIZE").integer() == 2));
+    server.stop();
+    assert_eq!(client.read_until_closed(), b"");
+    fs::rename(server.dir.join("away"), server.dir.join("appendonlydir")).expect("the folder can be moved");
+    check_aof(&server);
+    check(&mut read_by_redis(&server).connect(), &[("DBSIZE", ":100")]);
+}
+
+#[test]
+fn the_node_ends_with_what_was_acknowledged_behind_a_flush() {
+    for round in 0..5 {
+        let mut server = server("everysec", &["--cluster-enabled", "yes", "--cores", "3"]);
+        let (mut client, mut other) = (server.connect(), server.connect());
+        own_all_slots(&mut client);
+        let lines: Vec<String> = (0..100).map(|n| format!("SET key:{n} before")).collect();
+        client.pipeline(&lines);
+        send(&mut client, "FLUSHALL");
+        // Those that come before it on their core are gone, all others were told of.
+        let later: Vec<String> = (0..60).map(|n| format!("SET later:{n} {round}")).collect();
+        assert!(other.pipeline(&later).iter().all(|reply| reply.to_string() == "+OK"));
+        expect(&mut client, "+OK");
+        let has: Vec<String> = (0..60).map(|n| other.line(&format!("GET later:{n}")).to_string()).collect();
+        server.stop();
+        check_aof(&server);
+        let redis = read_by_redis(&server);
+        let theirs = &mut redis.connect();
+        for (number, value) in has.iter().enumerate().filter(|(_, value)| *value != "nil") {
+            assert_eq!(&theirs.line(&format!("GET later:{number}")).to_string(), value, "round {round}");
+        }
+    }
+}
+
 /// What `slotcore check-aof` says, and whether it is content.
 fn our_check(dir: &Path, args: &[&str]) -> (bool, String) {
     let line = Kind::Slotcore.command_line();

@@ -4,6 +4,9 @@
 //! something waits on the core that ran it, by the journal's position, until the append-only file is durable up to there.
 //! Answers to reads, and what other cores run, never wait, except behind an earlier answer of the same connection. Nothing is
 //! looked at while the journal is off.
+//!
+//! Whatever `appendfsync` is: where all was removed and the file for what follows has not come, answers wait for it. Until then no
+//! manifest leads to what is recorded, and a node that ends, or a process that dies, would have lost it.
 
 use std::collections::VecDeque;
 
@@ -46,6 +49,8 @@ pub struct Durability {
     /// The call that has just run has removed everything: its file must come before it is answered.
     pub(super) flushed_slot: Option<u64>,
     held_for_files: Vec<(u64, Held)>,
+    /// The last of the switches because all was removed.
+    last_flush: u64,
     /// What core 0 was last told of the size of this core's file.
     pub(super) told_bytes: (u64, u64),
     /// The disk does not keep up.
@@ -66,11 +71,24 @@ pub struct Durability {
     pub orders: Vec<Order>,
 }
 
+impl Durability {
+    /// Whether all was removed, and the file for what follows has not come.
+    #[inline]
+    fn awaits_flushed_file(&self) -> bool {
+        self.last_flush > self.files_came
+    }
+}
+
 impl Requests {
     /// Whether answers to calls that record something have to wait.
     #[inline]
     pub(super) fn holds_replies(&self) -> bool {
-        self.core.journal.is_on() && (self.core.config.appendfsync == AppendFsync::Always || self.durability.is_late)
+        self.core.journal.is_on() && (self.awaits_fsync() || self.durability.awaits_flushed_file())
+    }
+
+    #[inline]
+    fn awaits_fsync(&self) -> bool {
+        self.core.config.appendfsync == AppendFsync::Always || self.durability.is_late
     }
 
     /// Answers a call before which the journal was at `before`: at once, or when what the call has recorded is durable.
@@ -134,6 +152,7 @@ impl Requests {
         self.durability.switches += 1;
         if kind == SwitchKind::Flush {
             self.durability.flushed_slot = Some(self.durability.switches);
+            self.durability.last_flush = self.durability.switches;
         }
         if self.core.id == CoreId::FIRST {
             self.core_switched(CoreId::FIRST, kind);
@@ -179,6 +198,9 @@ impl Requests {
     }
 
     fn hold(&mut self, position: u64, held: Held) {
+        if !self.awaits_fsync() && self.durability.awaits_flushed_file() {
+            return self.durability.held_for_files.push((self.durability.last_flush, held));
+        }
         assert!(self.durability.held.back().is_none_or(|(last, _)| *last <= position), "positions only grow");
         self.durability.held.push_back((position, held));
     }

@@ -429,6 +429,7 @@ impl Worker {
         if let Some(connection) = self.requests.connection(index)
             && !connection.is_shut
             && !connection.receiving
+            && !connection.is_paused
             && connection.postponed.is_empty()
         {
             connection.receiving = true;

@@ -263,6 +263,57 @@ fn aof_disable_auto_gc_keeps_files_that_are_no_longer_needed() {
     check(&mut read_by_redis(&server).connect(), &[("MGET a b", "['1', '2']")]);
 }
 
+/// Sends the request again and again, until the server takes no more for a while, or `bytes_max` bytes; how many requests it has
+/// taken, and the bytes of the last that it has not.
+fn write_until_full(client: &Client, request: &[u8], bytes_max: usize) -> (usize, Vec<u8>) {
+    let mut writer = client.writer();
+    writer.set_write_timeout(Some(Duration::from_millis(500))).expect("a time limit");
+    let many = request.repeat((64 << 10) / request.len() + 1);
+    let mut sent = 0;
+    let full = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+    while sent < bytes_max {
+        match writer.write(&many[sent % request.len()..]) {
+            Ok(count) => sent += count,
+            Err(error) if full(&error) => break,
+            Err(error) => panic!("the server does not take the bytes: {error}"),
+        }
+    }
+    writer.set_write_timeout(None).expect("no time limit");
+    (sent.div_ceil(request.len()), request[sent % request.len()..].to_vec())
+}
+
+#[test]
+fn who_writes_on_while_the_disk_stalls_is_not_read_from_any_more() {
+    const MOST_BYTES: usize = 64 << 20;
+    let value = "x".repeat(50_000);
+    let large = format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$50000\r\n{value}\r\n");
+    for request in [large.as_str(), "INCR b\r\n", "*2\r\n$4\r\nINCR\r\n$1\r\nc\r\n"] {
+        for more in [&[][..], &["--cluster-enabled", "yes"]] {
+            let server = server("always", more);
+            let (mut client, mut other) = (server.connect(), server.connect());
+            if !more.is_empty() {
+                own_all_slots(&mut client);
+            }
+            let before = other.info_number("used_memory");
+            other.must("DEBUG DISK-FAULT FSYNC HOLD");
+            let (count, mut rest) = write_until_full(&client, request.as_bytes(), MOST_BYTES);
+            let taken = count * request.len();
+            assert!(taken < MOST_BYTES / 2, "{taken} bytes were taken");
+            let grown = other.info_number("used_memory") - before;
+            assert!(grown < 40 << 20, "{grown} bytes more in memory");
+            other.must("DEBUG DISK-FAULT FSYNC NONE");
+            // All that was taken is answered, and the client is heard again.
+            if rest.len() == request.len() {
+                rest.clear();
+            }
+            client.send(&[&rest, &b"PING\r\n"[..]].concat());
+            let replies: Vec<_> = (0..count).map(|_| client.read()).collect();
+            assert!(replies.iter().all(|reply| !reply.is_error()), "{}", server.log());
+            expect(&mut client, "+PONG");
+        }
+    }
+}
+
 #[test]
 fn a_folder_of_a_start_that_was_interrupted_is_no_hindrance() {
     let dir = fresh_dir();

@@ -266,6 +266,9 @@ impl Requests {
                     self.core.clients[index as usize].blocked = false;
                     self.released.push(index);
                 }
+                if connection.ends_pause() {
+                    self.resumed.push(index);
+                }
                 if !connection.is_dirty && !connection.output.is_empty() {
                     connection.is_dirty = true;
                     self.dirty.push(index);

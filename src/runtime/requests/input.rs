@@ -20,6 +20,7 @@ impl Requests {
         client.traffic.received_bytes += chunk.len() as u64;
         if client.closing.is_none() {
             self.consume(index, &mut connection, chunk);
+            connection.received(chunk.len());
         }
         self.put_back(index, connection);
     }
@@ -47,7 +48,7 @@ impl Requests {
             assert!(to == index, "one connection's input is run at a time");
             connection.push(&bytes);
         }
-        self.check_input(index, &connection);
+        self.check_input(index, &mut connection);
         if !connection.output.is_empty() && !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(index);
@@ -147,8 +148,14 @@ impl Requests {
         self.close(index, CloseReason::AfterReply);
     }
 
-    /// client-query-buffer-limit, and the held client's socket.
-    fn check_input(&mut self, index: u32, connection: &Connection) {
+    /// client-query-buffer-limit, and the sockets of clients that are held or wait for too many answers.
+    fn check_input(&mut self, index: u32, connection: &mut Connection) {
+        if connection.ends_pause() {
+            self.resumed.push(index);
+        } else if !connection.is_paused && connection.is_overdue() {
+            connection.is_paused = true;
+            self.held.push(index);
+        }
         let bytes = connection.input_bytes();
         if bytes == 0 {
             return;

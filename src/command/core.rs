@@ -301,6 +301,11 @@ impl Core {
         }
     }
 
+    /// Whether what changes belongs into append-only files.
+    pub fn records_in_files(&self) -> bool {
+        self.config.appendonly && !self.disk.replaces_files
+    }
+
     /// Whether a time to live that has passed already removes the key at once: not where another node says what has expired.
     #[inline]
     pub fn removes_expired(&self) -> bool {

@@ -68,6 +68,11 @@ impl Journal {
         wanted & !self.is_suspended
     }
 
+    /// Whether changes are recorded for the file, now or when loading has ended.
+    pub fn has_file(&self) -> bool {
+        self.for_file
+    }
+
     /// Whether changes are recorded for the log, now or when loading has ended.
     pub fn is_fed(&self) -> bool {
         self.for_log

@@ -97,7 +97,7 @@ directives! {
     protected_mode: bool = true; "protected-mode", YesNo, [], Now;
     maxclients: u32 = 10000; "maxclients", integer(1, u32::MAX as i128), [], Now;
     socket_mark_id: u32 = 0; "socket-mark-id", integer(0, u32::MAX as i128), [IMMUTABLE], Later("marked sockets");
-    bind_source_addr: String = String::new(); "bind-source-addr", text_or_unset(), [], REPLICATION;
+    bind_source_addr: String = String::new(); "bind-source-addr", text_or_unset(), [], Now;
     proto_max_bulk_len: u64 = 512 << 20; "proto-max-bulk-len", memory(1 << 20, LONG), [DEBUG], Now;
     client_query_buffer_limit: u64 = 1 << 30; "client-query-buffer-limit", memory(1 << 20, LONG), [DEBUG], Now;
     client_output_buffer_limit: OutputLimits = OutputLimits::DEFAULT; "client-output-buffer-limit", OutputLimitsKind, [MULTI], Now;
@@ -217,7 +217,7 @@ directives! {
     dbfilename: String = "dump.rdb".to_owned(); "dbfilename", text_or_empty().checked(rdb_file_name), [PROTECTED], Now;
     rdbcompression: bool = true; "rdbcompression", YesNo, [], Now;
     rdbchecksum: bool = true; "rdbchecksum", YesNo, [IMMUTABLE], Now;
-    rdb_del_sync_files: bool = false; "rdb-del-sync-files", YesNo, [], REPLICATION;
+    rdb_del_sync_files: bool = false; "rdb-del-sync-files", YesNo, [], Now;
     rdb_save_incremental_fsync: bool = true; "rdb-save-incremental-fsync", YesNo, [], Now;
     /// Microseconds for each key, for tests.
     rdb_key_save_delay: i32 = 0; "rdb-key-save-delay", integer(i32::MIN as i128, INT), [HIDDEN], Now;
@@ -239,18 +239,18 @@ directives! {
     aof_disable_auto_gc: bool = false; "aof-disable-auto-gc", YesNo, [HIDDEN], PERSISTENCE;
 
     // Replication.
-    replicaof: Option<Primary> = None; "replicaof" | "slaveof", ReplicaOfKind, [IMMUTABLE, MULTI], REPLICATION;
-    masteruser: Vec<u8> = Vec::new(); "masteruser", Secret, [SENSITIVE], REPLICATION;
-    masterauth: Vec<u8> = Vec::new(); "masterauth", Secret, [SENSITIVE], REPLICATION;
-    replica_serve_stale_data: bool = true; "replica-serve-stale-data" | "slave-serve-stale-data", YesNo, [], REPLICATION;
-    replica_read_only: bool = true; "replica-read-only" | "slave-read-only", YesNo, [DEBUG], REPLICATION;
-    replica_lazy_flush: bool = false; "replica-lazy-flush" | "slave-lazy-flush", YesNo, [], REPLICATION;
-    replica_ignore_maxmemory: bool = true; "replica-ignore-maxmemory" | "slave-ignore-maxmemory", YesNo, [], REPLICATION;
+    replicaof: Option<Primary> = None; "replicaof" | "slaveof", ReplicaOfKind, [IMMUTABLE, MULTI], Now;
+    masteruser: Vec<u8> = Vec::new(); "masteruser", Secret, [SENSITIVE], Now;
+    masterauth: Vec<u8> = Vec::new(); "masterauth", Secret, [SENSITIVE], Now;
+    replica_serve_stale_data: bool = true; "replica-serve-stale-data" | "slave-serve-stale-data", YesNo, [], Now;
+    replica_read_only: bool = true; "replica-read-only" | "slave-read-only", YesNo, [DEBUG], Now;
+    replica_lazy_flush: bool = false; "replica-lazy-flush" | "slave-lazy-flush", YesNo, [], Now;
+    replica_ignore_maxmemory: bool = true; "replica-ignore-maxmemory" | "slave-ignore-maxmemory", YesNo, [], Now;
     replica_ignore_disk_write_errors: bool = false; "replica-ignore-disk-write-errors", YesNo, [], REPLICATION;
-    replica_priority: u32 = 100; "replica-priority" | "slave-priority", integer(0, INT), [], REPLICATION;
-    replica_announced: bool = true; "replica-announced", YesNo, [], REPLICATION;
-    replica_announce_ip: String = String::new(); "replica-announce-ip" | "slave-announce-ip", text_or_unset(), [], REPLICATION;
-    replica_announce_port: u16 = 0; "replica-announce-port" | "slave-announce-port", integer(0, 65535), [], REPLICATION;
+    replica_priority: u32 = 100; "replica-priority" | "slave-priority", integer(0, INT), [], Now;
+    replica_announced: bool = true; "replica-announced", YesNo, [], Now;
+    replica_announce_ip: String = String::new(); "replica-announce-ip" | "slave-announce-ip", text_or_unset(), [], Now;
+    replica_announce_port: u16 = 0; "replica-announce-port" | "slave-announce-port", integer(0, 65535), [], Now;
     min_replicas_to_write: u32 = 0; "min-replicas-to-write" | "min-slaves-to-write", integer(0, INT), [], Now;
     /// Seconds.
     min_replicas_max_lag: u32 = 10; "min-replicas-max-lag" | "min-slaves-max-lag", integer(0, INT), [], Now;

@@ -348,14 +348,14 @@ impl Worker {
         let core = &mut self.requests.core;
         let news = self.writer.turn_ends(&mut self.ring, &mut core.journal, &core.clock, &core.config, spares_disk);
         self.appended(news);
-        if !self.requests.core.config.appendonly {
+        if !self.requests.core.records_in_files() {
             self.end_recording();
         }
     }
 
-    /// `appendonly no`: what is recorded is written, nothing more is recorded, and the file goes.
+    /// `appendonly no`, or the files are to be begun anew: what is recorded is written, nothing more is recorded, and the file goes.
     fn end_recording(&mut self) {
-        if self.requests.core.journal.is_for(JournalReader::File) {
+        if self.requests.core.journal.has_file() {
             self.requests.core.set_journal(JournalReader::File, false);
             self.writer.begin_end();
             let core = &mut self.requests.core;
@@ -380,7 +380,7 @@ impl Worker {
         }
         let writer = &self.writer;
         self.requests.released(writer.durable_position(), writer.released_position(), writer.is_late());
-        if !self.requests.core.config.appendonly {
+        if !self.requests.core.records_in_files() {
             self.writer.close_when_done();
         }
         self.requests.core.append_figures = self.writer.figures();

@@ -30,6 +30,7 @@ mod lists;
 mod loading;
 mod protocol;
 mod pubsub;
+mod replica_of;
 mod replication;
 mod server;
 mod sets;

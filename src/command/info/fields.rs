@@ -7,6 +7,7 @@ use super::figures::{DatabaseFigures, Figures, human, ratio};
 use crate::base::clock::lru_clock;
 use crate::command::machine::CpuTime;
 use crate::command::pubsub::Kind;
+use crate::command::replication::upstream::{Link, UpstreamFigures};
 use crate::command::table::table;
 
 /// A section, as `# Name` and as an argument in any case of letters.
@@ -96,6 +97,8 @@ pub enum Show {
     Always(&'static str, &'static str),
     /// Whole lines, `name:value` each.
     Lines(fn(&Figures<'_>) -> Vec<String>),
+    /// The value, of a replica, when there is anything to say of its primary.
+    OfPrimary(fn(&Figures<'_>, &UpstreamFigures) -> Option<String>),
 }
 
 /// Which part of the node will bring the real value.
@@ -130,6 +133,10 @@ const fn until(section: Section, name: &'static str, value: &'static str, coming
 
 const fn always(section: Section, name: &'static str, value: &'static str, why: &'static str) -> Field {
     Field { section, name, show: Show::Always(value, why) }
+}
+
+const fn of_primary(name: &'static str, value: fn(&Figures<'_>, &UpstreamFigures) -> Option<String>) -> Field {
+    Field { section: Section::Replication, name, show: Show::OfPrimary(value) }
 }
 
 const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> Vec<String>) -> Field {
@@ -295,7 +302,7 @@ pub const FIELDS: &[Field] = &[
     is(Stats, "instantaneous_ops_per_sec", |f| f.stats.rates().commands.to_string()),
     is(Stats, "total_net_input_bytes", |f| f.stats.received_bytes.to_string()),
     is(Stats, "total_net_output_bytes", |f| f.stats.sent_bytes.to_string()),
-    until(Stats, "total_net_repl_input_bytes", "0", Replication),
+    is(Stats, "total_net_repl_input_bytes", |f| f.stats.replication_received_bytes.to_string()),
     until(Stats, "total_net_repl_output_bytes", "0", Replication),
     is(Stats, "instantaneous_input_kbps", |f| format!("{:.2}", ratio(f.stats.rates().received_bytes, 1024))),
     is(Stats, "instantaneous_output_kbps", |f| format!("{:.2}", ratio(f.stats.rates().sent_bytes, 1024))),
@@ -333,7 +340,7 @@ pub const FIELDS: &[Field] = &[
     is(Stats, "tracking_total_keys", |f| f.tracked_keys.to_string()),
     is(Stats, "tracking_total_items", |f| f.tracked_items.to_string()),
     is(Stats, "tracking_total_prefixes", |f| f.core.tracking.prefixes_count().to_string()),
-    until(Stats, "unexpected_error_replies", "0", Replication),
+    is(Stats, "unexpected_error_replies", |f| f.stats.unexpected_error_replies.to_string()),
     is(Stats, "total_error_replies", |f| f.stats.error_replies.to_string()),
     until(Stats, "dump_payload_sanitizations", "0", Persistence),
     is(Stats, "total_reads_processed", |f| f.stats.reads_processed.to_string()),
@@ -354,7 +361,35 @@ pub const FIELDS: &[Field] = &[
     // Requests that came in on one core and ran on another.
     is(Stats, "requests_forwarded", |f| f.stats.requests_forwarded.to_string()),
     //
-    until(Replicas, "role", "master", Replication),
+    is(Replicas, "role", |f| if f.replication.upstream.is_some() { "slave" } else { "master" }.to_owned()),
+    of_primary("master_host", |_, primary| Some(primary.host.clone())),
+    of_primary("master_port", |_, primary| Some(primary.port.to_string())),
+    of_primary("master_link_status", |_, primary| Some(primary.link_status().to_owned())),
+    of_primary("master_last_io_seconds_ago", |_, primary| Some(primary.silence_s().to_string())),
+    of_primary("master_sync_in_progress", |_, primary| Some(u8::from(primary.is_syncing()).to_string())),
+    of_primary("slave_read_repl_offset", |_, primary| Some(primary.received.to_string())),
+    of_primary("slave_repl_offset", |_, primary| Some(primary.applied.to_string())),
+    of_primary("master_sync_total_bytes", |_, primary| {
+        primary.is_syncing().then(|| primary.transfer.total_bytes.to_string())
+    }),
+    of_primary("master_sync_read_bytes", |_, primary| {
+        primary.is_syncing().then(|| primary.transfer.read_bytes.to_string())
+    }),
+    of_primary("master_sync_left_bytes", |_, primary| {
+        primary.is_syncing().then(|| primary.transfer.left_bytes().to_string())
+    }),
+    of_primary("master_sync_perc", |_, primary| {
+        primary.is_syncing().then(|| format!("{:.2}", primary.transfer.percent()))
+    }),
+    of_primary("master_sync_last_io_seconds_ago", |_, primary| {
+        primary.is_syncing().then(|| primary.transfer_silence_s().to_string())
+    }),
+    of_primary("master_link_down_since_seconds", |_, primary| {
+        (primary.link != Link::Up).then(|| primary.down_s().to_string())
+    }),
+    of_primary("slave_priority", |f, _| Some(f.config().replica_priority.to_string())),
+    of_primary("slave_read_only", |f, _| Some(u8::from(f.config().replica_read_only).to_string())),
+    of_primary("replica_announced", |f, _| Some(u8::from(f.config().replica_announced).to_string())),
     is(Replicas, "connected_slaves", |f| f.replication.replicas.len().to_string()),
     maybe(Replicas, "min_slaves_good_slaves", |f| {
         let is_wanted = f.config().min_replicas_to_write > 0 && f.config().min_replicas_max_lag > 0;

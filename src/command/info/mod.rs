@@ -81,6 +81,12 @@ fn append(field: &Field, figures: &Figures<'_>, text: &mut String) {
                 line(&value);
             }
         }
+        Show::OfPrimary(value) => {
+            let primary = figures.replication.upstream.as_ref();
+            if let Some(value) = primary.and_then(|primary| value(figures, primary)) {
+                line(&value);
+            }
+        }
         Show::Until(value, _) | Show::Always(value, _) => line(value),
         Show::Lines(lines) => {
             for line in lines(figures) {

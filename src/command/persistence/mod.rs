@@ -32,6 +32,8 @@ pub struct Persistence {
 pub struct DiskView {
     /// Data are being loaded: only commands with `Flags::LOADING` pass.
     pub loading: bool,
+    /// The append-only files have what is being replaced by a primary's data: nothing is recorded in them, and they are begun anew.
+    pub replaces_files: bool,
     /// Why commands that write are refused, if they are.
     pub refusal: Option<WriteRefusal>,
 }
@@ -50,7 +52,7 @@ impl Persistence {
     pub fn view(&self, config: &Config, old: &DiskView) -> DiskView {
         let snapshot = self.saving.refuses_writes(config).then_some(WriteRefusal::Snapshot);
         let append_only = self.append_only.failure().map(|reason| WriteRefusal::AppendOnly(reason.to_owned()));
-        DiskView { loading: old.loading, refusal: snapshot.or(append_only) }
+        DiskView { loading: old.loading, replaces_files: old.replaces_files, refusal: snapshot.or(append_only) }
     }
 
     /// Whether the append-only file is being rewritten, which takes the place of a snapshot.

@@ -1,7 +1,8 @@
-//! What INFO tells of replication, on the side of the replicas.
+//! What INFO tells of replication: of this node's replicas, and of its primary.
 
 use super::Replication;
 use super::replicas::ReplicaState;
+use super::upstream::UpstreamFigures;
 use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
 use crate::config::Config;
@@ -13,6 +14,8 @@ const NO_FAILOVER: &str = "no-failover";
 pub struct ReplicationFigures {
     /// `slave0` and so on, without their names.
     pub replicas: Vec<String>,
+    /// Of a replica: its primary.
+    pub upstream: Option<UpstreamFigures>,
     pub good_replicas: usize,
     /// `master_failover_state`.
     pub failover_state: &'static str,
@@ -44,6 +47,7 @@ impl ReplicationFigures {
         };
         ReplicationFigures {
             replicas: replicas.list.iter().map(line).collect(),
+            upstream: replication.upstream.as_ref().map(|upstream| upstream.figures(log.end(), now)),
             good_replicas: replicas.good_count(config, now),
             failover_state: replication.failover.as_ref().map_or(NO_FAILOVER, |failover| failover.stage.name()),
             id: replication.history.id,
@@ -69,6 +73,7 @@ impl Default for ReplicationFigures {
     fn default() -> ReplicationFigures {
         ReplicationFigures {
             replicas: Vec::new(),
+            upstream: None,
             good_replicas: 0,
             failover_state: NO_FAILOVER,
             id: HexId::ZEROS,

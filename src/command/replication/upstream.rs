@@ -73,7 +73,50 @@ pub struct UpstreamFigures {
     pub down_since: Option<UnixMillis>,
     pub last_io: UnixMillis,
     pub transfer: Transfer,
+    /// Up to where the stream was received and applied; nothing is known while all data are to come.
+    pub received: u64,
     pub applied: u64,
+    /// The moment that all this is of.
+    pub now: UnixMillis,
+}
+
+impl UpstreamFigures {
+    /// `master_link_status`.
+    pub fn link_status(&self) -> &'static str {
+        if self.link == Link::Up { "up" } else { "down" }
+    }
+
+    /// Whether data are coming, or being loaded.
+    pub fn is_syncing(&self) -> bool {
+        self.link == Link::Syncing
+    }
+
+    /// Seconds since something came over the link that stands; -1 without one.
+    pub fn silence_s(&self) -> i64 {
+        if self.link == Link::Up { self.transfer_silence_s() } else { -1 }
+    }
+
+    /// Seconds since something came, over whatever link there is.
+    pub fn transfer_silence_s(&self) -> i64 {
+        (self.now.seconds() - self.last_io.seconds()).max(0)
+    }
+
+    /// Seconds without a link; -1 when there never was one.
+    pub fn down_s(&self) -> i64 {
+        self.down_since.map_or(-1, |since| (self.now.seconds() - since.seconds()).max(0))
+    }
+}
+
+impl Transfer {
+    /// Bytes to come; 0 when that is not known.
+    pub fn left_bytes(&self) -> i64 {
+        self.total_bytes.cast_signed() - self.read_bytes.cast_signed()
+    }
+
+    /// What has come, in percent.
+    pub fn percent(&self) -> f64 {
+        if self.total_bytes == 0 { 0.0 } else { self.read_bytes as f64 * 100.0 / self.total_bytes as f64 }
+    }
 }
 
 impl Upstream {
@@ -101,7 +144,8 @@ impl Upstream {
         self.host.eq_ignore_ascii_case(host) && self.port == port
     }
 
-    pub fn figures(&self) -> UpstreamFigures {
+    pub fn figures(&self, place: u64, now: UnixMillis) -> UpstreamFigures {
+        let known = |place: u64| if self.resumes { place } else { 1 };
         UpstreamFigures {
             host: self.host.clone(),
             port: self.port,
@@ -109,7 +153,9 @@ impl Upstream {
             down_since: self.down_since,
             last_io: self.last_io,
             transfer: self.transfer,
-            applied: self.applied,
+            received: known(place),
+            applied: known(self.applied),
+            now,
         }
     }
 }
@@ -130,9 +176,14 @@ impl Link {
 pub fn follow(core: &mut Core, primary: &Primary) {
     let now = core.clock.unix();
     let node = core.node();
+    if node.replication.upstream.is_none() {
+        tracing::info!(
+            "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to \
+             synchronize with the new master with just a partial transfer."
+        );
+    }
     let resumes = node.replication.upstream.as_ref().is_none_or(|old| old.resumes);
-    let down_since = node.replication.upstream.as_ref().and_then(|old| old.down_since);
-    let mut upstream = Upstream { resumes, down_since, ..Upstream::new(primary, now) };
+    let mut upstream = Upstream { resumes, ..Upstream::new(primary, now) };
     upstream.applied = node.replication.log.end();
     node.replication.upstream = Some(upstream);
     core.effects.push(Effect::Follow(FollowOrder::Begin));

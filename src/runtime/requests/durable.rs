@@ -25,6 +25,9 @@ use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::{AppendFile, Order, SwitchKind};
 
+/// Stands for a client's number where the primary is who wants to know; those of clients begin with 1.
+pub(super) const PRIMARY: u64 = 0;
+
 /// What waits for the disk.
 enum Held {
     Reply {
@@ -274,7 +277,10 @@ impl Requests {
         let is_current = self.durability.tickets.get(&client_id) == Some(&ticket);
         if is_current && (is_last || !has_file) {
             self.durability.tickets.remove(&client_id);
-            blocking::is_safe(&mut self.core, client_id, has_file);
+            match client_id {
+                PRIMARY => self.stream_is_durable(has_file),
+                _ => blocking::is_safe(&mut self.core, client_id, has_file),
+            }
         }
     }
 

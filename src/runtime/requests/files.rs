@@ -353,8 +353,8 @@ impl Requests {
     pub(super) fn tick_files(&mut self) {
         let figures = self.core.append_figures;
         self.append_size(CoreId::FIRST, figures.size_bytes, figures.base_bytes);
-        if self.core.config.appendonly && !self.core.journal.is_for(JournalReader::File) && self.files.rewrite.is_none()
-        {
+        let has_none = !self.core.journal.is_for(JournalReader::File) && self.files.rewrite.is_none();
+        if self.core.records_in_files() && has_none {
             self.begin_files();
         }
         if !self.awaits_base() {

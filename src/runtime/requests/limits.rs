@@ -60,7 +60,7 @@ impl Requests {
         if client.closing == Some(CloseReason::Evicted) {
             return; // its memory is as good as free
         }
-        let bytes = if is_going(client) { 0 } else { client.memory_bytes() };
+        let bytes = if is_going(client) || client.is_upstream { 0 } else { client.memory_bytes() };
         self.clients_bytes += bytes as i64 - client.accounted_bytes as i64;
         client.accounted_bytes = bytes;
     }
@@ -84,7 +84,9 @@ impl Requests {
     /// The largest client that may be closed, and its index.
     fn largest_client(&self) -> Option<(u64, u32)> {
         let candidates =
-            self.core.clients.iter().filter(|(_, client)| !client.no_evict && !client.is_replica && !is_going(client));
+            self.core.clients.iter().filter(|(_, client)| {
+                !client.no_evict && !client.is_upstream && !client.is_replica && !is_going(client)
+            });
         candidates.map(|(index, client)| (client.accounted_bytes as u64, index as u32)).max()
     }
 

@@ -89,7 +89,10 @@ impl Requests {
         loading.progress = None;
         loading.last_keys_loaded = underway.shared.keys_loaded.load(Ordering::Relaxed);
         loading.last_keys_expired = underway.shared.keys_expired.load(Ordering::Relaxed);
-        let mut publications = vec![Publication::Disk(DiskView { loading: false, ..self.core.disk.clone() })];
+        // Without the primary's data the files stay as they are, and nothing is added to them.
+        let replaces_files = matches!(underway.ends, Ends::Primary) && failure.is_some();
+        let view = DiskView { loading: false, replaces_files, ..self.core.disk.clone() };
+        let mut publications = vec![Publication::Disk(view)];
         match underway.ends {
             Ends::Start => {
                 self.take_history_up(underway.shared.history());
@@ -170,7 +173,8 @@ impl Requests {
         let dirty = self.core.keyspace.stats.dirty;
         if order.empties {
             tracking::flushed(&mut self.core);
-            self.core.keyspace.flush(None, Disposal::Now);
+            let in_background = order.is_primarys && self.core.config.replica_lazy_flush;
+            self.core.keyspace.flush(None, if in_background { Disposal::Background } else { Disposal::Now });
         }
         self.core.settle();
         // What is loaded is in a file.
@@ -303,7 +307,7 @@ impl Requests {
         prepared.rules.replaces = order.replaces;
         self.underway = Some(Box::new(prepared.underway(cores_count, Ends::Command(target))));
         for (index, (inbox, rules)) in prepared.parts().into_iter().enumerate() {
-            let part = LoadOrder { inbox, rules, empties: order.empties };
+            let part = LoadOrder { inbox, rules, empties: order.empties, is_primarys: false };
             match CoreId::new(index) {
                 core if core == self.core.id => self.take_order(part),
                 core => self.mesh.send(core, Message::Load(Box::new(part))),

@@ -145,4 +145,6 @@ pub struct LoadOrder {
     pub rules: KeyRules,
     /// Its keys go first.
     pub empties: bool,
+    /// They are the data of a primary.
+    pub is_primarys: bool,
 }

@@ -20,6 +20,7 @@ use crate::resp::{Args, ReplyBuffer, RespVersion};
 use crate::runtime::batch::RequestBatch;
 use crate::runtime::mesh::Message;
 use crate::runtime::requests::Requests;
+use crate::runtime::requests::durable::PRIMARY;
 
 /// Bytes of the stream that cores have been sent and not applied: from here on no more is received, and below half of it again.
 const UNAPPLIED_BYTES_MAX: u64 = 16 << 20;
@@ -58,6 +59,11 @@ pub(super) struct Applying {
     /// The primary wants to know when all up to here is applied.
     wanted: Option<u64>,
     acknowledged_ms: u64,
+    /// Up to where the append-only files have it on the disk, if there are any; and up to where that is asked.
+    durable: Option<u64>,
+    asked: Option<u64>,
+    /// What came while this node's own files are loaded: it is applied behind them.
+    put_aside: Vec<u8>,
     /// No more is received until the cores have caught up.
     is_paused: bool,
     /// Errors in this second, and which second that is.
@@ -81,18 +87,24 @@ impl Applying {
             }
         }
         self.batches.resize_with(cores_count, ApplyBatch::default);
-        (self.wanted, self.is_paused) = (None, false);
+        (self.wanted, self.durable, self.asked, self.is_paused) = (None, None, None, false);
     }
 
     /// The stream has ended somewhere: what is not complete comes again.
     pub fn cut_off(&mut self) {
         self.stream = Stream::new(self.stream.db());
+        self.put_aside = Vec::new();
     }
 
     /// Up to where all cores have applied it; `end` is the place up to which all was handed to them.
     fn place(&self, end: u64) -> u64 {
         let behind = self.cores.iter().filter(|core| core.unapplied_bytes > 0);
         behind.map(|core| core.applied_place).min().unwrap_or(end)
+    }
+
+    /// Whether something waits for the end of loading.
+    pub fn has_put_aside(&self) -> bool {
+        !self.put_aside.is_empty()
     }
 
     fn unapplied_bytes(&self) -> u64 {
@@ -104,6 +116,14 @@ impl Requests {
     /// Bytes of the primary's stream have come.
     pub(in crate::runtime::requests) fn upstream_input(&mut self, index: u32, chunk: &[u8]) {
         let is_current = self.following.client.is_some_and(|client| client.index == index);
+        let applying = &mut self.following.applying;
+        if is_current && self.core.disk.loading {
+            applying.put_aside.extend_from_slice(chunk);
+            if !std::mem::replace(&mut applying.is_paused, true) {
+                self.held.push(index);
+            }
+            return;
+        }
         let Some(routes) = self.following.applying.routes.take_if(|_| is_current) else { return };
         let mut stream = std::mem::take(&mut self.following.applying.stream);
         let joined = stream.joined(chunk);
@@ -141,11 +161,22 @@ impl Requests {
         self.carry_out_effects();
     }
 
+    /// This node's own files are loaded: what came meanwhile is applied.
+    pub(super) fn apply_put_aside(&mut self) {
+        let bytes = std::mem::take(&mut self.following.applying.put_aside);
+        let Some(client) = self.following.client else { return };
+        self.upstream_input(client.index, &bytes);
+        self.resume_if_caught_up();
+    }
+
     fn apply_group(&mut self, stream: &Stream, data: &[u8], group: Group) {
         let Some(raw) = data.get(group.begin..group.end).filter(|raw| !raw.is_empty()) else { return };
         self.fed(CoreId::FIRST, raw);
         self.core.node().replication.stream_db = stream.db();
         let Some(client) = self.following.client else { return };
+        if let Some(client) = self.core.own_client(client) {
+            client.db = stream.db();
+        }
         let own = self.core.id;
         let runs_here =
             |item: &Item| matches!(item.action, Action::Data(Destination::Core { core, .. }) if core == own);
@@ -310,14 +341,19 @@ impl Requests {
         let Some(progress) = self.following.applying.cores.get_mut(core.index()) else { return };
         progress.applied_place = place;
         progress.unapplied_bytes = progress.unapplied_bytes.saturating_sub(bytes);
+        self.resume_if_caught_up();
+        self.note_applied();
+    }
+
+    fn resume_if_caught_up(&mut self) {
         let applying = &mut self.following.applying;
-        if applying.is_paused && self.postponed_save.is_none() && applying.unapplied_bytes() < UNAPPLIED_BYTES_MAX / 2 {
+        let is_held = self.postponed_save.is_some() || self.core.disk.loading;
+        if applying.is_paused && !is_held && applying.unapplied_bytes() < UNAPPLIED_BYTES_MAX / 2 {
             applying.is_paused = false;
             if let Some(client) = self.following.client {
                 self.resumed.push(client.index);
             }
         }
-        self.note_applied();
     }
 
     /// Whether cores have still to apply what they were sent. A cut, which cores may hear of from one another, waits for that; no
@@ -389,14 +425,49 @@ impl Requests {
         }
     }
 
-    /// Tells the primary what this node has.
+    /// Tells the primary what this node has, and what it has on its disk.
     pub(super) fn acknowledge(&mut self) {
+        if self.following.client.is_none() {
+            return;
+        }
+        self.say_what_there_is();
+        self.ask_what_is_durable();
+    }
+
+    fn say_what_there_is(&mut self) {
         let Some(client) = self.following.client else { return };
         self.following.applying.acknowledged_ms = self.core.clock.monotonic_us() / 1000;
-        let place = self.applied_place().to_string();
+        let place = self.applied_place();
+        let durable = self.following.applying.durable.map(|durable| durable.min(place).to_string());
+        let place = place.to_string();
+        let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", place.as_bytes()];
+        if let Some(durable) = &durable {
+            words.extend([&b"FACK"[..], durable.as_bytes()]);
+        }
         let mut bytes = Vec::new();
-        write_request(&mut bytes, &[b"REPLCONF", b"ACK", place.as_bytes()]);
+        write_request(&mut bytes, &words);
         self.push(client, &Bytes::from(bytes));
+    }
+
+    /// Asks all cores to say when what they have applied by now is on the disk.
+    fn ask_what_is_durable(&mut self) {
+        let place = self.applied_place();
+        let applying = &mut self.following.applying;
+        if !self.core.records_in_files() || applying.asked.is_some() || applying.durable == Some(place) {
+            return;
+        }
+        applying.asked = Some(place);
+        self.await_durable(ClientRef { core: self.core.id, index: 0, id: PRIMARY });
+    }
+
+    /// What was asked about is on the disk, or there are no files.
+    pub(in crate::runtime::requests) fn stream_is_durable(&mut self, has_files: bool) {
+        let Some(asked) = self.following.applying.asked.take() else { return };
+        self.following.applying.durable = has_files.then_some(asked);
+        if has_files {
+            // The primary may have somebody waiting for it.
+            self.say_what_there_is();
+        }
     }
 }
 

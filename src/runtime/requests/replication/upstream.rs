@@ -51,6 +51,8 @@ pub struct Following {
     received: Option<Box<Received>>,
     /// They are being loaded.
     is_loading: bool,
+    /// Meanwhile another primary is to be followed, or none.
+    is_superseded: bool,
     /// When the primary was last shown that this node is still loading, in seconds.
     comforted_s: i64,
     /// The connection over which the stream comes.
@@ -69,13 +71,20 @@ impl Requests {
         self.drop_link();
         match order {
             FollowOrder::Begin => self.following.due_ms = Some(0),
-            FollowOrder::End => self.close_replicas(),
+            FollowOrder::End => {
+                self.close_replicas();
+                if self.core.disk.replaces_files {
+                    let view = DiskView { replaces_files: false, ..self.core.disk.clone() };
+                    self.publish(vec![Publication::Disk(view)], None);
+                }
+            }
         }
     }
 
     /// Gives up whatever there is of a link, for good.
     fn drop_link(&mut self) {
         self.following.due_ms = None;
+        self.following.is_superseded = self.following.is_loading;
         if let Some(link) = self.following.link.take() {
             self.retired_writers.push(link.cancel());
         }
@@ -113,6 +122,10 @@ impl Requests {
         if self.following.due_ms.is_some() {
             self.begin_link_if_due();
         }
+        if self.following.applying.has_put_aside() && !self.core.disk.loading {
+            worked = true;
+            self.apply_put_aside();
+        }
         if self.following.received.is_some() && !self.following.is_loading {
             self.load_received();
         }
@@ -130,11 +143,12 @@ impl Requests {
             return;
         }
         self.following.due_ms = None;
+        let place = self.place_of_all();
         let config = &self.core.config;
         let Some(node) = self.core.node.as_mut() else { return };
         let replication = &mut node.replication;
         let Some(upstream) = &mut replication.upstream else { return };
-        let known = upstream.resumes.then(|| (replication.history.id, replication.log.end()));
+        let known = upstream.resumes.then_some((replication.history.id, place));
         let announced = config.replica_announce_port;
         let settings = LinkSettings {
             host: upstream.host.clone(),
@@ -198,7 +212,7 @@ impl Requests {
     fn link_is_down(&mut self) {
         let now = self.core.clock.unix();
         let Some(upstream) = self.upstream() else { return };
-        if upstream.link == LinkState::Up || upstream.down_since.is_none() {
+        if upstream.link == LinkState::Up {
             upstream.down_since = Some(now);
         }
         (upstream.link, upstream.transfer) = (LinkState::Down, Transfer::default());
@@ -209,9 +223,10 @@ impl Requests {
     fn link_continues(&mut self, id: Option<HexId>, link: Made) {
         self.handed_over();
         tracing::info!("Successful partial resynchronization with master.");
+        let place = self.place_of_all();
         let Some(node) = self.core.node.as_mut() else { return };
         let replication = &mut node.replication;
-        let (place, old) = (replication.log.end(), replication.history.id);
+        let old = replication.history.id;
         if let Some(id) = id.filter(|id| *id != old) {
             replication.history.follow(id, place);
             tracing::info!("Master replication ID changed to {id}");
@@ -346,15 +361,19 @@ impl Requests {
 impl Requests {
     /// Begins to load what has come, once nothing else is done with the data.
     fn load_received(&mut self) {
+        if self.next_reload.is_some() || self.ending.is_some() || self.underway.is_some() {
+            return;
+        }
         self.give_up_rewrite();
         self.give_up_save(Outcome::GivenUp);
-        if self.save.is_some() || self.next_reload.is_some() || self.ending.is_some() || self.underway.is_some() {
+        if self.save.is_some() || self.postponed_save.is_some() {
             return;
         }
         if !self.core.disk.loading {
+            // From here on nobody changes data. Each core writes what it has recorded and closes its file before the turn ends.
             self.close_replicas();
-            let view = DiskView { loading: true, ..self.core.disk.clone() };
-            self.publish(vec![Publication::Disk(view)], None);
+            let view = DiskView { loading: true, replaces_files: true, ..self.core.disk.clone() };
+            return self.publish(vec![Publication::Disk(view)], None);
         }
         if !self.publishing.is_empty() {
             return;
@@ -373,7 +392,7 @@ impl Requests {
         prepared.rules.replaces = !config.replica_read_only;
         self.underway = Some(Box::new(prepared.underway(cores_count, Ends::Primary)));
         for (index, (inbox, rules)) in prepared.parts().into_iter().enumerate() {
-            let part = LoadOrder { inbox, rules, empties: true };
+            let part = LoadOrder { inbox, rules, empties: true, is_primarys: true };
             match CoreId::new(index) {
                 core if core == self.core.id => self.take_order(part),
                 core => self.mesh.send(core, Message::Load(Box::new(part))),
@@ -391,6 +410,7 @@ impl Requests {
     /// All cores have loaded the primary's data, or found that they are damaged.
     pub(in crate::runtime::requests) fn primary_is_loaded(&mut self, underway: &Underway) {
         self.following.is_loading = false;
+        let is_superseded = std::mem::take(&mut self.following.is_superseded);
         let Some(received) = self.following.received.take() else { return };
         let Received { path, id, place, link, .. } = *received;
         if let Some(line) = underway.shared.failure() {
@@ -398,17 +418,27 @@ impl Requests {
             tracing::warn!("Failed trying to load the MASTER synchronization DB from disk, check server logs.");
             let _ = std::fs::remove_file(path);
             self.empty_all();
+            let Core { node: Some(node), random, .. } = &mut self.core else { return };
+            node.replication.history.replace(random);
             let changes = self.core.ledger.changes();
             self.core.node().persistence.saving.forget_changes(changes);
             return self.link_failed("The data of the master are given up");
         }
         let HistoryFacts { db, .. } = underway.shared.history();
-        let Core { node: Some(node), .. } = &mut self.core else { return };
+        let Core { node: Some(node), random, .. } = &mut self.core else { return };
         let replication = &mut node.replication;
         replication.history = History::with_id(id);
         replication.log.restart_at(place);
         replication.stream_db = db.unwrap_or(0);
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+        if is_superseded {
+            // The stream of another primary may go on from here; without one, this node does.
+            match &mut replication.upstream {
+                Some(upstream) => upstream.resumes = true,
+                None => replication.history.shift(place, random),
+            }
+            return;
+        }
         self.take_link_up(link);
     }
 

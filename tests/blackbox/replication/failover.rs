@@ -37,7 +37,7 @@ fn failover_says_what_is_wrong() {
                 ("FAILOVER TIMEOUT 0", "-ERR FAILOVER timeout must be greater than 0"),
                 ("FAILOVER TIMEOUT -1", "-ERR FAILOVER timeout must be greater than 0"),
                 ("FAILOVER TIMEOUT x", "-ERR value is not an integer or out of range"),
-                ("FAILOVER FORCE", "-ERR FAILOVER with force option requires both a timeout and target HOST and IP."),
+                ("FAILOVER FORCE", "-ERR FAILOVER requires connected replicas."),
                 ("FAILOVER nonsense", "-ERR syntax error"),
                 ("FAILOVER ABORT now", "-ERR syntax error"),
             ],
@@ -51,6 +51,7 @@ fn failover_says_what_is_wrong() {
             &mut client,
             &[
                 ("FAILOVER TO 127.0.0.1 1", "-ERR FAILOVER target HOST and PORT is not a replica."),
+                ("FAILOVER FORCE", "-ERR FAILOVER with force option requires both a timeout and target HOST and IP."),
                 (&to, "-ERR FAILOVER with force option requires both a timeout and target HOST and IP."),
             ],
         );

@@ -10,12 +10,13 @@
 mod compare;
 mod cuts;
 mod damage;
+mod dialogue;
 mod failover;
 mod fake;
-//mod full_sync;
+mod full_sync;
 mod load;
 mod nodes;
-//mod observed;
+mod observed;
 mod pairs;
 mod promotion;
 mod proxy;

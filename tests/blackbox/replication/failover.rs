@@ -144,6 +144,8 @@ fn a_failover_that_cannot_end_is_given_up() {
 fn a_forced_failover_does_not_wait_for_ever() {
     for (primary, replica) in ALL_PAIRS {
         let (old, new) = pair(*primary, *replica, &[]);
+        old.connect().must("SET before all");
+        settle(&old, &new);
         wait_for_replicas(&old, 1);
         new.signal(Signal::SIGSTOP);
         fill(&old, 10, 10);

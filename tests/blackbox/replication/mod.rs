@@ -21,7 +21,7 @@ mod pairs;
 mod promotion;
 mod proxy;
 mod requests;
-//mod sentinel;
+mod sentinel;
 mod waits;
 
 use crate::support::number_from_env;

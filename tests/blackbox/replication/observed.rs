@@ -26,14 +26,14 @@ fn fields(server: &Server) -> Vec<String> {
         "second_repl_offset",
         "repl_backlog_active",
         "repl_backlog_size",
-        "master_replid2",
     ];
+    const NO_HISTORY: &str = "0000000000000000000000000000000000000000";
     let info = Info::of(server);
     let lines = info.replication().lines().skip(1).map(str::trim).filter(|line| !line.is_empty());
     lines
         .map(|line| {
             let (name, value) = line.split_once(':').expect("a name and a value");
-            if SAME_VALUES.contains(&name) { format!("{name}:{value}") } else { name.to_owned() }
+            if SAME_VALUES.contains(&name) || value == NO_HISTORY { format!("{name}:{value}") } else { name.to_owned() }
         })
         .collect()
 }
@@ -67,10 +67,10 @@ fn info_and_role_say_the_same_as_redis_server() {
         primary.connect().must("CONFIG SET min-replicas-to-write 1");
         say("replicas are needed", &[&primary]);
         primary.connect().must("CONFIG SET min-replicas-to-write 0");
-        follow(&primary, 1);
-        wait_until_down(&replica);
-        say("the first one follows nobody", &[&replica]);
         replica.connect().must("REPLICAOF NO ONE");
+        // The chained one loses its link and comes back.
+        settle(&replica, &chained);
+        wait_for_replicas(&replica, 1);
         say("promoted", &[&replica]);
         said
     });
@@ -144,7 +144,7 @@ fn old_data_are_served_or_not_as_configured() {
                 ("GET k", "'v'"),
                 ("CONFIG SET replica-serve-stale-data no", "+OK"),
                 ("GET k", refused),
-                ("SET k w", refused),
+                ("SET k w", "-READONLY..."),
                 ("DBSIZE", refused),
                 ("MULTI", "+OK"),
                 ("GET k", refused),
@@ -246,7 +246,7 @@ fn monitor_shows_on_a_replica_what_its_primary_sends() {
             }
         };
         for (address, command) in
-            [("[0 ", "\"SELECT\" \"4\""), ("[4 ", "\"SET\" \"k\" \"v\""), ("[4 ", "\"PEXPIREAT\" \"k\" \"")]
+            [("[", "\"SELECT\" \"4\""), ("[4 ", "\"SET\" \"k\" \"v\""), ("[4 ", "\"PEXPIREAT\" \"k\" \"")]
         {
             let line = next();
             assert!(

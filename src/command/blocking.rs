@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::arguments::{integer, is_word};
-use super::client::Caller;
+use super::client::{Caller, CloseReason};
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
@@ -49,12 +49,17 @@ pub struct Wait {
 pub enum Nothing {
     Null,
     NullArray,
-    /// Of WAIT: no replica has it.
-    Replicas,
-    /// Of WAITAOF: how many disks have it here, and whether 1 is all that is wanted.
+    /// Of WAIT: how many replicas have it.
+    Replicas {
+        count: usize,
+        wanted: usize,
+    },
+    /// Of WAITAOF: how many disks have it, here and of replicas.
     Safe {
-        local: i64,
-        suffices: bool,
+        local: usize,
+        replicas: usize,
+        local_wanted: usize,
+        replicas_wanted: usize,
     },
 }
 
@@ -115,11 +120,22 @@ impl Nothing {
         match self {
             Nothing::Null => reply.null(),
             Nothing::NullArray => reply.null_array(),
-            Nothing::Replicas => reply.integer(0),
-            Nothing::Safe { local, .. } => {
+            Nothing::Replicas { count, .. } => reply.integer(count as i64),
+            Nothing::Safe { local, replicas, .. } => {
                 reply.array(2);
-                reply.integer(local);
-                reply.integer(0);
+                reply.integer(local as i64);
+                reply.integer(replicas as i64);
+            }
+        }
+    }
+
+    /// Whether what is counted is enough.
+    fn suffices(self) -> bool {
+        match self {
+            Nothing::Null | Nothing::NullArray => false,
+            Nothing::Replicas { count, wanted } => count >= wanted,
+            Nothing::Safe { local, replicas, local_wanted, replicas_wanted } => {
+                local >= local_wanted && replicas >= replicas_wanted
             }
         }
     }
@@ -332,7 +348,7 @@ fn nothing_came(core: &mut Core, index: usize) {
 pub fn is_safe(core: &mut Core, client_id: u64, has_files: bool) {
     let Some(index) = core.blocked.by_client.get(&client_id).copied() else { return };
     let waiter = &mut core.blocked.waiters[index];
-    let Nothing::Safe { local, suffices } = &mut waiter.wait.nothing else { return };
+    let Nothing::Safe { local, .. } = &mut waiter.wait.nothing else { return };
     if !has_files {
         let mut reply = Box::new(ReplyBuffer::new());
         let command = waiter.command;
@@ -341,7 +357,21 @@ pub fn is_safe(core: &mut Core, client_id: u64, has_files: bool) {
         return answer(core, index, reply, false);
     }
     *local = 1;
-    if *suffices {
+    if waiter.wait.nothing.suffices() {
+        nothing_came(core, index);
+    }
+}
+
+/// So many replicas have what a client of WAIT or WAITAOF has written.
+pub fn replicas_have(core: &mut Core, client_id: u64, now_count: usize) {
+    let Some(index) = core.blocked.by_client.get(&client_id).copied() else { return };
+    let nothing = &mut core.blocked.waiters[index].wait.nothing;
+    match nothing {
+        Nothing::Replicas { count, .. } => *count = now_count,
+        Nothing::Safe { replicas, .. } => *replicas = now_count,
+        Nothing::Null | Nothing::NullArray => return,
+    }
+    if nothing.suffices() {
         nothing_came(core, index);
     }
 }
@@ -360,6 +390,24 @@ pub fn unblock(core: &mut Core, client_id: u64, with_error: bool) -> bool {
         nothing_came(core, index);
     }
     true
+}
+
+/// The node is a replica from now on: what clients wait for might never come, or come from elsewhere. They are told so and go.
+pub fn role_changed(core: &mut Core) {
+    let waiting: Vec<usize> = core.blocked.waiters.iter().map(|(index, _)| index).collect();
+    for index in waiting {
+        let mut reply = Box::new(ReplyBuffer::new());
+        let error = CommandError::text_static(
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+        );
+        let command = core.blocked.waiters[index].command;
+        core.stats.called(command, 0, true, false);
+        execute::refuse(core, None, &error, &mut reply);
+        answer(core, index, reply, false);
+    }
+    let own = core.clients.iter().filter(|(_, client)| client.blocked && !client.is_replica);
+    let own: Vec<u32> = own.map(|(index, _)| index as u32).collect();
+    core.effects.extend(own.into_iter().map(|index| Effect::Close { index, reason: CloseReason::AfterReply }));
 }
 
 /// The client has gone: nobody waits for the answer.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
 use crate::command::error::CommandError;
+use crate::command::replication::replicas::PeerFacts;
 use crate::command::spec::CommandSpec;
 use crate::command::tracking::Tracking;
 use crate::command::transactions::Transaction;
@@ -125,6 +126,14 @@ pub struct Client {
     pub subscriptions: [usize; 3],
     /// A blocking command of it has not been answered.
     pub blocked: bool,
+    /// It has sent a command that writes.
+    pub has_written: bool,
+    /// What it has said with REPLCONF.
+    pub replica_facts: Option<Box<PeerFacts>>,
+    /// It is the primary that this node copies.
+    pub is_upstream: bool,
+    /// It has said PSYNC or SYNC: it reads the log.
+    pub is_replica: bool,
     /// Other cores may know of this client, and are told when it leaves.
     pub has_footprint: bool,
     /// Set by handlers and limits; the runtime closes the connection at the end of the turn.
@@ -186,6 +195,10 @@ impl Client {
             watched_count: 0,
             subscriptions: [0; 3],
             blocked: false,
+            has_written: false,
+            replica_facts: None,
+            is_upstream: false,
+            is_replica: false,
             has_footprint: false,
             closing: None,
             created: now,
@@ -194,6 +207,14 @@ impl Client {
             output_soft_since: None,
             accounted_bytes: 0,
             traffic: Traffic::default(),
+        }
+    }
+
+    /// The address that it comes from, without the port.
+    pub fn host(&self) -> String {
+        match &self.peer {
+            Endpoint::Tcp(address) => address.ip().to_string(),
+            Endpoint::Unix(path) => path.clone(),
         }
     }
 
@@ -259,6 +280,8 @@ impl Client {
     pub fn flags_text(&self) -> String {
         let mut text = String::new();
         for (set, letter) in [
+            (self.is_replica && !self.monitor, 'S'),
+            (self.is_upstream, 'M'),
             (self.monitor, 'O'),
             (self.is_listening(), 'P'),
             (self.transaction.is_some(), 'x'),

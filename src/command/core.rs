@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::blocking::{Blocked, Wait};
 use super::client::{Client, ClientRef, CloseReason};
-use super::journal::Journal;
+use super::journal::{Journal, JournalReader};
 use super::latency::LatencyEvents;
 use super::memory_limit::{self, Ledger};
 use super::node::Node;
@@ -21,6 +21,8 @@ use super::persistence::loading::Reload;
 use super::persistence::saving::SaveFor;
 use super::pubsub::{Delivery, Subscriptions};
 use super::replication::ReplicationView;
+use super::replication::peers::{ReplicaQuestion, SyncRequest};
+use super::replication::upstream::FollowOrder;
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
 use super::tracking::TrackingTable;
@@ -154,10 +156,21 @@ pub enum Effect {
     Save(SaveFor),
     /// Another core has been asked to free memory: wake it.
     FreeMemory(CoreId),
-    /// All keys of this core were removed, which is not recorded: its append-only file is to be replaced by an empty one.
-    FilesFlushed,
+    /// All keys of this core were removed, of several that have keys, which is not recorded: its append-only file is to be replaced by
+    /// an empty one, and core 0 records it for the log when all have done so.
+    Flushed,
     /// Rewrite the append-only files, which `append_only` has in its books (core 0 only).
     Rewrite,
+    /// A client of this core wants to be a replica.
+    Sync { client: ClientRef, request: SyncRequest },
+    /// A replica has said what it has; `has_snapshot`: it has been waiting for that before it reads on (core 0 only).
+    ReplicaAcked { client: ClientRef, has_snapshot: bool },
+    /// A client of this core waits (WAIT, WAITAOF) for replicas to have what it has written.
+    AskReplicas(ReplicaQuestion),
+    /// Bytes for replicas that are in no file.
+    ForReplicas(Vec<u8>),
+    /// There is another primary to follow, or none any more (core 0 only).
+    Follow(FollowOrder),
     /// A client of this core waits (WAITAOF) until all that cores have recorded so far is on the disk.
     AwaitDurable(ClientRef),
     /// From now on this core's disk has a fault.
@@ -189,7 +202,9 @@ impl Core {
     #[inline]
     pub fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
-        self.keyspace.set_clock(clock.unix(), self.pause.until(clock.unix()).is_some());
+        // A replica leaves it to its primary to say what has expired.
+        let keeps_expired = self.replication.role.is_replica() || self.pause.until(clock.unix()).is_some();
+        self.keyspace.set_clock(clock.unix(), keeps_expired);
         self.keyspace.expires_nothing = self.disk.loading;
     }
 
@@ -202,7 +217,22 @@ impl Core {
             }
             Publication::Cluster(view) => self.cluster = *view,
             Publication::Disk(view) => self.disk = view,
-            Publication::Replication(view) => self.replication = view,
+            Publication::Replication(view) => self.follow_role(view),
+        }
+    }
+
+    /// Takes over who copies whom.
+    fn follow_role(&mut self, view: ReplicationView) {
+        let becomes_replica = view.role.is_replica() && !self.replication.role.is_replica();
+        self.replication = view;
+        if self.pause.hold_writes(view.holds_writes) {
+            self.effects.push(Effect::PauseChanged);
+        }
+        if becomes_replica {
+            super::blocking::role_changed(self);
+        }
+        if view.feeds != self.journal.is_fed() {
+            self.set_journal(JournalReader::Log, view.feeds);
         }
     }
 
@@ -236,9 +266,22 @@ impl Core {
         }
     }
 
+    /// Whether a time to live that has passed already removes the key at once: not where another node says what has expired.
+    #[inline]
+    pub fn removes_expired(&self) -> bool {
+        !self.disk.loading && !self.replication.role.is_replica()
+    }
+
+    /// Whether what runs was run by another node before, or by this one: it is loaded, or comes from the primary. It is not
+    /// questioned.
+    #[inline]
+    pub fn obeys(&self) -> bool {
+        self.keyspace.expires_nothing
+    }
+
     /// `appendonly` was set; the runtime sees to the files at its next tick. While data are loaded nothing is recorded in any case.
     fn append_only_changed(&mut self) {
-        let begins = self.config.appendonly && !self.journal.is_on() && !self.disk.loading;
+        let begins = self.config.appendonly && !self.journal.is_for(JournalReader::File) && !self.disk.loading;
         let persistence = &mut self.node().persistence;
         match begins {
             true => persistence.append_only.turned_on(persistence.saving.is_under_way()),
@@ -310,9 +353,15 @@ impl Core {
         }
     }
 
-    /// Begins or ends recording what changes: between requests, and not while data are loaded.
-    pub fn set_journal_on(&mut self, on: bool) {
-        self.journal.set_on(on);
+    /// Begins or ends recording what changes for a reader: between requests.
+    pub fn set_journal(&mut self, reader: JournalReader, on: bool) {
+        self.journal.set(reader, on);
+        super::attention::settings_changed(self);
+    }
+
+    /// While data are loaded nothing is recorded.
+    pub fn suspend_journal(&mut self, suspended: bool) {
+        self.journal.suspend(suspended);
         super::attention::settings_changed(self);
     }
 

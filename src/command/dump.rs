@@ -92,7 +92,7 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     // A time beyond the end of time wraps around, as in Redis: it has passed.
     let expiry =
         (ttl != 0).then(|| if options.absolute { UnixMillis(ttl) } else { UnixMillis(now.get().wrapping_add(ttl)) });
-    if expiry.is_some_and(|expiry| expiry <= now && !cx.core.disk.loading) {
+    if expiry.is_some_and(|expiry| expiry <= now && cx.core.removes_expired()) {
         let disposal = cx.core.keyspace.lazy_free.replaced;
         if cx.core.keyspace.remove(db, key, disposal) {
             cx.notify(NotifyFlags::GENERIC, "del", key.bytes);

@@ -91,13 +91,13 @@ fn set_expiry(
         .and_then(|millis| millis.checked_add(base.get()))
         .map(UnixMillis)
         .ok_or(CommandError::InvalidExpire(command))?;
-    let now = cx.core.keyspace.now();
+    let (now, removes_expired) = (cx.core.keyspace.now(), cx.core.removes_expired());
     let key = cx.key(&args[1]);
     let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
     let allowed = entry.exists() && conditions.allow(entry.expiry(), deadline);
     if allowed {
         // What is loaded keeps its keys until the journal, or active expiry later, takes them.
-        let is_past = deadline <= now && !cx.core.disk.loading;
+        let is_past = deadline <= now && removes_expired;
         if is_past {
             entry.remove();
         } else {

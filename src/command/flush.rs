@@ -1,4 +1,5 @@
-//! FLUSHDB and FLUSHALL: every core drops what it has.
+//! FLUSHDB and FLUSHALL: every core drops what it has. Core 0 has them do so, so that there is an order among several, and
+//! between them and snapshots.
 
 use super::arguments::is_word;
 use super::context::Context;
@@ -21,13 +22,21 @@ fn flushall_part(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandE
     flush(cx, args, None)
 }
 
+/// Whether the option says that the memory is freed later; none without one.
+///
+/// # Errors
+/// Redis's text for another option.
+pub fn in_background(args: &Args<'_>) -> Result<Option<bool>, CommandError> {
+    match (args.get(1), args.len()) {
+        (None, _) => Ok(None),
+        (Some(option), 2) if is_word(option, "ASYNC") => Ok(Some(true)),
+        (Some(option), 2) if is_word(option, "SYNC") => Ok(Some(false)),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
 fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Part, CommandError> {
-    let in_background = match (args.get(1), args.len()) {
-        (None, _) => cx.core.config.lazyfree_lazy_user_flush,
-        (Some(option), 2) if is_word(option, "ASYNC") => true,
-        (Some(option), 2) if is_word(option, "SYNC") => false,
-        _ => return Err(CommandError::Syntax),
-    };
+    let in_background = in_background(args)?.unwrap_or(cx.core.config.lazyfree_lazy_user_flush);
     record_flush(cx, args);
     let disposal = if in_background { Disposal::Background } else { Disposal::Now };
     tracking::flushed(cx.core);
@@ -44,12 +53,10 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
 /// A flush is recorded even where nothing was left to go, as in Redis, and once for all cores: by the share of the first one,
 /// which has all keys outside of cluster mode, so that the record stands among those of its commands where the flush took
 /// place. Where several cores have keys it must not stand in the file of one, where it would remove what a reader has read from the
-/// others': there each core goes on to a new file.
+/// others': there each core goes on to a new file, and core 0 tells the log when all have flushed.
 fn record_flush(cx: &mut Context<'_>, args: &Args<'_>) {
     if cx.core.config.cluster_enabled && cx.core.facts.cores_count > 1 {
-        if cx.core.journal.is_on() {
-            cx.core.effects.push(Effect::FilesFlushed);
-        }
+        cx.core.effects.push(Effect::Flushed);
     } else if cx.core.id == CoreId::FIRST {
         cx.journal_with(args, &[]);
     }
@@ -71,7 +78,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Removes all keys of the database.",
         complexity: "O(N) in the number of keys of the database",
         syntax: "[ASYNC | SYNC]",
-        run: Run::OnEveryCore { part: flushdb_part, merge: flush_merge },
+        run: Run::OnFirstCoreAfterAll { part: flushdb_part, merge: flush_merge },
     },
     CommandSpec {
         name: "flushall",
@@ -83,6 +90,6 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Removes all keys of all databases.",
         complexity: "O(N) in the number of keys",
         syntax: "[ASYNC | SYNC]",
-        run: Run::OnEveryCore { part: flushall_part, merge: flush_merge },
+        run: Run::OnFirstCoreAfterAll { part: flushall_part, merge: flush_merge },
     },
 ];

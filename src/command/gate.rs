@@ -7,6 +7,7 @@ use super::client::Client;
 use super::core::Core;
 use super::error::CommandError;
 use super::memory_limit::{self, Pressure};
+use super::replication::Role;
 use super::spec::{CommandSpec, Flags, Group, Keys, Run};
 use super::table::{CommandId, table};
 use super::transactions::{self, Queued};
@@ -139,7 +140,12 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     }
     let client = &core.clients[index as usize];
     let refused = disk_refusal(core, spec)
+        .or_else(|| {
+            (core.replication.lacks_replicas && spec.flags.has(Flags::WRITE)).then_some(CommandError::NoReplicas)
+        })
+        .or_else(|| replica_refusal(core, client, spec))
         .or_else(|| listening_refusal(client, spec, args))
+        .or_else(|| stale_refusal(core, client, spec))
         .or_else(|| (core.disk.loading && !spec.flags.has(Flags::LOADING)).then_some(CommandError::Loading));
     if let Some(error) = refused {
         return Verdict::Refused { error, command: Some(command) };
@@ -224,6 +230,30 @@ fn refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandEr
 fn disk_refusal(core: &Core, spec: &CommandSpec) -> Option<CommandError> {
     let refusal = core.disk.refusal.as_ref()?;
     (spec.flags.has(Flags::WRITE) || spec.name == "ping").then(|| refusal.error())
+}
+
+/// A replica is written to by its primary alone, unless the settings say otherwise.
+#[inline]
+fn replica_refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandError> {
+    let is_only_read = core.replication.role.is_replica() && core.config.replica_read_only;
+    (is_only_read && any_of(client, spec, |spec| spec.flags.has(Flags::WRITE))).then_some(CommandError::ReadOnly)
+}
+
+/// A replica without its primary may have old data, and does not show them if the settings say so.
+#[inline]
+fn stale_refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandError> {
+    let is_stale = core.replication.role == Role::Replica { is_linked: false } && !core.config.replica_serve_stale_data;
+    let is_refused = is_stale && any_of(client, spec, |spec| !spec.flags.has(Flags::STALE));
+    is_refused.then_some(CommandError::text_static(
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    ))
+}
+
+/// Whether this holds for the command, or for one that EXEC is about to run.
+#[cold]
+fn any_of(client: &Client, spec: &CommandSpec, holds: fn(&CommandSpec) -> bool) -> bool {
+    let queue = client.transaction.iter().flat_map(|transaction| &transaction.queue);
+    holds(spec) || is_exec(spec) && queue.map(|queued| queued.command.spec()).any(holds)
 }
 
 /// A client that listens, in version 2 of the protocol, could not tell replies from messages.

@@ -5,8 +5,8 @@
 //! who waits is written as what it came to). Keys that expire or are evicted are recorded as DEL or UNLINK, before the command
 //! that met them. All that one request or one transaction has recorded is a *unit*, which is applied whole or not at
 //! all: several commands stand between MULTI and EXEC. Keys that go in the background, or that a walk over all keys meets, are a
-//! unit each. At the end of a turn the runtime takes the bytes: for the append-only file of this core, and later for the
-//! log of replicas.
+//! unit each. At the end of a turn the runtime takes the bytes: for the append-only file of this core, and for the
+//! log that replicas read. Either reader may be there without the other; both are given the same.
 //!
 //! The bytes are requests as a client would send them (RESP arrays), with a SELECT where the database changes: the format of
 //! Redis's append-only file and of its replication stream.
@@ -19,11 +19,25 @@
 /// Bytes of a buffer that is kept when what it held was taken.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
+/// Who reads a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalReader {
+    /// The writer of this core's append-only file.
+    File,
+    /// Core 0, for the log of replicas.
+    Log,
+}
+
 /// What one core has changed and nobody has taken yet.
 #[derive(Default)]
 pub struct Journal {
-    on: bool,
+    for_file: bool,
+    for_log: bool,
+    /// Data are being loaded, which is no change.
+    is_suspended: bool,
     bytes: Vec<u8>,
+    /// Of `bytes`: those that the log has been given.
+    fed_bytes: usize,
     /// The position of the end of `bytes`.
     position: u64,
     /// The database that readers have selected at the end of `bytes`.
@@ -41,13 +55,41 @@ impl Journal {
     /// Whether changes are to be recorded.
     #[inline]
     pub fn is_on(&self) -> bool {
-        self.on
+        (self.for_file | self.for_log) & !self.is_suspended
     }
 
-    /// Begins or ends recording, through `Core::set_journal_on`. What follows begins with a SELECT.
-    pub(super) fn set_on(&mut self, on: bool) {
+    /// Whether changes are recorded for this reader.
+    #[inline]
+    pub fn is_for(&self, reader: JournalReader) -> bool {
+        let wanted = match reader {
+            JournalReader::File => self.for_file,
+            JournalReader::Log => self.for_log,
+        };
+        wanted & !self.is_suspended
+    }
+
+    /// Whether changes are recorded for the log, now or when loading has ended.
+    pub fn is_fed(&self) -> bool {
+        self.for_log
+    }
+
+    /// Begins or ends recording for a reader, through `Core::set_journal`. What follows begins with a SELECT.
+    pub(super) fn set(&mut self, reader: JournalReader, on: bool) {
         assert!(self.unit_commands == 0, "recording begins and ends between units");
-        self.on = on;
+        match reader {
+            JournalReader::File => self.for_file = on,
+            JournalReader::Log => {
+                // What was recorded before is not for it.
+                (self.for_log, self.fed_bytes) = (on, self.bytes.len());
+            }
+        }
+        self.restart();
+    }
+
+    /// Nothing is recorded until the next call with `false`, through `Core::suspend_journal`.
+    pub(super) fn suspend(&mut self, suspended: bool) {
+        assert!(self.unit_commands == 0, "recording begins and ends between units");
+        self.is_suspended = suspended;
         self.restart();
     }
 
@@ -93,11 +135,11 @@ impl Journal {
     }
 
     /// Makes one unit of all that is recorded until [`Journal::end_transaction`].
-    pub(super) fn begin_transaction(&mut self) {
+    pub fn begin_transaction(&mut self) {
         self.held = true;
     }
 
-    pub(super) fn end_transaction(&mut self) {
+    pub fn end_transaction(&mut self) {
         self.held = false;
         self.close_unit();
     }
@@ -129,22 +171,49 @@ impl Journal {
         self.unit_begin == 0
     }
 
+    /// What was recorded and not given to the log; it is now.
+    ///
+    /// # Panics
+    /// Within a unit: it is given whole.
+    pub fn feed(&mut self) -> &[u8] {
+        assert!(self.unit_commands == 0, "a unit is given whole");
+        let fed = std::mem::replace(&mut self.fed_bytes, self.bytes.len());
+        if self.for_log { self.bytes.get(fed..).unwrap_or_default() } else { &[] }
+    }
+
+    /// Whether there is something for the log.
+    #[inline]
+    pub fn has_unfed(&self) -> bool {
+        self.for_log && self.fed_bytes < self.unit_begin
+    }
+
+    /// Forgets what there is to take: no file wants it.
+    pub fn discard(&mut self) {
+        assert!(self.unit_commands == 0 && !self.has_unfed(), "a unit is taken whole, and by the log first");
+        self.bytes.clear();
+        self.let_go();
+    }
+
     /// Appends what was recorded since the last time to `into`.
     ///
     /// # Panics
-    /// Within a unit: it is taken whole.
+    /// Within a unit, which is taken whole; and when the log has still to be given some of it.
     pub fn take_into(&mut self, into: &mut Vec<u8>) {
-        assert!(self.unit_commands == 0, "a unit is taken whole");
+        assert!(self.unit_commands == 0 && !self.has_unfed(), "a unit is taken whole, and by the log first");
         if into.is_empty() {
             std::mem::swap(into, &mut self.bytes);
         } else {
             into.extend_from_slice(&self.bytes);
         }
         self.bytes.clear();
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
         if self.bytes.capacity() > KEPT_BYTES_MAX {
             self.bytes = Vec::new();
         }
-        self.unit_begin = 0;
+        (self.unit_begin, self.fed_bytes) = (0, 0);
     }
 }
 
@@ -154,7 +223,7 @@ pub(super) fn removal(in_background: bool) -> &'static [u8] {
 }
 
 /// `*<count>\r\n`, then `$<length>\r\n<bytes>\r\n` for each word.
-fn write_command<'a>(into: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
+pub fn write_command<'a>(into: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
     let mut digits = itoa::Buffer::new();
     let mut number = |into: &mut Vec<u8>, mark: u8, number: usize| {
         into.push(mark);
@@ -190,7 +259,7 @@ mod tests {
     #[test]
     fn a_unit_of_several_commands_is_a_transaction() {
         let mut journal = Journal::default();
-        journal.set_on(true);
+        journal.set(JournalReader::File, true);
         record(&mut journal, 0, "SET a 1");
         journal.close_unit();
         record(&mut journal, 0, "DEL a");
@@ -204,7 +273,7 @@ mod tests {
     #[test]
     fn a_transaction_is_one_unit_and_only_its_last_command_ends_it() {
         let mut journal = Journal::default();
-        journal.set_on(true);
+        journal.set(JournalReader::File, true);
         journal.begin_transaction();
         for line in ["SET a 1", "SET b 2"] {
             journal.end_request(true, 0, line.split(' ').map(str::as_bytes).collect::<Vec<_>>().into_iter());
@@ -217,7 +286,7 @@ mod tests {
     #[test]
     fn what_a_handler_said_stands_in_place_of_one_request() {
         let mut journal = Journal::default();
-        journal.set_on(true);
+        journal.set(JournalReader::File, true);
         journal.replace_request();
         record(&mut journal, 0, "SREM s a");
         journal.end_request(true, 0, [&b"SPOP"[..]].into_iter());
@@ -231,7 +300,7 @@ mod tests {
     #[test]
     fn positions_count_every_byte_once() {
         let mut journal = Journal::default();
-        journal.set_on(true);
+        journal.set(JournalReader::File, true);
         let mut all = Vec::new();
         for number in 0..10 {
             record(&mut journal, 0, "SET a 1");
@@ -245,9 +314,49 @@ mod tests {
     }
 
     #[test]
+    fn the_log_is_given_what_a_file_is_and_each_byte_once() {
+        let mut journal = Journal::default();
+        journal.set(JournalReader::File, true);
+        record(&mut journal, 0, "SET a 0");
+        journal.close_unit();
+        journal.set(JournalReader::Log, true);
+        let (mut file, mut log) = (Vec::new(), Vec::new());
+        for number in 1..20 {
+            record(&mut journal, 0, &format!("SET a {number}"));
+            journal.close_unit();
+            if number % 2 == 0 {
+                log.extend_from_slice(journal.feed());
+            }
+            if number % 6 == 0 {
+                journal.take_into(&mut file);
+            }
+        }
+        log.extend_from_slice(journal.feed());
+        assert!(!journal.has_unfed());
+        journal.take_into(&mut file);
+        assert!(file.ends_with(&log) && !log.windows(7).any(|text| text == b"$1\r\n0\r\n"[..7].as_ref()));
+        journal.set(JournalReader::File, false);
+        record(&mut journal, 0, "SET a b");
+        journal.close_unit();
+        assert!(journal.has_unfed() && !journal.feed().is_empty());
+        journal.discard();
+        assert!(journal.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_recorded_while_suspended() {
+        let mut journal = Journal::default();
+        journal.set(JournalReader::Log, true);
+        journal.suspend(true);
+        assert!(!journal.is_on() && !journal.is_for(JournalReader::Log));
+        journal.suspend(false);
+        assert!(journal.is_for(JournalReader::Log) && !journal.is_for(JournalReader::File));
+    }
+
+    #[test]
     fn a_new_file_begins_with_select() {
         let mut journal = Journal::default();
-        journal.set_on(true);
+        journal.set(JournalReader::File, true);
         for _ in 0..2 {
             record(&mut journal, 5, "SET a 1");
             journal.close_unit();

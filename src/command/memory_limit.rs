@@ -113,8 +113,9 @@ pub fn relieve(core: &mut Core) -> Pressure {
 
 #[cold]
 fn relieve_slowly(core: &mut Core) -> Pressure {
-    // CLIENT PAUSE keeps the data as they are.
-    if core.pause.until(core.clock.unix()).is_some() {
+    // CLIENT PAUSE keeps the data as they are, and so does a replica: its primary evicts.
+    let obeys = core.replication.role.is_replica() && core.config.replica_ignore_maxmemory;
+    if obeys || core.pause.until(core.clock.unix()).is_some() {
         return Pressure::None;
     }
     let begun_ns = core.nanos.now_ns();

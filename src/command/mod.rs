@@ -43,7 +43,7 @@ mod elements;
 mod events;
 mod expire;
 mod facts;
-mod flush;
+pub mod flush;
 mod geo;
 mod hash_numbers;
 mod hashes;
@@ -63,7 +63,7 @@ pub mod server;
 mod set_operations;
 mod set_options;
 mod sets;
-mod shutdown;
+pub mod shutdown;
 mod slowlog_commands;
 mod sort;
 mod sorted_sets;
@@ -127,6 +127,8 @@ const FAMILIES: &[&[CommandSpec]] = &[
     persistence::saving::COMMANDS,
     debug::COMMANDS,
     persistence::append_only::COMMANDS,
+    replication::peers::COMMANDS,
+    replication::upstream::COMMANDS,
     streams::append::COMMANDS,
     streams::ranges::COMMANDS,
     streams::read::COMMANDS,

@@ -1,4 +1,4 @@
-//! CLIENT PAUSE: until when which commands wait.
+//! CLIENT PAUSE, and what the node holds by itself: until when which commands wait.
 
 use crate::base::clock::UnixMillis;
 
@@ -7,6 +7,8 @@ use crate::base::clock::UnixMillis;
 pub struct Pause {
     until: Option<UnixMillis>,
     everything: bool,
+    /// The node holds writes: it hands over to a replica, or ends.
+    holds_writes: bool,
 }
 
 impl Pause {
@@ -19,17 +21,25 @@ impl Pause {
     }
 
     pub fn end(&mut self) {
-        *self = Pause::default();
+        *self = Pause { holds_writes: self.holds_writes, ..Pause::default() };
+    }
+
+    /// The node holds writes by itself, or does no more. True when that is a change.
+    pub fn hold_writes(&mut self, holds_writes: bool) -> bool {
+        std::mem::replace(&mut self.holds_writes, holds_writes) != holds_writes
     }
 
     /// Until when anything waits.
     pub fn until(&self, now: UnixMillis) -> Option<UnixMillis> {
+        if self.holds_writes {
+            return Some(UnixMillis(i64::MAX));
+        }
         self.until.filter(|end| *end > now)
     }
 
     /// Does a command wait? `writes`: it may change data or be propagated.
     #[inline]
     pub fn holds(&self, writes: bool, now: UnixMillis) -> bool {
-        self.until.is_some_and(|end| end > now) && (self.everything || writes)
+        self.holds_writes && writes || self.until.is_some_and(|end| end > now) && (self.everything || writes)
     }
 }

@@ -1,4 +1,4 @@
-//! Small commands about the node: TIME, ROLE, LOLWUT. And what eviction wants of access clocks.
+//! Small commands about the node: TIME, LOLWUT. And what eviction wants of access clocks.
 
 use super::arguments::{integer, is_word};
 use super::context::Context;
@@ -22,18 +22,6 @@ pub const COMMANDS: &[CommandSpec] = &[
         run: Run::OnConnection(time),
     },
     CommandSpec {
-        name: "role",
-        arity: Arity::Exactly(1),
-        flags: Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ADMIN_CATEGORY),
-        keys: Keys::None,
-        group: Group::Server,
-        since: "2.8.12",
-        summary: "Tells whether the node is a primary or a replica, and of whom.",
-        complexity: "O(1)",
-        syntax: "",
-        run: Run::OnConnection(role),
-    },
-    CommandSpec {
         name: "lolwut",
         arity: Arity::AtLeast(1),
         flags: Flags::READONLY.and(Flags::FAST),
@@ -53,15 +41,6 @@ fn time(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     cx.reply.array(2);
     cx.reply.bulk_integer(now_us.div_euclid(1_000_000));
     cx.reply.bulk_integer(now_us.rem_euclid(1_000_000));
-    Ok(())
-}
-
-/// ROLE: a primary at offset 0 without replicas, until there is replication.
-fn role(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    cx.reply.array(3);
-    cx.reply.bulk(b"master");
-    cx.reply.integer(0);
-    cx.reply.array(0);
     Ok(())
 }
 

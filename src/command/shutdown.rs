@@ -2,9 +2,10 @@
 
 use super::arguments::is_word;
 use super::context::Context;
-use super::core::{Effect, ShutdownOptions};
+use super::core::{Core, Effect, ShutdownOptions};
 use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
+use crate::config;
 use crate::resp::Args;
 
 const FLAGS: Flags =
@@ -44,10 +45,29 @@ fn options(args: &Args<'_>) -> Result<Option<ShutdownOptions>, CommandError> {
     }
 }
 
+/// What SIGINT and SIGTERM ask for: `shutdown-on-sigint`, `shutdown-on-sigterm`.
+pub fn by_signal(options: config::ShutdownOptions) -> ShutdownOptions {
+    let save = (options.save || options.nosave).then_some(options.save);
+    ShutdownOptions { now: options.now, force: options.force, save }
+}
+
+/// Whether the data would be in a file: with `appendonly yes` they are in none before the first rewrite has ended, nor would a start
+/// look into a snapshot. Said on core 0, before the node begins to end.
+pub fn may_end(core: &mut Core, options: ShutdownOptions) -> bool {
+    if !core.config.appendonly || !core.node().persistence.append_only.awaits_base() {
+        return true;
+    }
+    match options.force {
+        true => tracing::warn!("Writing initial AOF. Exit anyway."),
+        false => tracing::warn!("Writing initial AOF, can't exit."),
+    }
+    options.force
+}
+
 /// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]: no reply but the end of the connection.
 ///
-/// With save points the data are saved first, or with SAVE; a node that cannot save does not end, unless FORCE says so, and then
-/// this has a reply.
+/// With save points the data are saved first, or with SAVE. A node that cannot save, or whose first append-only files are being made,
+/// does not end, unless FORCE says so; then this has a reply.
 fn shutdown(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let Some(options) = options(args)? else {
         if !cx.core.node().persistence.saving.is_shutting_down() {
@@ -58,6 +78,9 @@ fn shutdown(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         return Ok(());
     };
     tracing::info!("User requested shutdown...");
+    if !may_end(cx.core, options) {
+        return Err(CommandError::text_static("ERR Errors trying to SHUTDOWN. Check logs."));
+    }
     cx.core.effects.push(Effect::Shutdown(options));
     Ok(())
 }

@@ -56,6 +56,10 @@ pub struct CoreStats {
     pub reads_processed: u64,
     pub writes_processed: u64,
     pub error_replies: u64,
+    /// Bytes of a primary's stream; those of them in `received_bytes`.
+    pub replication_received_bytes: u64,
+    /// Commands of the primary that failed here.
+    pub unexpected_error_replies: u64,
     pub client_output_limit_disconnections: u64,
     pub client_query_buffer_limit_disconnections: u64,
     pub requests_forwarded: u64,
@@ -234,6 +238,8 @@ impl CoreStats {
         self.reads_processed += other.reads_processed;
         self.writes_processed += other.writes_processed;
         self.error_replies += other.error_replies;
+        self.replication_received_bytes += other.replication_received_bytes;
+        self.unexpected_error_replies += other.unexpected_error_replies;
         self.client_output_limit_disconnections += other.client_output_limit_disconnections;
         self.client_query_buffer_limit_disconnections += other.client_query_buffer_limit_disconnections;
         self.requests_forwarded += other.requests_forwarded;

@@ -129,7 +129,7 @@ fn set_until(cx: &mut Context<'_>, args: &Args<'_>, deadline: UnixMillis) -> Com
 /// removes the key.
 fn getex(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let options = Options::of_getex(args)?;
-    let now = cx.core.keyspace.now();
+    let (now, removes_expired) = (cx.core.keyspace.now(), cx.core.removes_expired());
     let key = cx.key(&args[1]);
     let mut entry = cx.core.keyspace.write(cx.caller.db as usize, key);
     let found = entry.exists();
@@ -142,7 +142,7 @@ fn getex(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
             Some((clause, argument)) => {
                 let moment = clause.deadline(argument, now, "getex")?;
                 deadline = Some(moment);
-                if clause.is_absolute() && moment <= now && !cx.core.disk.loading {
+                if clause.is_absolute() && moment <= now && removes_expired {
                     entry.remove();
                     event = Some("del");
                 } else {

@@ -131,7 +131,7 @@ directives! {
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigint", ShutdownKind, [MULTI], Now;
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigterm", ShutdownKind, [MULTI], Now;
     /// Seconds.
-    shutdown_timeout: u32 = 10; "shutdown-timeout", integer(0, INT), [], REPLICATION;
+    shutdown_timeout: u32 = 10; "shutdown-timeout", integer(0, INT), [], Now;
     /// Turns of the background work in a second; values outside 1..=500 are taken as the nearest of these.
     hz: u32 = 10; "hz", integer(0, INT), [], Now;
     dynamic_hz: bool = true; "dynamic-hz", YesNo, [], Never("hz does not follow the number of clients");
@@ -251,21 +251,21 @@ directives! {
     replica_announced: bool = true; "replica-announced", YesNo, [], REPLICATION;
     replica_announce_ip: String = String::new(); "replica-announce-ip" | "slave-announce-ip", text_or_unset(), [], REPLICATION;
     replica_announce_port: u16 = 0; "replica-announce-port" | "slave-announce-port", integer(0, 65535), [], REPLICATION;
-    min_replicas_to_write: u32 = 0; "min-replicas-to-write" | "min-slaves-to-write", integer(0, INT), [], REPLICATION;
+    min_replicas_to_write: u32 = 0; "min-replicas-to-write" | "min-slaves-to-write", integer(0, INT), [], Now;
     /// Seconds.
-    min_replicas_max_lag: u32 = 10; "min-replicas-max-lag" | "min-slaves-max-lag", integer(0, INT), [], REPLICATION;
+    min_replicas_max_lag: u32 = 10; "min-replicas-max-lag" | "min-slaves-max-lag", integer(0, INT), [], Now;
     /// Seconds.
-    repl_timeout: u32 = 60; "repl-timeout", integer(1, INT), [], REPLICATION;
+    repl_timeout: u32 = 60; "repl-timeout", integer(1, INT), [], Now;
     /// Seconds.
-    repl_ping_replica_period: u32 = 10; "repl-ping-replica-period" | "repl-ping-slave-period", integer(1, INT), [], REPLICATION;
-    repl_backlog_size: u64 = 1 << 20; "repl-backlog-size", memory(1, LONG), [], REPLICATION;
+    repl_ping_replica_period: u32 = 10; "repl-ping-replica-period" | "repl-ping-slave-period", integer(1, INT), [], Now;
+    repl_backlog_size: u64 = 1 << 20; "repl-backlog-size", memory(1, LONG), [], Now;
     /// Seconds.
-    repl_backlog_ttl: u64 = 3600; "repl-backlog-ttl", integer(0, LONG), [], REPLICATION;
-    repl_disable_tcp_nodelay: bool = false; "repl-disable-tcp-nodelay", YesNo, [], REPLICATION;
-    repl_diskless_sync: bool = true; "repl-diskless-sync", YesNo, [DEBUG], REPLICATION;
+    repl_backlog_ttl: u64 = 3600; "repl-backlog-ttl", integer(0, LONG), [], Now;
+    repl_disable_tcp_nodelay: bool = false; "repl-disable-tcp-nodelay", YesNo, [], Now;
+    repl_diskless_sync: bool = true; "repl-diskless-sync", YesNo, [DEBUG], Now;
     /// Seconds.
-    repl_diskless_sync_delay: u32 = 5; "repl-diskless-sync-delay", integer(0, INT), [], REPLICATION;
-    repl_diskless_sync_max_replicas: u32 = 0; "repl-diskless-sync-max-replicas", integer(0, INT), [], REPLICATION;
+    repl_diskless_sync_delay: u32 = 5; "repl-diskless-sync-delay", integer(0, INT), [], Now;
+    repl_diskless_sync_max_replicas: u32 = 0; "repl-diskless-sync-max-replicas", integer(0, INT), [], Now;
     repl_diskless_load: DisklessLoad = DisklessLoad::Disabled; "repl-diskless-load", choice(), [DEBUG, DENY_LOADING], REPLICATION;
     propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore; "propagation-error-behavior", choice(), [], REPLICATION;
 

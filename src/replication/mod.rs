@@ -2,6 +2,9 @@
 //!
 //! - `history`: the names of what a node has written, by which a replica is recognised
 //! - `log`: the last bytes of it, from which replicas read on
+//! - `handshake`, `payload`: what a replica says to its primary, and the data that it gets
 
+pub mod handshake;
 pub mod history;
 pub mod log;
+pub mod payload;

@@ -16,6 +16,11 @@ const SEND_MAX_BYTES: usize = 256 * 1024;
 /// An input buffer of this size is kept whatever is sent.
 const INPUT_KEPT_BYTES: usize = 32 * 1024;
 
+/// A client with more requests than this that wait for answers is not read from before all are answered.
+const UNANSWERED_MAX: usize = 32 * 1024;
+/// As `UNANSWERED_MAX`, for the bytes that have come since all was answered last, and for those of answers behind one that waits.
+const UNANSWERED_BYTES_MAX: usize = 4 << 20;
+
 /// A reply that cannot leave yet.
 enum Pending {
     /// The request runs elsewhere.
@@ -48,6 +53,10 @@ pub struct Connection {
     pending: VecDeque<Pending>,
     /// Sequence number of the first of `pending`.
     first_sequence: u32,
+    /// Bytes received since all was answered last.
+    unanswered_bytes: usize,
+    /// Nothing is received until all is answered.
+    pub is_paused: bool,
     /// Bytes that are on their way, and those that go with a later send before any of `output`.
     sending: ReplyBuffer,
     /// Bytes of the send under way.
@@ -66,6 +75,22 @@ pub struct Connection {
     pub is_shut: bool,
 }
 
+/// A connection between two cores.
+pub struct ConnectionParts {
+    descriptor: OwnedFd,
+    parser: RequestParser,
+    input: Vec<u8>,
+    postponed: Vec<ArgsBuf>,
+}
+
+impl ConnectionParts {
+    /// The connection, on its new core.
+    pub fn assemble(self) -> Connection {
+        let ConnectionParts { descriptor, parser, input, postponed } = self;
+        Connection { parser, input, postponed, ..Connection::new(descriptor) }
+    }
+}
+
 impl Connection {
     pub fn new(descriptor: OwnedFd) -> Connection {
         Connection {
@@ -81,6 +106,8 @@ impl Connection {
             held: ReplyBuffer::new(),
             pending: VecDeque::new(),
             first_sequence: 0,
+            unanswered_bytes: 0,
+            is_paused: false,
             sending: ReplyBuffer::new(),
             send_bytes: 0,
             pieces: Vec::new(),
@@ -97,9 +124,55 @@ impl Connection {
         self.descriptor.as_raw_fd()
     }
 
+    /// Takes the connection to pieces that can go to another core. Nothing is under way: neither operations nor answers, but to the
+    /// request that brings it there.
+    pub fn take_apart(self) -> ConnectionParts {
+        debug_assert!(!self.receiving && !self.is_sending && !self.has_output() && self.pending.len() <= 1);
+        let Connection { descriptor, parser, input, postponed, .. } = self;
+        ConnectionParts { descriptor, parser, input, postponed }
+    }
+
+    /// Whether small sends leave at once. Without effect on what is no TCP socket.
+    pub fn set_nodelay(&self, nodelay: bool) {
+        let _ = nix::sys::socket::setsockopt(&self.descriptor, nix::sys::socket::sockopt::TcpNoDelay, &nodelay);
+    }
+
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn clone_socket(&self) -> std::io::Result<OwnedFd> {
+        self.descriptor.try_clone()
+    }
+
     /// Requests whose replies have not come back.
     pub fn elsewhere_count(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Notes that so many bytes have come and that what is complete in them has run.
+    #[inline]
+    pub fn received(&mut self, count: usize) {
+        self.unanswered_bytes = if self.pending.is_empty() { 0 } else { self.unanswered_bytes + count };
+    }
+
+    /// Whether so much waits for answers that nothing more should be received: what a client can pile up before a disk that stalls
+    /// has a limit.
+    #[inline]
+    pub fn is_overdue(&self) -> bool {
+        self.pending.len() > UNANSWERED_MAX
+            || self.unanswered_bytes > UNANSWERED_BYTES_MAX
+            || self.held.len_bytes() > UNANSWERED_BYTES_MAX
+    }
+
+    /// Whether the client was paused and need not be any more.
+    #[inline]
+    pub fn ends_pause(&mut self) -> bool {
+        let ends = self.is_paused && self.pending.is_empty();
+        if ends {
+            (self.is_paused, self.unanswered_bytes) = (false, 0);
+        }
+        ends
     }
 
     /// Keeps a place for a reply that comes later; returns its sequence number.

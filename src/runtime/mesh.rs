@@ -21,6 +21,7 @@ use super::listen::Accepted;
 use super::persistence::append_only::{AppendFile, SwitchKind};
 use super::persistence::loading::LoadOrder;
 use super::persistence::snapshot::{AtCut, Chunk, Cut};
+use super::requests::{ApplyBatch, Arrival, LogMark};
 use crate::base::core_id::CoreId;
 use crate::base::slot::SlotSet;
 use crate::command::client::{Client, ClientRef};
@@ -162,6 +163,20 @@ pub enum Message {
     Loaded {
         slots: Option<Box<SlotSet>>,
     },
+    /// I have recorded this, for the log.
+    Feed(Vec<u8>),
+    /// I have flushed: what I record from now on comes behind it.
+    FlushPassed,
+    /// Send what you have recorded, and this behind it.
+    MarkLog(LogMark),
+    LogMarked(LogMark),
+    /// So many replicas have what your client has written.
+    ReplicasHave {
+        client_id: u64,
+        count: usize,
+    },
+    /// A client of mine wants to be a replica: it is yours.
+    ReplicaArrives(Box<Arrival>),
     /// I have begun a cut, as the envelope says: so do you.
     Cut,
     /// I have begun a cut, too.
@@ -184,6 +199,16 @@ pub enum Message {
     AbandonSnapshot {
         number: u64,
     },
+    // Replica side.
+    /// Apply this of the primary's stream and answer with `Applied`.
+    Apply(Box<ApplyBatch>),
+    /// I have applied what I was sent up to this place of the history; so many bytes of the stream were in it.
+    Applied {
+        place: u64,
+        bytes: u64,
+    },
+    /// Forget all keys: what you have loaded is damaged elsewhere.
+    Empty,
     /// You are asked to free memory: the end of your turn sees to it.
     FreeMemory,
     /// A connection for you to serve.

@@ -16,6 +16,7 @@ mod mesh;
 mod park;
 mod persistence;
 mod preflight;
+mod replication;
 mod requests;
 mod ring;
 mod tick;
@@ -43,7 +44,8 @@ use crate::command::pause::Pause;
 use crate::command::persistence::DiskView;
 use crate::command::persistence::Persistence;
 use crate::command::persistence::saving::Saving;
-use crate::command::replication::Replication;
+use crate::command::replication::upstream::Upstream;
+use crate::command::replication::{Replication, ReplicationView, Role};
 use crate::command::slowlog::SlowLog;
 use crate::command::stats::CoreStats;
 use crate::config::{Config, Cores};
@@ -270,6 +272,16 @@ fn run_core(
     Ok(())
 }
 
+/// What the node begins as: `replicaof`.
+fn start_role(config: &Config) -> Role {
+    if config.replicaof.is_some() { Role::Replica { is_linked: false } } else { Role::Primary }
+}
+
+fn new_replication(config: &Config, random: &mut Random) -> Replication {
+    let upstream = config.replicaof.as_ref().map(|primary| Upstream::new(primary, Clock::read().unix()));
+    Replication { upstream, ..Replication::new(random) }
+}
+
 fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors: Option<&Rc<RefCell<Doors>>>) -> Core {
     let config = seed.config.clone();
     let mut random = Random::from_entropy();
@@ -278,7 +290,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
             config: config.clone(),
             cluster: membership,
             persistence: Persistence { saving: Saving::new(seed.facts.started_unix_s), ..Persistence::default() },
-            replication: Replication::new(&mut random),
+            replication: new_replication(&config, &mut random),
             machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
         })
     });
@@ -291,7 +303,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         clients: Slab::new(),
         owners: slot_owners(&config, seed.facts.cores_count),
         cluster: seed.cluster.clone(),
-        replication: Default::default(),
+        replication: ReplicationView { role: start_role(&config), ..ReplicationView::default() },
         disk: DiskView { loading: seed.loads, ..DiskView::default() },
         append_figures: Default::default(),
         journal: Default::default(),

@@ -10,9 +10,13 @@ const EXPIRE_BUDGET: usize = 20_000;
 /// A connection quiet for so long gives its buffers back.
 const SHRINK_AFTER_MS: i64 = 2_000;
 
-/// Deletes keys whose time has come, unless CLIENT PAUSE keeps the data as they are or they are being loaded. True when more are waiting.
+/// Deletes keys whose time has come, unless they are loaded, CLIENT PAUSE keeps them as they are, or a primary says what has expired. True when more are waiting.
 pub fn expire(core: &mut Core) -> bool {
-    if core.disk.loading || !core.active_expire || core.pause.until(core.clock.unix()).is_some() {
+    if core.disk.loading
+        || core.replication.role.is_replica()
+        || !core.active_expire
+        || core.pause.until(core.clock.unix()).is_some()
+    {
         return false;
     }
     let begun_ns = core.nanos.now_ns();
@@ -48,5 +52,10 @@ pub fn report(client: &mut Client, connection: &Connection) {
 
 /// `timeout` spares clients that only listen, and those that CLIENT PAUSE holds.
 pub fn may_time_out(client: &Client, connection: &Connection) -> bool {
-    !client.monitor && !client.is_listening() && !connection.is_held() && client.closing.is_none()
+    !client.monitor
+        && !client.is_replica
+        && !client.is_upstream
+        && !client.is_listening()
+        && !connection.is_held()
+        && client.closing.is_none()
 }

@@ -35,6 +35,8 @@ use crate::base::clock::TurnClock;
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
 use crate::command::core::{Core, ShutdownOptions};
+use crate::command::journal::JournalReader;
+use crate::command::shutdown;
 
 /// How long a quiet core waits in its ring before it parks (the next request costs one system call less than after
 /// parking), and how often a busy one lets other tasks of its executor run.
@@ -71,6 +73,18 @@ impl Census {
         let (index, _) = counts.enumerate().min_by_key(|(_, count)| *count).unwrap_or((0, 0));
         self.connected[index].fetch_add(1, Ordering::Relaxed);
         CoreId::new(index)
+    }
+
+    /// Counts a client in on a core that has it already; returns its number.
+    pub fn enter(&self, core: CoreId) -> u64 {
+        self.connected[core.index()].fetch_add(1, Ordering::Relaxed);
+        self.next_id()
+    }
+
+    /// A client has moved to core 0.
+    pub fn move_to_first(&self, from: CoreId) {
+        self.connected[0].fetch_add(1, Ordering::Relaxed);
+        self.leave(from);
     }
 
     fn leave(&self, core: CoreId) {
@@ -194,15 +208,21 @@ impl Worker {
         worked |= self.requests.load_slice();
         worked |= self.requests.attend_save();
         worked |= self.requests.attend_files();
+        worked |= self.requests.attend_sync();
+        worked |= self.requests.attend_upstream();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {
             worked = true;
             self.requests.keep_limits();
         }
+        self.requests.feed_log();
         if self.requests.appends() {
             self.append();
+        } else {
+            self.requests.core.journal.discard();
         }
+        self.requests.feed_replicas();
         self.open_doors();
         self.adopt_connections();
         self.close_connections();
@@ -309,6 +329,9 @@ impl Worker {
 
     /// The end of a turn of a core with an append-only file: what was recorded goes on its way to the disk.
     fn append(&mut self) {
+        if !self.requests.core.journal.is_for(JournalReader::File) {
+            self.requests.core.journal.discard();
+        }
         for order in std::mem::take(&mut self.requests.durability.orders) {
             match order {
                 Order::Open { file, position } => self.writer.open(*file, position),
@@ -332,8 +355,8 @@ impl Worker {
 
     /// `appendonly no`: what is recorded is written, nothing more is recorded, and the file goes.
     fn end_recording(&mut self) {
-        if self.requests.core.journal.is_on() {
-            self.requests.core.set_journal_on(false);
+        if self.requests.core.journal.is_for(JournalReader::File) {
+            self.requests.core.set_journal(JournalReader::File, false);
             self.writer.begin_end();
             let core = &mut self.requests.core;
             let news = self.writer.turn_ends(&mut self.ring, &mut core.journal, &core.clock, &core.config, false);
@@ -428,8 +451,12 @@ impl Worker {
         if let Some(connection) = self.requests.connection(index)
             && !connection.is_shut
             && !connection.receiving
+            && !connection.is_paused
             && connection.postponed.is_empty()
+            && !self.requests.is_departing(index)
+            && !self.requests.is_upstream_paused(index)
         {
+            let Some(connection) = self.requests.connection(index) else { return };
             connection.receiving = true;
             let descriptor = connection.descriptor();
             self.ring.receive(index, descriptor);
@@ -573,9 +600,18 @@ impl Worker {
                 tracing::warn!("Received shutdown signal during loading, exiting now.");
                 std::process::exit(0);
             }
-            let name = if signal.ssi_signo == libc::SIGINT as u32 { "SIGINT" } else { "SIGTERM" };
+            let config = &self.requests.core.config;
+            let (name, options) = match signal.ssi_signo == libc::SIGINT as u32 {
+                true => ("SIGINT", shutdown::by_signal(config.shutdown_on_sigint)),
+                false => ("SIGTERM", shutdown::by_signal(config.shutdown_on_sigterm)),
+            };
             tracing::warn!("Received {name} scheduling shutdown...");
-            self.requests.shut_down(ShutdownOptions::default(), None);
+            match shutdown::may_end(&mut self.requests.core, options) {
+                true => self.requests.shut_down(options, None),
+                false => tracing::warn!(
+                    "{name} received but errors trying to shut down the server, check the logs for more information"
+                ),
+            }
         }
     }
 
@@ -584,6 +620,7 @@ impl Worker {
         if self.requests.appends() {
             self.end_append_only();
         }
+        self.requests.abandon_link();
         // Other cores may still write: the lock on their folder holds until the process has ended.
         std::mem::forget(self.requests.folder.take());
         self.flush_connections();

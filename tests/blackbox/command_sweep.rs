@@ -28,12 +28,9 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("function", NO_SCRIPTS),
     ("migrate", NO_FILES),
     ("module", NO_MODULES),
-    ("psync", NO_REPLICAS),
-    ("replconf", NO_REPLICAS),
     ("replicaof", NO_REPLICAS),
     ("script", NO_SCRIPTS),
     ("slaveof", NO_REPLICAS),
-    ("sync", NO_REPLICAS),
 ];
 
 const NO_SCRIPTS: &str = "scripts and functions need a Lua interpreter, which there is none of";

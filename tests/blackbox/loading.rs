@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::cluster_one_node::own_all_slots;
 use crate::support::random::Random;
 use crate::support::server::{free_port, fresh_dir};
 use crate::support::{Client, Kind, Server, holds_within, number_from_env};
@@ -477,9 +478,14 @@ fn only_files_that_were_written_to_may_be_cut() {
     let said = refused(Kind::Slotcore, &copy, &["--appendonly", "yes"]);
     assert!(said.contains("Fatal error: the truncated file is not the last file"), "{said}");
     // Two cores wrote to one each: either may be cut.
-    fs::write(copy.path(MANIFEST), format!("{longer}# slotcore writers 2\n")).expect("a manifest");
-    let server = start_in(Kind::Slotcore, &copy, &["--appendonly", "yes"]);
-    assert_eq!(server.connect().must("EXISTS after").integer(), 0);
+    let copy = of_two_cores_with_one_key_each();
+    for number in [1, 2] {
+        let path = copy.path(&format!("appendonlydir/appendonly.aof.{number}.incr.aof"));
+        let bytes = fs::read(&path).expect("an increment");
+        fs::write(&path, [&bytes[..], b"*2\r\n$3\r\nDEL\r\n"].concat()).expect("a cut file");
+    }
+    let server = start_in(Kind::Slotcore, &copy, &["--appendonly", "yes", "--cluster-enabled", "yes", "--cores", "3"]);
+    assert_eq!(server.connect().must("DBSIZE").integer(), 2);
     drop(server);
     // The base itself, when nothing came after it.
     let copy = Dir::new();
@@ -489,40 +495,108 @@ fn only_files_that_were_written_to_may_be_cut() {
     assert_eq!(server.connect().must("KEYS *").to_string(), "['a']");
 }
 
+/// What a cluster node of two cores has written, each of them a key.
+fn of_two_cores_with_one_key_each() -> Dir {
+    let dir = Dir::new();
+    let args = ["--appendonly", "yes", "--cluster-enabled", "yes", "--cores", "2"];
+    let mut server = Server::slotcore(&all_args(&dir, &args));
+    let mut client = server.connect();
+    own_all_slots(&mut client);
+    // Slots 0 and 64, of the first core and of the second.
+    for (slot, key) in [(0, "3560"), (64, "11423")] {
+        assert_eq!(client.must(&format!("CLUSTER KEYSLOT {key}")).integer(), slot);
+        client.must(&format!("SET {key} x"));
+    }
+    server.stop();
+    dir
+}
+
 #[test]
 fn one_flipped_bit_of_the_base_or_the_manifest_is_refused() {
     let seed = number_from_env("SLOTCORE_FLIP_SEED", 20_261);
     eprintln!("SLOTCORE_FLIP_SEED={seed}");
     let mut random = Random::new(seed);
-    let (dir, expected) = append_only_of_redis("yes");
+    let (of_redis, _) = append_only_of_redis("yes");
+    // From then on the manifest is the node's own. That of redis-server has no checksum.
+    start_in(Kind::Slotcore, &of_redis, &["--appendonly", "yes"]).stop();
+    let empty = Dir::new();
+    start_in(Kind::Slotcore, &empty, &["--appendonly", "yes"]).stop();
     let base = "appendonlydir/appendonly.aof.2.base.rdb";
-    for round in 0..40 {
-        let name = if round % 2 == 0 { base } else { MANIFEST };
-        let copy = Dir::copy_of(&dir.0);
-        let mut bytes = fs::read(copy.path(name)).expect("a file");
-        let (at, bit) = (random.index(bytes.len()), random.below(8));
-        bytes[at] ^= 1 << bit;
-        fs::write(copy.path(name), &bytes).expect("a damaged file");
-        let what = format!("{name}, byte {at}, bit {bit}");
-        if name == base {
+    for (dir, name, rounds) in
+        [(&of_redis, base, 20), (&of_redis, MANIFEST, 20), (&empty, BASE, 10), (&empty, MANIFEST, 10)]
+    {
+        for _ in 0..rounds {
+            let copy = Dir::copy_of(&dir.0);
+            let mut bytes = fs::read(copy.path(name)).expect("a file");
+            let (at, bit) = (random.index(bytes.len()), random.below(8));
+            bytes[at] ^= 1 << bit;
+            fs::write(copy.path(name), &bytes).expect("a damaged file");
+            let what = format!("{name}, byte {at}, bit {bit}");
             let said = refused(Kind::Slotcore, &copy, &["--appendonly", "yes"]);
-            assert!(said.contains("appendonly.aof.2.base.rdb") && said.contains("offset"), "{what}: {said}");
-        } else if bit == 5 && bytes[at].is_ascii_uppercase() {
-            // The words of a manifest may be written in capitals; a file's name may not.
-            let mut command =
-                Server::command(Kind::Slotcore, None, free_port(), &copy.0, &["--appendonly".into(), "yes".into()]);
-            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-            let ended = holds_within(Duration::from_millis(500), || child.try_wait().expect("a status").is_some());
-            if !ended {
-                child.kill().expect("the program can be ended");
-                child.wait().expect("a status");
-                let server = start_in(Kind::Slotcore, &copy, &["--appendonly", "yes"]);
-                assert_eq!(digest(&mut server.connect()), expected, "{what}");
-            }
-        } else {
-            let said = refused(Kind::Slotcore, &copy, &["--appendonly", "yes"]);
-            assert!(said.contains("AOF"), "{what}: {said}");
+            let file = name.split_once('/').expect("a folder").1;
+            let place = if name == MANIFEST { "line" } else { "offset" };
+            assert!(said.contains(file) && said.contains(place), "{what}: {said}");
         }
+    }
+}
+
+#[test]
+fn a_manifest_of_redis_is_read_to_the_letter() {
+    let (dir, _) = append_only_of_redis("yes");
+    let text = fs::read(dir.path(MANIFEST)).expect("a manifest");
+    for (at, byte) in text.iter().enumerate().filter(|(_, byte)| byte.is_ascii_alphabetic()) {
+        let copy = Dir::copy_of(&dir.0);
+        let mut damaged = text.clone();
+        damaged[at] = byte ^ 0x20;
+        fs::write(copy.path(MANIFEST), &damaged).expect("a manifest");
+        let said = refused(Kind::Slotcore, &copy, &["--appendonly", "yes"]);
+        assert!(said.contains("AOF"), "byte {at}: {said}");
+    }
+}
+
+#[test]
+fn a_takeover_of_old_files_that_was_interrupted_is_finished() {
+    let old = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n";
+    let other = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n2\r\n";
+    let named = "file appendonly.aof seq 1 type b\n";
+    let inner = "appendonlydir/appendonly.aof";
+    // What there is: the old file beside the folder, that in the folder, the manifest.
+    for (beside, within, manifest, expected) in [
+        (Some(old), None, None, "'1'"),
+        (Some(old), None, Some("# nothing yet\n"), "'1'"),
+        (Some(old), None, Some(named), "'1'"),
+        (None, Some(old), Some(named), "'1'"),
+        // Taken over already: what stands beside the folder is no concern of ours.
+        (Some(other), Some(old), Some(named), "'1'"),
+    ] {
+        for kind in [Kind::Slotcore, Kind::Redis] {
+            let dir = Dir::new();
+            fs::create_dir_all(dir.path("appendonlydir")).expect("a folder");
+            for (name, text) in [("appendonly.aof", beside), (inner, within), (MANIFEST, manifest)] {
+                text.iter().for_each(|text| fs::write(dir.path(name), text).expect("a file"));
+            }
+            for _ in 0..2 {
+                let mut server = start_in(kind, &dir, &["--appendonly", "yes"]);
+                assert_eq!(
+                    server.connect().must("GET a").to_string(),
+                    expected,
+                    "{kind:?} {beside:?} {within:?} {manifest:?}"
+                );
+                server.stop();
+                let is_left = dir.path("appendonly.aof").exists();
+                assert!(dir.path(inner).exists() && is_left == (beside.is_some() && within.is_some()), "{kind:?}");
+            }
+        }
+    }
+    // The files that followed say that it was once finished.
+    let dir = Dir::new();
+    fs::create_dir_all(dir.path("appendonlydir")).expect("a folder");
+    fs::write(dir.path("appendonly.aof"), old).expect("a file");
+    fs::write(dir.path(INCREMENT), "").expect("a file");
+    fs::write(dir.path(MANIFEST), format!("{named}file appendonly.aof.1.incr.aof seq 1 type i\n")).expect("a manifest");
+    for kind in [Kind::Slotcore, Kind::Redis] {
+        let said = refused(kind, &dir, &["--appendonly", "yes"]);
+        assert!(said.contains("appendonly.aof"), "{said}");
     }
 }
 

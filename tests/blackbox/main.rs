@@ -6,6 +6,7 @@
 mod support;
 
 mod append_only;
+mod append_only_edges;
 mod big_replies;
 mod bitmaps;
 mod blocking;

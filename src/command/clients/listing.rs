@@ -47,8 +47,13 @@ impl ClientType {
     }
 
     /// A monitor is a normal client, as in Redis.
-    pub(super) fn of(_: &Client) -> ClientType {
-        ClientType::Normal
+    pub(super) fn of(client: &Client) -> ClientType {
+        match client {
+            Client { is_upstream: true, .. } => ClientType::Primary,
+            Client { is_replica: true, .. } => ClientType::Replica,
+            client if client.is_listening() => ClientType::PubSub,
+            _ => ClientType::Normal,
+        }
     }
 }
 

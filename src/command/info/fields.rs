@@ -5,7 +5,6 @@
 
 use super::figures::{DatabaseFigures, Figures, human, ratio};
 use crate::base::clock::lru_clock;
-use crate::base::hex::HexId;
 use crate::command::machine::CpuTime;
 use crate::command::pubsub::Kind;
 use crate::command::table::table;
@@ -233,9 +232,9 @@ pub const FIELDS: &[Field] = &[
     is(Memory, "mem_fragmentation_ratio", |f| format!("{:.2}", f.fragmentation_ratio())),
     is(Memory, "mem_fragmentation_bytes", |f| f.fragmentation_bytes().to_string()),
     until(Memory, "mem_not_counted_for_evict", "0", Replication),
-    until(Memory, "mem_replication_backlog", "0", Replication),
-    until(Memory, "mem_total_replication_buffers", "0", Replication),
-    until(Memory, "mem_clients_slaves", "0", Replication),
+    is(Memory, "mem_replication_backlog", |f| f.replication.log_memory_bytes.to_string()),
+    is(Memory, "mem_total_replication_buffers", |f| f.replication.log_memory_bytes.to_string()),
+    is(Memory, "mem_clients_slaves", |f| f.clients.replicas_memory_bytes.to_string()),
     is(Memory, "mem_clients_normal", |f| f.clients.memory_bytes.to_string()),
     until(Memory, "mem_cluster_links", "0", Bus),
     is(Memory, "mem_aof_buffer", |f| f.append.buffer_bytes.to_string()),
@@ -303,9 +302,9 @@ pub const FIELDS: &[Field] = &[
     until(Stats, "instantaneous_input_repl_kbps", "0.00", Replication),
     until(Stats, "instantaneous_output_repl_kbps", "0.00", Replication),
     is(Stats, "rejected_connections", |f| f.stats.connections_rejected.to_string()),
-    until(Stats, "sync_full", "0", Replication),
-    until(Stats, "sync_partial_ok", "0", Replication),
-    until(Stats, "sync_partial_err", "0", Replication),
+    is(Stats, "sync_full", |f| f.replication.syncs_full.to_string()),
+    is(Stats, "sync_partial_ok", |f| f.replication.syncs_partial.to_string()),
+    is(Stats, "sync_partial_err", |f| f.replication.syncs_partial_refused.to_string()),
     is(Stats, "expired_keys", |f| f.keyspace.expired_keys.to_string()),
     always(Stats, "expired_stale_perc", "0.00", "expiry finds what is due without sampling"),
     is(Stats, "expired_time_cap_reached_count", |f| f.stats.expire_budget_reached.to_string()),
@@ -356,19 +355,24 @@ pub const FIELDS: &[Field] = &[
     is(Stats, "requests_forwarded", |f| f.stats.requests_forwarded.to_string()),
     //
     until(Replicas, "role", "master", Replication),
-    until(Replicas, "connected_slaves", "0", Replication),
+    is(Replicas, "connected_slaves", |f| f.replication.replicas.len().to_string()),
     maybe(Replicas, "min_slaves_good_slaves", |f| {
-        (f.config().min_replicas_to_write > 0 && f.config().min_replicas_max_lag > 0).then(|| "0".to_owned())
+        let is_wanted = f.config().min_replicas_to_write > 0 && f.config().min_replicas_max_lag > 0;
+        is_wanted.then(|| f.replication.good_replicas.to_string())
+    }),
+    lines(Replicas, "slave", |f| {
+        let replicas = f.replication.replicas.iter().enumerate();
+        replicas.map(|(number, line)| format!("slave{number}:{line}")).collect()
     }),
     until(Replicas, "master_failover_state", "no-failover", Replication),
-    is(Replicas, "master_replid", |f| f.replication_id.to_string()),
-    is(Replicas, "master_replid2", |_| HexId::ZEROS.to_string()),
-    until(Replicas, "master_repl_offset", "0", Replication),
-    until(Replicas, "second_repl_offset", "-1", Replication),
-    until(Replicas, "repl_backlog_active", "0", Replication),
+    is(Replicas, "master_replid", |f| f.replication.id.to_string()),
+    is(Replicas, "master_replid2", |f| f.replication.second.0.to_string()),
+    is(Replicas, "master_repl_offset", |f| f.replication.place.to_string()),
+    is(Replicas, "second_repl_offset", |f| f.replication.second.1.to_string()),
+    is(Replicas, "repl_backlog_active", |f| u8::from(f.replication.log_is_kept).to_string()),
     is(Replicas, "repl_backlog_size", |f| f.config().repl_backlog_size.to_string()),
-    until(Replicas, "repl_backlog_first_byte_offset", "0", Replication),
-    until(Replicas, "repl_backlog_histlen", "0", Replication),
+    is(Replicas, "repl_backlog_first_byte_offset", |f| f.replication.first_byte().to_string()),
+    is(Replicas, "repl_backlog_histlen", |f| f.replication.log_bytes.to_string()),
     //
     is(Cpu, "used_cpu_sys", |f| seconds(f.cpu.process, |time| time.system_us)),
     is(Cpu, "used_cpu_user", |f| seconds(f.cpu.process, |time| time.user_us)),

@@ -1,6 +1,5 @@
 //! What INFO and MEMORY know: each core's share, and the figures of the whole node once the shares are merged.
 
-use crate::base::hex::HexId;
 use crate::command::blocking::WaitFigures;
 use crate::command::context::Context;
 use crate::command::core::Core;
@@ -8,6 +7,7 @@ use crate::command::machine::{CpuTimes, ProcessMemory};
 use crate::command::persistence::append_only::{AppendFigures, RewriteFigures};
 use crate::command::persistence::loading::Loading;
 use crate::command::persistence::saving::SavingFigures;
+use crate::command::replication::figures::ReplicationFigures;
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
 use crate::config::Config;
@@ -47,7 +47,7 @@ pub struct Share {
 struct NodeShare {
     memory: ProcessMemory,
     cpu: CpuTimes,
-    replication_id: HexId,
+    replication: ReplicationFigures,
     loading: Loading,
     rewrite: RewriteFigures,
     saving: SavingFigures,
@@ -62,6 +62,8 @@ pub struct ClientFigures {
     /// Those that are told of changes of what they have read.
     pub tracking_count: u64,
     pub memory_bytes: u64,
+    /// Memory of replicas, which are not counted among the clients.
+    pub replicas_memory_bytes: u64,
     pub largest_input_bytes: u64,
     pub largest_output_bytes: u64,
 }
@@ -96,7 +98,7 @@ pub struct Figures<'a> {
     pub databases: Vec<DatabaseFigures>,
     pub memory: ProcessMemory,
     pub cpu: CpuTimes,
-    pub replication_id: HexId,
+    pub replication: ReplicationFigures,
     pub loading: Loading,
     pub saving: SavingFigures,
     allocated_bytes: i64,
@@ -110,7 +112,7 @@ impl Share {
         let node = core.node.as_ref().map(|node| NodeShare {
             memory: node.machine.memory(),
             cpu: node.machine.cpu_times(),
-            replication_id: node.replication.history.id,
+            replication: ReplicationFigures::of(&node.replication, &node.config, core.clock.unix()),
             loading: node.persistence.loading,
             rewrite: node.persistence.append_only.figures(&core.clock),
             saving: node.persistence.saving.figures(),
@@ -142,8 +144,13 @@ impl ClientFigures {
         let mut figures = ClientFigures::default();
         for (_, client) in &core.clients {
             let traffic = &client.traffic;
+            if client.is_replica {
+                figures.replicas_memory_bytes += client.memory_bytes() as u64;
+                continue;
+            }
             figures.add(ClientFigures {
                 count: 1,
+                replicas_memory_bytes: 0,
                 blocked_count: u64::from(client.postponed || client.blocked),
                 tracking_count: u64::from(client.tracking.is_some()),
                 memory_bytes: client.memory_bytes() as u64,
@@ -159,6 +166,7 @@ impl ClientFigures {
         self.blocked_count += other.blocked_count;
         self.tracking_count += other.tracking_count;
         self.memory_bytes += other.memory_bytes;
+        self.replicas_memory_bytes += other.replicas_memory_bytes;
         self.largest_input_bytes = self.largest_input_bytes.max(other.largest_input_bytes);
         self.largest_output_bytes = self.largest_output_bytes.max(other.largest_output_bytes);
     }
@@ -206,7 +214,7 @@ impl<'a> Figures<'a> {
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
             memory: ProcessMemory::default(),
             cpu: CpuTimes::default(),
-            replication_id: HexId::ZEROS,
+            replication: ReplicationFigures::default(),
             loading: Loading::default(),
             saving: SavingFigures::default(),
             allocated_bytes: 0,
@@ -239,7 +247,7 @@ impl<'a> Figures<'a> {
         if let Some(node) = share.node {
             self.memory = node.memory;
             self.cpu = node.cpu;
-            self.replication_id = node.replication_id;
+            self.replication = node.replication;
             self.loading = node.loading;
             self.rewrite = node.rewrite;
             self.saving = node.saving;

@@ -11,6 +11,8 @@ use crate::command::blocking::{self, Nothing, Timeout, Wait};
 use crate::command::context::Context;
 use crate::command::core::Effect;
 use crate::command::error::CommandError;
+use crate::command::replication::peers::ReplicaQuestion;
+use crate::command::replication::replicas::Having;
 use crate::command::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::config::Config;
 use crate::keyspace::ValueKind;
@@ -33,18 +35,6 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(1)",
         syntax: "",
         run: Run::OnFirstCore(bgrewriteaof),
-    },
-    CommandSpec {
-        name: "wait",
-        arity: Arity::Exactly(3),
-        flags: Flags::BLOCKING.and(Flags::CONNECTION),
-        keys: Keys::None,
-        group: Group::Generic,
-        since: "3.0.0",
-        summary: "Waits until this many replicas have what the connection has written.",
-        complexity: "O(1)",
-        syntax: "numreplicas timeout",
-        run: Run::OnConnection(wait),
     },
     CommandSpec {
         name: "waitaof",
@@ -82,17 +72,6 @@ fn bgrewriteaof(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     Ok(())
 }
 
-/// WAIT numreplicas timeout. There are no replicas yet: whoever wants one waits until the time is over.
-fn wait(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    let replicas_wanted = integer(&args[1])?;
-    let timeout = Timeout::milliseconds(&args[2])?;
-    if replicas_wanted <= 0 {
-        cx.reply.integer(0);
-        return Ok(());
-    }
-    blocking::wait(cx, waits(timeout, Nothing::Replicas))
-}
-
 /// WAITAOF numlocal numreplicas timeout: with `numlocal` 1, every core is asked when all that it has recorded so far is on the
 /// disk, which covers what this client has written.
 fn waitaof(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
@@ -104,17 +83,29 @@ fn waitaof(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         .filter(|count| *count >= 0)
         .ok_or(CommandError::text_static("ERR value is out of range, must be positive"))?;
     let timeout = Timeout::milliseconds(&args[3])?;
+    if cx.core.replication.role.is_replica() {
+        return Err(CommandError::text_static(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
+             and are not propagated.",
+        ));
+    }
     if local_wanted == 1 && !cx.core.config.appendonly {
         return Err(no_files());
     }
-    if local_wanted == 0 && replicas_wanted == 0 {
-        Nothing::Safe { local: 0, suffices: true }.write(&mut cx.reply);
+    let local_wanted = usize::try_from(local_wanted).unwrap_or(0);
+    let wanted = usize::try_from(replicas_wanted).unwrap_or(usize::MAX);
+    let nothing = Nothing::Safe { local: 0, replicas: 0, local_wanted, replicas_wanted: wanted };
+    if cx.caller.must_not_wait {
+        nothing.write(&mut cx.reply);
         return Ok(());
     }
-    if cx.core.config.appendonly && !cx.caller.must_not_wait {
-        cx.core.effects.push(Effect::AwaitDurable(cx.caller.client));
+    let client = cx.caller.client;
+    let of_nothing = !cx.client().has_written;
+    cx.core.effects.push(Effect::AskReplicas(ReplicaQuestion { client, having: Having::Durable, wanted, of_nothing }));
+    if cx.core.config.appendonly {
+        cx.core.effects.push(Effect::AwaitDurable(client));
     }
-    blocking::wait(cx, waits(timeout, Nothing::Safe { local: 0, suffices: replicas_wanted == 0 }))
+    blocking::wait(cx, waits(timeout, nothing))
 }
 
 /// WAITAOF without append-only files.
@@ -123,7 +114,7 @@ pub fn no_files() -> CommandError {
 }
 
 /// A wait that no key ends.
-fn waits(timeout: Timeout, nothing: Nothing) -> Wait {
+pub(in crate::command) fn waits(timeout: Timeout, nothing: Nothing) -> Wait {
     Wait { keys: Vec::new(), kind: ValueKind::String, or_removed: false, timeout, nothing, request: None }
 }
 
@@ -166,6 +157,8 @@ pub struct AppendOnly {
     begun_s: Option<i64>,
     /// `appendonly yes` was said: the first rewrite begins when the folder is open.
     is_about_to_begin: bool,
+    /// `appendonly yes` was said, and no manifest leads to the data yet.
+    awaits_base: bool,
     /// A rewrite is to begin as soon as it can.
     scheduled: bool,
     last_duration_s: Option<i64>,
@@ -230,6 +223,24 @@ impl AppendOnly {
     pub fn turned_on(&mut self, is_saving: bool) {
         self.is_about_to_begin = !is_saving && self.begun_s.is_none();
         self.scheduled |= is_saving;
+        self.awaits_base = true;
+    }
+
+    /// Whether the data are in no append-only file yet although they are to be: the first rewrite has not ended. Without files, with
+    /// `appendonly no`, it says nothing.
+    pub fn awaits_base(&self) -> bool {
+        self.awaits_base
+    }
+
+    /// No manifest leads to the data before the rewrite that is about to begin has ended.
+    pub fn begins_files(&mut self) {
+        self.awaits_base = true;
+        self.schedule();
+    }
+
+    /// The manifest leads to all data.
+    pub fn base_is_named(&mut self) {
+        self.awaits_base = false;
     }
 
     /// `appendonly no`, or the folder cannot be opened.
@@ -302,7 +313,7 @@ impl AppendOnly {
     pub fn forget_files(&mut self) {
         self.sizes.clear();
         self.failing.clear();
-        (self.folder_failure, self.scheduled) = (None, false);
+        (self.folder_failure, self.scheduled, self.awaits_base) = (None, false, false);
     }
 
     /// A core's file cannot be written, or can be again.

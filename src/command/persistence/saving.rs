@@ -26,6 +26,10 @@ pub enum SaveFor {
     Shutdown(ShutdownOptions),
     /// BGREWRITEAOF and its like: the base of the append-only files, which goes to their folder.
     Rewrite,
+    /// Replicas, whose sockets it goes to.
+    Replicas,
+    /// Replicas that are sent the file.
+    ReplicasFile,
     /// DEBUG RELOAD: the reply waits, and the file is loaded again.
     Reload,
 }
@@ -133,7 +137,10 @@ impl Saving {
     /// The file is in its place, or the attempt has failed or was given up (`outcome` is `None`).
     pub fn end(&mut self, outcome: Option<bool>, now_s: i64) {
         let Some(current) = self.current.take() else { return };
-        let is_background = current.purpose == SaveFor::Background;
+        let is_background = matches!(current.purpose, SaveFor::Background | SaveFor::ReplicasFile);
+        if current.purpose == SaveFor::Replicas {
+            return; // there is no file
+        }
         match outcome {
             Some(true) => {
                 self.saved_changes = current.changes;

@@ -10,6 +10,7 @@ pub use subscriptions::{Delivery, Kind, Subscriptions, encoded_invalidation};
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
+use super::journal::write_command;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
 use crate::base::glob;
 use crate::resp::{Args, Reply};
@@ -25,9 +26,18 @@ pub fn publish(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
     receivers
 }
 
-/// PUBLISH channel message: the number of receivers. Messages change no data and have no place in a file; what replicas are
-/// sent of them (all of them, as in Redis) needs a way beside the journal, from here and from SPUBLISH.
+/// Messages change no data and have no place in a file, but replicas are sent all of them. In a cluster they go over the bus.
+fn tell_replicas(cx: &mut Context<'_>, args: &Args<'_>) {
+    if cx.core.replication.feeds && !cx.core.cluster.enabled {
+        let mut bytes = Vec::new();
+        write_command(&mut bytes, args.iter());
+        cx.core.effects.push(Effect::ForReplicas(bytes));
+    }
+}
+
+/// PUBLISH channel message: the number of receivers.
 fn publish_command(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    tell_replicas(cx, args);
     let receivers = publish(cx.core, &args[1], &args[2]);
     cx.reply.integer(receivers as i64);
     Ok(())
@@ -35,6 +45,7 @@ fn publish_command(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 
 /// SPUBLISH shardchannel message.
 fn spublish(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+    tell_replicas(cx, args);
     let delivery = cx.core.subscriptions.shard_delivery(&args[1], &args[2]);
     cx.reply.integer(delivery.as_ref().map_or(0, |(to, _)| to.len() as i64));
     cx.core.effects.extend(delivery.map(|(to, delivery)| Effect::Deliver { to, delivery }));

@@ -3,10 +3,14 @@
 //! Handlers do no I/O. The node's books are [`Replication`], on core 0; `runtime::requests::replication` does what they
 //! say and reports back into them. Every core has a [`ReplicationView`], by which the gate refuses what a replica must not do.
 //!
-//! - `replicas`: the replicas of this node (PSYNC, REPLCONF, WAIT)
-//! - `upstream`: the primary that this node copies (REPLICAOF, ROLE)
+//! - `replicas`: the replicas of this node; `peers`: what they say (PSYNC, REPLCONF), and WAIT
+//! - `upstream`: the primary that this node copies (REPLICAOF, ROLE); `stream`: what it sends, as things to do
+//! - `figures`: what INFO tells
 
+pub mod figures;
+pub mod peers;
 pub mod replicas;
+pub mod stream;
 pub mod upstream;
 
 use crate::base::random::Random;
@@ -22,8 +26,12 @@ pub struct Replication {
     /// What replicas read. Its end is the place in the history up to which this node has everything.
     pub log: Log,
     pub replicas: Replicas,
+    /// Commands that write wait for the end of something.
+    pub holds_writes: bool,
     /// The primary that this node copies; none while it is one itself.
     pub upstream: Option<Upstream>,
+    /// The database that a reader of the log has selected at its end, while the log is a primary's stream.
+    pub stream_db: u16,
 }
 
 /// What every core must know: a snapshot that core 0 publishes.
@@ -32,6 +40,8 @@ pub struct ReplicationView {
     pub role: Role,
     /// What this core records goes to core 0 for the log.
     pub feeds: bool,
+    /// Commands that write wait: the node hands over to a replica, or ends.
+    pub holds_writes: bool,
     /// Fewer replicas than `min-replicas-to-write` keep up: writes are refused.
     pub lacks_replicas: bool,
 }
@@ -62,7 +72,19 @@ impl Replication {
             log: Log::default(),
             replicas: Replicas::default(),
             upstream: None,
+            holds_writes: false,
+            stream_db: 0,
         }
+    }
+
+    /// Whether what this node's cores record goes into the log.
+    pub fn feeds_log(&self) -> bool {
+        self.upstream.is_none() && self.log.is_kept()
+    }
+
+    /// What every core must know.
+    pub fn view(&self, lacks_replicas: bool) -> ReplicationView {
+        ReplicationView { role: self.role(), feeds: self.feeds_log(), holds_writes: self.holds_writes, lacks_replicas }
     }
 
     /// What this node is.

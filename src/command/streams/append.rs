@@ -15,7 +15,7 @@ use crate::resp::Args;
 fn xadd(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let config = &cx.core.config;
     let limits = NodeLimits { bytes: config.stream_node_max_bytes, entries: config.stream_node_max_entries };
-    let options = Options::parse(args, Command::Add, limits.entries, cx.core.disk.loading)?;
+    let options = Options::parse(args, Command::Add, limits.entries, cx.core.obeys())?;
     let first_word = options.id_at + 1;
     let words_count = args.len().saturating_sub(first_word);
     if words_count < 2 || !words_count.is_multiple_of(2) {
@@ -88,7 +88,7 @@ fn choose_id(log: &Log, wanted: Option<AddedId>, now_ms: i64) -> Result<StreamId
 
 /// XTRIM key MAXLEN | MINID [= | ~] threshold [LIMIT count]: how many entries went.
 fn xtrim(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    let options = Options::parse(args, Command::Trim, cx.core.config.stream_node_max_entries, cx.core.disk.loading)?;
+    let options = Options::parse(args, Command::Trim, cx.core.config.stream_node_max_entries, cx.core.obeys())?;
     let (db, key) = (cx.db(), cx.key(&args[1]));
     let mut entry = cx.core.keyspace.write(db, key);
     let (mut trimmed, mut exact) = (0, None);

@@ -9,8 +9,8 @@ pub mod reader;
 pub use manifest::{FileEntry, Manifest, ManifestError};
 pub use reader::{CommandReader, Damage, Mark, Step, Units};
 
-/// The RDB file of a node without keys, marked as the base of append-only files, without a checksum.
-pub const EMPTY_BASE: &[u8] = b"REDIS0010\xfa\x08aof-base\xc0\x01\xff\0\0\0\0\0\0\0\0";
+/// The RDB file of a node without keys, marked as the base of append-only files, with its checksum.
+pub const EMPTY_BASE: &[u8] = b"REDIS0010\xfa\x08aof-base\xc0\x01\xff\xfd\xbd\xc2\x76\x36\x10\x52\x05";
 
 /// The manifest's name: `appendonly.aof.manifest`.
 pub fn manifest_name(append_file_name: &str) -> String {
@@ -30,4 +30,35 @@ pub fn increment_name(append_file_name: &str, sequence: u64) -> String {
 /// A line between two commands that says when what follows was written, as `aof-timestamp-enabled` has it.
 pub fn timestamp(unix_s: i64) -> String {
     format!("#TS:{unix_s}\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::rdb::{ChecksumVerdict, ReaderOptions, Record, RecordReader};
+
+    /// Whether it is read to its end.
+    fn is_whole(bytes: &[u8]) -> bool {
+        let mut reader = RecordReader::new(ReaderOptions { checksum: true, total_bytes: Some(bytes.len() as u64) });
+        let mut batch = reader.batch(bytes);
+        loop {
+            match batch.next_record() {
+                Ok(Some(Record::End(verdict))) => return verdict == ChecksumVerdict::Matches,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return false,
+            }
+        }
+    }
+
+    #[test]
+    fn no_byte_of_the_empty_base_can_be_another() {
+        assert!(is_whole(EMPTY_BASE));
+        for at in 0..EMPTY_BASE.len() {
+            for flip in 1..=255 {
+                let mut damaged = EMPTY_BASE.to_vec();
+                damaged[at] ^= flip;
+                assert!(!is_whole(&damaged), "byte {at} ^ {flip}");
+            }
+        }
+    }
 }

@@ -2,15 +2,15 @@
 //!
 //! Says what redis-check-aof says. With `--fix` a file that does not end with a whole command or transaction is trimmed to where it
 //! was whole last, each core's last file like the only one of a stock server: a truncated file that is not the last one keeps a
-//! stock server from starting. The RDB part of a base is never trimmed.
+//! stock server from starting. The RDB part of a base is never trimmed. A manifest that was edited by hand gets a checksum that matches.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::path::Path;
 
-use super::append_only::folder::reason;
+use super::append_only::folder::{reason, replace_manifest};
 use crate::config::Config;
-use crate::persist::aof::{CommandReader, FileEntry, Manifest, Step, Units};
+use crate::persist::aof::{CommandReader, FileEntry, Manifest, ManifestError, Step, Units};
 use crate::persist::rdb::{ChecksumVerdict, LoadLimits, ReaderOptions, Record, RecordReader, decode_value};
 
 /// Bytes read at a time.
@@ -27,8 +27,12 @@ pub fn check(path: &Path, fix: bool, said: &mut dyn FnMut(String)) -> Result<(),
     }
     said("Start checking Multi Part AOF".to_owned());
     let text = fs::read(path).map_err(|error| format!("Cannot open {}: {}", path.display(), reason(&error)))?;
-    let manifest = Manifest::parse(&text).map_err(|error| format!("AOF manifest {}, {error}", path.display()))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let not_valid = |error: ManifestError| format!("AOF manifest {}, {error}", path.display());
+    let (manifest, is_sealed) = match Manifest::parse(&text) {
+        Err(_) if fix => (Manifest::parse_unsealed(&text).map_err(not_valid)?, false),
+        read => (read.map_err(not_valid)?, true),
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let path_of = |entry: &FileEntry| folder.join(String::from_utf8_lossy(&entry.name).into_owned());
     if let Some(base) = &manifest.base {
         said("Start to check BASE AOF.".to_owned());
@@ -40,6 +44,12 @@ pub fn check(path: &Path, fix: bool, said: &mut dyn FnMut(String)) -> Result<(),
     }
     for (at, increment) in manifest.increments.iter().enumerate() {
         check_file(&path_of(increment), fix, at >= written_from, said)?;
+    }
+    if !is_sealed {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        replace_manifest(folder, &name, &manifest)
+            .map_err(|error| format!("Failed to write the AOF manifest {}: {}", path.display(), reason(&error)))?;
+        said(format!("Successfully mended the checksum of the AOF manifest {}", path.display()));
     }
     said("All AOF files and manifest are valid".to_owned());
     Ok(())

@@ -23,3 +23,4 @@ pub mod disk;
 pub mod loading;
 pub mod snapshot;
 pub mod snapshot_file;
+pub mod snapshot_stream;

@@ -39,6 +39,8 @@ pub struct CutPlan {
     pub access: KeptAccess,
     /// What follows goes to other append-only files.
     pub switches_files: bool,
+    /// What follows goes to the log of replicas, from a SELECT on.
+    pub feeds: bool,
 }
 
 impl CutPlan {
@@ -47,6 +49,7 @@ impl CutPlan {
             compress: config.rdbcompression,
             access: KeptAccess::of(config.maxmemory_policy),
             switches_files: false,
+            feeds: false,
         }
     }
 }

@@ -54,6 +54,8 @@ enum Job {
 pub enum Written {
     /// Bytes that came from this core are written: it may have the buffer again.
     Bytes(CoreId, Vec<u8>),
+    /// A replica has gone, or does not take what it is sent (streams only).
+    Gone(u64),
     /// The file is in its place, or cannot be: the line for the log.
     End(Result<(), String>),
 }
@@ -70,6 +72,15 @@ pub struct SnapshotFile {
 pub struct Retired(JoinHandle<MemoryFigures>);
 
 impl Retired {
+    /// Any thread that works for core 0 and tells its balance at the end.
+    pub fn of(thread: JoinHandle<MemoryFigures>) -> Retired {
+        Retired(thread)
+    }
+
+    pub(super) fn new(thread: JoinHandle<MemoryFigures>) -> Retired {
+        Retired(thread)
+    }
+
     /// Whether the writer has ended.
     pub fn has_ended(&self) -> bool {
         self.0.is_finished()
@@ -242,6 +253,7 @@ mod tests {
         loop {
             match file.reports.recv().unwrap() {
                 Written::Bytes(_, more) => bytes += more.len(),
+                Written::Gone(_) => panic!("a file has no replicas"),
                 Written::End(outcome) => return (bytes, outcome),
             }
         }

@@ -6,6 +6,7 @@ use crate::command::blocking;
 use crate::command::core::Effect;
 use crate::command::debug;
 use crate::command::execute::{self, Call, Share};
+use crate::command::journal::JournalReader;
 use crate::command::spec::{Flags, Group};
 use crate::command::transactions;
 use crate::resp::{LOOKAHEAD_MAX, ReplyBuffer};
@@ -75,9 +76,12 @@ impl Requests {
         self.durability.flushed_slot = None;
         let share = execute::run_part(&mut self.core, call);
         // Before anything else is recorded.
-        if let Some(at) = self.core.effects.iter().position(|effect| matches!(effect, Effect::FilesFlushed)) {
+        if let Some(at) = self.core.effects.iter().position(|effect| matches!(effect, Effect::Flushed)) {
             self.core.effects.remove(at);
-            self.switch_file(SwitchKind::Flush);
+            if self.core.journal.is_for(JournalReader::File) {
+                self.switch_file(SwitchKind::Flush);
+            }
+            self.core_flushed();
         }
         share
     }
@@ -172,8 +176,17 @@ impl Requests {
                 Message::JournalWritten => self.journal_written(),
                 Message::Load(order) => self.take_order(*order),
                 Message::Loaded { slots } => self.part_loaded(slots),
+                Message::Apply(batch) => self.apply_batch(from, &batch),
+                Message::Applied { place, bytes } => self.core_applied(from, place, bytes),
+                Message::Empty => self.empty(),
                 Message::FreeMemory | Message::Cut => {}
-                Message::CutBegun { number, at_cut } => self.cut_begun(number, &at_cut),
+                Message::Feed(bytes) => self.fed(from, &bytes),
+                Message::FlushPassed => self.flush_passed(from),
+                Message::MarkLog(mark) => self.mark_log(mark),
+                Message::LogMarked(mark) => self.marked(mark),
+                Message::ReplicasHave { client_id, count } => blocking::replicas_have(&mut self.core, client_id, count),
+                Message::ReplicaArrives(arrival) => self.arrive(*arrival),
+                Message::CutBegun { number, at_cut } => self.cut_begun(from, number, &at_cut),
                 Message::ReleaseOutput { number } => self.output_released(number),
                 Message::SnapshotChunk(chunk) => self.chunk_arrived(from, *chunk),
                 Message::ChunkWritten { number, buffer } => self.chunk_written(number, buffer),
@@ -265,6 +278,9 @@ impl Requests {
                 if connection.end_await(sequence) {
                     self.core.clients[index as usize].blocked = false;
                     self.released.push(index);
+                }
+                if connection.ends_pause() {
+                    self.resumed.push(index);
                 }
                 if !connection.is_dirty && !connection.output.is_empty() {
                     connection.is_dirty = true;

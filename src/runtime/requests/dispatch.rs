@@ -37,6 +37,7 @@ impl Requests {
                 let caller = client.caller(self.core.id);
                 client.last_command = Some(command.spec());
                 client.asking = false;
+                client.has_written |= command.spec().flags.has(Flags::WRITE);
                 if client.tracking.is_some() {
                     client.end_caching(command.spec());
                 }
@@ -80,6 +81,7 @@ impl Requests {
                     self.core.effects.push(Effect::Deliver { to, delivery });
                 }
                 Effect::MonitorLine { to, line } if to == own && is_monitor => connection.push(&line),
+                Effect::Sync { client, request } => self.client_asks_to_sync(client, request, connection),
                 other => self.core.effects.push(other),
             }
         }
@@ -204,11 +206,14 @@ impl Requests {
 
     /// Runs a command of core 0, or lets every core do its share first.
     pub(super) fn run_on_first(&mut self, call: &Call<'_>, sequence: u32, connection: Option<&mut Connection>) {
+        if self.must_order(call) && !self.begin_flush(call, sequence) {
+            return; // its turn comes
+        }
         let target = ReplyTarget { client: call.caller.client, sequence };
         let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());
         if matches!(call.command.spec().run, Run::OnFirstCoreAfterAll { .. }) {
-            let own = execute::run_part(&mut self.core, call);
+            let own = self.run_part(call);
             if self.mesh.others().next().is_some() {
                 return self.gather_shares(call, target, own, before);
             }

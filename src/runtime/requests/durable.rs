@@ -4,6 +4,9 @@
 //! something waits on the core that ran it, by the journal's position, until the append-only file is durable up to there.
 //! Answers to reads, and what other cores run, never wait, except behind an earlier answer of the same connection. Nothing is
 //! looked at while the journal is off.
+//!
+//! Whatever `appendfsync` is: where all was removed and the file for what follows has not come, answers wait for it. Until then no
+//! manifest leads to what is recorded, and a node that ends, or a process that dies, would have lost it.
 
 use std::collections::VecDeque;
 
@@ -15,6 +18,7 @@ use crate::base::core_id::CoreId;
 use crate::command::blocking;
 use crate::command::client::ClientRef;
 use crate::command::execute::Share;
+use crate::command::journal::JournalReader;
 use crate::config::AppendFsync;
 use crate::resp::ReplyBuffer;
 use crate::runtime::batch::ReplyTarget;
@@ -46,6 +50,8 @@ pub struct Durability {
     /// The call that has just run has removed everything: its file must come before it is answered.
     pub(super) flushed_slot: Option<u64>,
     held_for_files: Vec<(u64, Held)>,
+    /// The last of the switches because all was removed.
+    last_flush: u64,
     /// What core 0 was last told of the size of this core's file.
     pub(super) told_bytes: (u64, u64),
     /// The disk does not keep up.
@@ -54,6 +60,8 @@ pub struct Durability {
     durable_position: u64,
     /// Who wants to be told when an fsync has covered the journal up to a position: a core, with its ticket.
     curious: VecDeque<(u64, CoreId, u32)>,
+    /// On core 0: who is to be told once there is a base.
+    curious_of_base: Vec<(CoreId, u32)>,
     /// Clients of this core that wait for all cores, and how many of those have not answered.
     awaiting: Slab<(u64, usize)>,
     /// What this core has to say to its own clients among them.
@@ -64,11 +72,24 @@ pub struct Durability {
     pub orders: Vec<Order>,
 }
 
+impl Durability {
+    /// Whether all was removed, and the file for what follows has not come.
+    #[inline]
+    fn awaits_flushed_file(&self) -> bool {
+        self.last_flush > self.files_came
+    }
+}
+
 impl Requests {
     /// Whether answers to calls that record something have to wait.
     #[inline]
     pub(super) fn holds_replies(&self) -> bool {
-        self.core.journal.is_on() && (self.core.config.appendfsync == AppendFsync::Always || self.durability.is_late)
+        self.core.journal.is_for(JournalReader::File) && (self.awaits_fsync() || self.durability.awaits_flushed_file())
+    }
+
+    #[inline]
+    fn awaits_fsync(&self) -> bool {
+        self.core.config.appendfsync == AppendFsync::Always || self.durability.is_late
     }
 
     /// Answers a call before which the journal was at `before`: at once, or when what the call has recorded is durable.
@@ -83,7 +104,9 @@ impl Requests {
 
     /// From now on this core records what it changes, in this file.
     pub fn append_to(&mut self, file: Box<AppendFile>) {
-        self.core.set_journal_on(true);
+        self.feed_log();
+        self.core.journal.discard();
+        self.core.set_journal(JournalReader::File, true);
         let position = self.core.journal.position();
         self.durability.orders.push(Order::Open { file, position });
     }
@@ -121,8 +144,10 @@ impl Requests {
 
     /// This core goes on to another file, from where the journal is now.
     pub(super) fn switch_file(&mut self, kind: SwitchKind) {
-        if !self.core.journal.is_on() {
-            self.core.set_journal_on(true);
+        self.feed_log();
+        if !self.core.journal.is_for(JournalReader::File) {
+            self.core.journal.discard();
+            self.core.set_journal(JournalReader::File, true);
         }
         let mut last = Vec::new();
         self.core.journal.take_into(&mut last);
@@ -132,6 +157,7 @@ impl Requests {
         self.durability.switches += 1;
         if kind == SwitchKind::Flush {
             self.durability.flushed_slot = Some(self.durability.switches);
+            self.durability.last_flush = self.durability.switches;
         }
         if self.core.id == CoreId::FIRST {
             self.core_switched(CoreId::FIRST, kind);
@@ -159,6 +185,9 @@ impl Requests {
         for (_, who, ticket) in std::mem::take(&mut self.durability.curious) {
             self.tell_durable(who, ticket, false);
         }
+        for (who, ticket) in std::mem::take(&mut self.durability.curious_of_base) {
+            self.tell_durable(who, ticket, false);
+        }
         if self.core.id == CoreId::FIRST {
             self.close_folder();
         }
@@ -174,6 +203,9 @@ impl Requests {
     }
 
     fn hold(&mut self, position: u64, held: Held) {
+        if !self.awaits_fsync() && self.durability.awaits_flushed_file() {
+            return self.durability.held_for_files.push((self.durability.last_flush, held));
+        }
         assert!(self.durability.held.back().is_none_or(|(last, _)| *last <= position), "positions only grow");
         self.durability.held.push_back((position, held));
     }
@@ -188,13 +220,24 @@ impl Requests {
     }
 
     pub(super) fn tell_when_durable(&mut self, who: CoreId, ticket: u32) {
+        if self.core.id == CoreId::FIRST && self.awaits_base() {
+            // What is in the files already is of no use yet.
+            return self.durability.curious_of_base.push((who, ticket));
+        }
         let position = self.core.journal.position();
-        if !self.core.journal.is_on() || position <= self.durability.durable_position {
+        if !self.core.journal.is_for(JournalReader::File) || position <= self.durability.durable_position {
             // Core 0 has a file whenever there are any.
-            let has_file = self.core.journal.is_on() || self.core.id != CoreId::FIRST;
+            let has_file = self.core.journal.is_for(JournalReader::File) || self.core.id != CoreId::FIRST;
             self.tell_durable(who, ticket, has_file);
         } else {
             self.durability.curious.push_back((position, who, ticket));
+        }
+    }
+
+    /// On core 0: there is a base now, or there is to be none any more.
+    pub(super) fn tell_of_base(&mut self) {
+        for (who, ticket) in std::mem::take(&mut self.durability.curious_of_base) {
+            self.tell_when_durable(who, ticket);
         }
     }
 
@@ -270,6 +313,8 @@ impl Requests {
     /// Whether the core's writer has anything to do.
     #[inline]
     pub fn appends(&self) -> bool {
-        self.core.journal.is_on() || self.core.append_figures.is_open || !self.durability.orders.is_empty()
+        self.core.journal.is_for(JournalReader::File)
+            || self.core.append_figures.is_open
+            || !self.durability.orders.is_empty()
     }
 }

@@ -13,7 +13,7 @@ use crate::command::tracking::{self, Told};
 use crate::resp::RespVersion;
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
-use crate::runtime::persistence::append_only::{Order, SwitchKind};
+use crate::runtime::persistence::append_only::Order;
 
 impl Requests {
     /// Carries out what handlers have asked for.
@@ -62,11 +62,16 @@ impl Requests {
             Effect::Save(purpose) => self.begin_save(purpose, None),
             Effect::Reload(_) => unreachable!("taken up where its reply is held back"),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
-            Effect::FilesFlushed => self.switch_file(SwitchKind::Flush),
+            Effect::Flushed => unreachable!("taken up before anything else is recorded"),
             Effect::Rewrite => self.begin_rewrite(),
+            Effect::Sync { .. } => unreachable!("taken up where the client's connection is at hand"),
+            Effect::ReplicaAcked { client, has_snapshot } => self.replica_acked(client, has_snapshot),
+            Effect::AskReplicas(question) => self.ask_replicas(question),
+            Effect::ForReplicas(bytes) => self.feed_beside(bytes),
             Effect::AwaitDurable(client) => self.await_durable(client),
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
+            Effect::Follow(order) => self.follow(order),
             Effect::Publish(publication) => self.core.apply(publication),
         }
     }

@@ -7,7 +7,7 @@ use crate::command::client::{Caller, Client};
 use crate::command::execute::{self, Call};
 use crate::command::gate::{self, Place};
 use crate::command::memory_limit;
-use crate::command::spec::Run;
+use crate::command::spec::{Flags, Run};
 use crate::command::transactions::{self, Exec, Plan};
 use crate::resp::{Reply, ReplyBuffer};
 use crate::runtime::batch::ReplyTarget;
@@ -31,6 +31,7 @@ impl Requests {
         let Some(mut transaction) = client.transaction.take() else { unreachable!("the gate has looked") };
         let watch_cores = std::mem::take(&mut client.watch_cores);
         client.watched_count = 0;
+        client.has_written |= transaction.queue.iter().any(|queued| queued.command.spec().flags.has(Flags::WRITE));
         let plan = match memory_limit::refuses_transaction(&mut self.core, &transaction) {
             true => Err(transactions::out_of_memory()),
             false => transactions::plan(&self.core, &mut transaction),

@@ -19,6 +19,7 @@ use super::Requests;
 use super::snapshots::Outcome;
 use crate::base::core_id::CoreId;
 use crate::command::core::ShutdownOptions;
+use crate::command::journal::JournalReader;
 use crate::command::persistence::saving::SaveFor;
 use crate::persist::aof::FileEntry;
 use crate::runtime::mesh::Message;
@@ -123,8 +124,12 @@ impl Requests {
             let cores = cores(SwitchKind::Flush);
             return Some(FolderJob::Add { cores, is_for_all: true, replaces: true, commits: true });
         }
-        let rewrite = self.files.rewrite.as_ref().filter(|rewrite| rewrite.is_written && !rewrite.is_given_up)?;
-        Some(FolderJob::Rebase { base: rewrite.base.clone(), first: rewrite.first })
+        let rewrite = self.files.rewrite.as_ref().filter(|rewrite| rewrite.is_written && !rewrite.is_given_up);
+        if let Some(rewrite) = rewrite {
+            return Some(FolderJob::Rebase { base: rewrite.base.clone(), first: rewrite.first });
+        }
+        let keeps = self.core.config.aof_disable_auto_gc;
+        (self.folder.as_ref()?.keeps_history() != keeps).then_some(FolderJob::KeepHistory(keeps))
     }
 
     fn begin_work(&mut self, job: FolderJob) {
@@ -175,6 +180,7 @@ impl Requests {
                 match job {
                     FolderJob::Add { .. } => self.core.node().persistence.append_only.folder_reports(Some(line)),
                     FolderJob::Rebase { .. } => self.end_rewrite(Some(false)),
+                    FolderJob::KeepHistory(_) => {}
                 }
             }
         }
@@ -190,7 +196,10 @@ impl Requests {
 
     fn work_is_done(&mut self, job: FolderJob, files: Vec<AppendFile>) {
         match job {
-            FolderJob::Add { cores, replaces, .. } => {
+            FolderJob::Add { cores, replaces, commits, .. } => {
+                if commits {
+                    self.base_is_named();
+                }
                 for (core, file) in cores.into_iter().zip(files) {
                     self.files.switched[core.index()].pop_front();
                     self.hand_out(core, file, replaces);
@@ -200,6 +209,7 @@ impl Requests {
                 self.end_rewrite(Some(true));
             }
             FolderJob::Rebase { base, .. } => {
+                self.base_is_named();
                 let path = self.folder.as_ref().map(|folder| folder.path_of(&base));
                 let base_bytes = path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
                 self.durability.orders.push(Order::Rebased { base_bytes });
@@ -207,7 +217,18 @@ impl Requests {
                 others.into_iter().for_each(|core| self.mesh.send(core, Message::AppendRebased));
                 self.end_rewrite(Some(true));
             }
+            FolderJob::KeepHistory(_) => {}
         }
+    }
+
+    fn base_is_named(&mut self) {
+        self.core.node().persistence.append_only.base_is_named();
+        self.tell_of_base();
+    }
+
+    /// On core 0: whether what the append-only files are to have is in none of them yet.
+    pub(super) fn awaits_base(&mut self) -> bool {
+        self.core.config.appendonly && self.core.node().persistence.append_only.awaits_base()
     }
 
     fn hand_out(&mut self, core: CoreId, file: AppendFile, replaces: bool) {
@@ -237,13 +258,17 @@ impl Requests {
                 }
             }
         }
-        let Some(folder) = self.folder.as_ref().filter(|_| !self.are_files_pending() && self.save.is_none()) else {
+        let Some(folder) = self
+            .folder
+            .as_ref()
+            .filter(|_| !self.are_files_pending() && self.save.is_none() && self.postponed_save.is_none())
+        else {
             // In a moment.
             let files = &mut self.core.node().persistence.append_only;
             files.end_rewrite(None, now_s);
             return files.schedule();
         };
-        let begins = !stands_alone && (!self.core.journal.is_on() || folder.is_beginning());
+        let begins = !stands_alone && (!self.core.journal.is_for(JournalReader::File) || folder.is_beginning());
         let (base, first, path) = (folder.next_base(), folder.next_increment(), folder.path().to_owned());
         tracing::info!("Background append only file rewriting started by pid {}", self.core.facts.process_id);
         self.files.rewrite =
@@ -301,8 +326,12 @@ impl Requests {
     pub(super) fn tick_files(&mut self) {
         let figures = self.core.append_figures;
         self.append_size(CoreId::FIRST, figures.size_bytes, figures.base_bytes);
-        if self.core.config.appendonly && !self.core.journal.is_on() && self.files.rewrite.is_none() {
+        if self.core.config.appendonly && !self.core.journal.is_for(JournalReader::File) && self.files.rewrite.is_none()
+        {
             self.begin_files();
+        }
+        if !self.awaits_base() {
+            self.tell_of_base();
         }
         self.advance_files();
         let now_s = self.core.clock.unix().seconds();
@@ -328,7 +357,7 @@ impl Requests {
             }
         }
         if self.folder.is_some() {
-            self.core.node().persistence.append_only.schedule();
+            self.core.node().persistence.append_only.begins_files();
         }
     }
 

@@ -11,6 +11,9 @@ const HELD_INPUT_MAX: usize = 1024 * 1024;
 impl Requests {
     /// Takes bytes that were received and runs the requests that are complete in them.
     pub fn input(&mut self, index: u32, chunk: &[u8]) {
+        if self.core.clients.get(index as usize).is_some_and(|client| client.is_upstream) {
+            return self.stream_input(index, chunk);
+        }
         let Some(mut connection) = self.connections.get_mut(index as usize).and_then(Option::take) else { return };
         self.core.stats.received_bytes += chunk.len() as u64;
         self.core.stats.reads_processed += 1;
@@ -20,8 +23,24 @@ impl Requests {
         client.traffic.received_bytes += chunk.len() as u64;
         if client.closing.is_none() {
             self.consume(index, &mut connection, chunk);
+            connection.received(chunk.len());
         }
         self.put_back(index, connection);
+    }
+
+    /// Takes bytes of the primary's stream.
+    #[cold]
+    fn stream_input(&mut self, index: u32, chunk: &[u8]) {
+        let (bytes, now) = (chunk.len() as u64, self.core.clock.unix());
+        self.core.stats.received_bytes += bytes;
+        self.core.stats.replication_received_bytes += bytes;
+        self.core.stats.reads_processed += 1;
+        let client = &mut self.core.clients[index as usize];
+        client.last_interaction = now;
+        client.traffic.received_bytes += bytes;
+        if client.closing.is_none() {
+            self.upstream_input(index, chunk);
+        }
     }
 
     /// Runs what a client has sent while it was held.
@@ -47,7 +66,7 @@ impl Requests {
             assert!(to == index, "one connection's input is run at a time");
             connection.push(&bytes);
         }
-        self.check_input(index, &connection);
+        self.check_input(index, &mut connection);
         if !connection.output.is_empty() && !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(index);
@@ -147,8 +166,14 @@ impl Requests {
         self.close(index, CloseReason::AfterReply);
     }
 
-    /// client-query-buffer-limit, and the held client's socket.
-    fn check_input(&mut self, index: u32, connection: &Connection) {
+    /// client-query-buffer-limit, and the sockets of clients that are held or wait for too many answers.
+    fn check_input(&mut self, index: u32, connection: &mut Connection) {
+        if connection.ends_pause() {
+            self.resumed.push(index);
+        } else if !connection.is_paused && connection.is_overdue() {
+            connection.is_paused = true;
+            self.held.push(index);
+        }
         let bytes = connection.input_bytes();
         if bytes == 0 {
             return;

@@ -83,7 +83,8 @@ impl Requests {
 
     /// The largest client that may be closed, and its index.
     fn largest_client(&self) -> Option<(u64, u32)> {
-        let candidates = self.core.clients.iter().filter(|(_, client)| !client.no_evict && !is_going(client));
+        let candidates =
+            self.core.clients.iter().filter(|(_, client)| !client.no_evict && !client.is_replica && !is_going(client));
         candidates.map(|(index, client)| (client.accounted_bytes as u64, index as u32)).max()
     }
 

@@ -47,7 +47,7 @@ impl Requests {
     }
 
     /// Brings what INFO tells up to date, and what CONFIG SET has changed.
-    fn note_progress(&mut self) {
+    pub(super) fn note_progress(&mut self) {
         let Some(underway) = &self.underway else { return };
         underway.shared.key_delay_us.store(self.core.config.key_load_delay, Ordering::Relaxed);
         let now = self.core.clock.unix();
@@ -58,9 +58,7 @@ impl Requests {
 
     /// This core is done.
     fn part_ended(&mut self) {
-        if std::mem::take(&mut self.journals_after) {
-            self.core.set_journal_on(true);
-        }
+        self.core.suspend_journal(false);
         let slots = self.core.cluster.enabled.then(|| Box::new(slots_with_keys(&self.core)));
         match self.core.id {
             CoreId::FIRST => self.part_loaded(slots),
@@ -94,6 +92,7 @@ impl Requests {
         let mut publications = vec![Publication::Disk(DiskView { loading: false, ..self.core.disk.clone() })];
         match underway.ends {
             Ends::Start => {
+                self.take_history_up(underway.shared.history());
                 if let Some((folder, files)) = underway.shared.take_folder() {
                     self.folder = Some(folder);
                     self.begin_append_only(files);
@@ -101,6 +100,10 @@ impl Requests {
                 publications.extend(self.claim_slots(&underway.slots));
                 self.publish_now(publications, None);
                 tracing::info!("Ready to accept connections tcp");
+            }
+            Ends::Primary => {
+                self.publish_now(publications, None);
+                self.primary_is_loaded(&underway);
             }
             Ends::Command(target) => {
                 let mut reply = Box::new(ReplyBuffer::new());
@@ -171,10 +174,8 @@ impl Requests {
         }
         self.core.settle();
         // What is loaded is in a file.
-        self.journals_after = self.core.journal.is_on();
-        if self.journals_after {
-            self.core.set_journal_on(false);
-        }
+        self.feed_log();
+        self.core.suspend_journal(true);
         self.core.keyspace.stats.dirty = dirty;
         self.loading = Some(Box::new(Part::new(order.inbox, order.rules, &self.core)));
     }

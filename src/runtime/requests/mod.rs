@@ -16,7 +16,12 @@ mod files;
 mod input;
 mod limits;
 mod loading;
+mod replication;
 mod snapshots;
+
+pub use replication::LogMark;
+pub use replication::apply::ApplyBatch;
+pub use replication::arrivals::Arrival;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -26,16 +31,21 @@ use durable::Durability;
 use exec::WatchedExec;
 use files::Files;
 use loading::NextReload;
+use replication::Replicating;
+use replication::upstream::Following;
 use slab::Slab;
-use snapshots::{Ending, Save};
+use snapshots::{Ending, Save, Waiting};
 
+use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
 use crate::command::client::{Client, CloseReason};
 use crate::command::core::{Core, ShutdownOptions};
 use crate::command::execute::Share;
 use crate::command::persistence::loading::Reload;
+use crate::command::persistence::saving::SaveFor;
 use crate::command::tracking;
+use crate::config::OutputLimit;
 use crate::resp::{Lookahead, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget};
 use crate::runtime::connection::Connection;
@@ -110,6 +120,8 @@ pub struct Requests {
     /// The snapshot under way, and what SHUTDOWN waits for; core 0's.
     save: Option<Box<Save>>,
     ending: Option<Ending>,
+    /// A snapshot that begins when a flush has gone through all cores; core 0's.
+    postponed_save: Option<(SaveFor, Option<Waiting>)>,
     /// Writers of files that were given up or are complete.
     retired_writers: Vec<Retired>,
     /// Set when the node is to end.
@@ -121,8 +133,6 @@ pub struct Requests {
     reloads: Vec<(ReplyTarget, Reload)>,
     /// The reload that is about to begin.
     next_reload: Option<NextReload>,
-    /// The journal goes on when this core has loaded its part.
-    journals_after: bool,
     /// Core 0 is to hear when this core's journal is written.
     awaits_journal: bool,
     /// Core 0's books of it.
@@ -132,6 +142,10 @@ pub struct Requests {
     files: Files,
     /// What waits for the disk, and what the disk is to do.
     pub durability: Durability,
+    /// This core's part in replication.
+    replicating: Replicating,
+    /// The link to the primary that this node copies; core 0's.
+    following: Following,
     /// Reused by every connection.
     ahead: Lookahead,
 }
@@ -165,18 +179,20 @@ impl Requests {
             output_held: false,
             save: None,
             ending: None,
+            postponed_save: None,
             retired_writers: Vec::new(),
             stopped: None,
             expiring: false,
             loading: None,
             reloads: Vec::new(),
             next_reload: None,
-            journals_after: false,
             awaits_journal: false,
             underway: None,
             folder: None,
             files: Files::default(),
             durability: Durability::default(),
+            replicating: Replicating::default(),
+            following: Following::default(),
             ahead: Lookahead::default(),
         }
     }
@@ -264,6 +280,12 @@ impl Requests {
             if client.has_footprint {
                 self.client_left(left);
             }
+            if client.is_upstream {
+                self.upstream_left(left.id);
+            }
+            if client.is_replica {
+                self.replica_left(left.id);
+            }
             self.released.retain(|released| *released != index);
             self.postponed.retain(|postponed| *postponed != index);
         }
@@ -273,6 +295,13 @@ impl Requests {
     /// What is due at the end of a turn's work: clients whose pause has ended.
     pub fn settle(&mut self) {
         self.settle_loading();
+        self.settle_arrivals();
+        if self.has_own_counts() {
+            self.settle_counts();
+        }
+        if self.has_flushes() {
+            self.settle_flushes();
+        }
         if self.core.tracking.has_news() {
             tracking::broadcast(&mut self.core);
             self.carry_out_effects();
@@ -311,6 +340,9 @@ impl Requests {
             || self.easing
             || !self.durability.orders.is_empty()
             || self.has_own_durable()
+            || self.has_own_counts()
+            || self.has_arrivals()
+            || self.has_flushes()
             || self.is_walking()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
@@ -388,6 +420,7 @@ impl Requests {
             self.publish(vec![publication], None);
         }
         if self.core.id == CoreId::FIRST {
+            self.tick_upstream();
             self.tick_saving();
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
         } else {
@@ -446,14 +479,9 @@ impl Requests {
         let limits = &self.core.config.client_output_buffer_limit;
         let limit = if client.is_listening() { &limits.pubsub } else { &limits.normal };
         let now = self.core.clock.unix();
-        let above_soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes;
-        let since = *client.output_soft_since.get_or_insert(now);
-        if !above_soft {
-            client.output_soft_since = None;
-        }
-        let overrun = limit.hard_bytes > 0 && waiting > limit.hard_bytes
-            || above_soft
-                && now.since(since) > i64::try_from(limit.soft_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+        // What replicas have to read is in the log, and looked at there.
+        let overrun =
+            !client.is_replica && !client.is_upstream && is_over(limit, waiting, now, &mut client.output_soft_since);
         if !overrun || client.closing.is_some() {
             return true;
         }
@@ -464,6 +492,17 @@ impl Requests {
         self.account(index);
         false
     }
+}
+
+/// Whether so many bytes that wait are too many, now or for too long.
+fn is_over(limit: &OutputLimit, waiting: u64, now: UnixMillis, soft_since: &mut Option<UnixMillis>) -> bool {
+    let above_soft = limit.soft_bytes > 0 && waiting > limit.soft_bytes;
+    let since = *soft_since.get_or_insert(now);
+    if !above_soft {
+        *soft_since = None;
+    }
+    let soft_ms = i64::try_from(limit.soft_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+    limit.hard_bytes > 0 && waiting > limit.hard_bytes || above_soft && now.since(since) > soft_ms
 }
 
 fn traffic_waits(client: &Client) -> bool {

@@ -15,15 +15,17 @@ use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::command::core::{Effect, Publication, ShutdownOptions};
 use crate::command::error::CommandError;
+use crate::command::journal::JournalReader;
 use crate::command::persistence::saving::SaveFor;
 use crate::persist::rdb::Encoder;
-use crate::persist::rdb::file::{self, FileFacts};
+use crate::persist::rdb::file::{self, FileFacts, ReplicationFacts};
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::SwitchKind;
 use crate::runtime::persistence::snapshot::{AtCut, Chunk, Cut, CutPlan};
-use crate::runtime::persistence::snapshot_file::{FileSettings, SnapshotFile, Written};
+use crate::runtime::persistence::snapshot_file::{FileSettings, Retired, SnapshotFile, Written};
+use crate::runtime::persistence::snapshot_stream::SnapshotStream;
 
 /// A reply that waits, and for whom.
 pub(super) type Waiting = (ReplyTarget, Box<ReplyBuffer>);
@@ -41,7 +43,7 @@ pub(super) struct Save {
     purpose: SaveFor,
     number: u64,
     /// None once it failed or was given up.
-    file: Option<SnapshotFile>,
+    file: Option<SnapshotTarget>,
     outcome: Option<Outcome>,
     /// Cores that have not begun, and those that have more to send.
     to_begin: usize,
@@ -50,6 +52,49 @@ pub(super) struct Save {
     /// Chunks that came before all had begun: the header stands before them.
     early: Vec<(CoreId, Vec<u8>)>,
     waiting: Option<Waiting>,
+}
+
+/// Where the bytes of a snapshot go.
+enum SnapshotTarget {
+    File(SnapshotFile),
+    Replicas(SnapshotStream),
+}
+
+impl SnapshotTarget {
+    fn write(&self, core: CoreId, bytes: Vec<u8>) {
+        match self {
+            SnapshotTarget::File(file) => file.write(core, bytes),
+            SnapshotTarget::Replicas(stream) => stream.write(core, bytes),
+        }
+    }
+
+    fn finish(&self) {
+        match self {
+            SnapshotTarget::File(file) => file.finish(),
+            SnapshotTarget::Replicas(stream) => stream.finish(),
+        }
+    }
+
+    fn report(&self) -> Option<Written> {
+        match self {
+            SnapshotTarget::File(file) => file.report(),
+            SnapshotTarget::Replicas(stream) => stream.report(),
+        }
+    }
+
+    fn retire(self) -> Retired {
+        match self {
+            SnapshotTarget::File(file) => file.retire(),
+            SnapshotTarget::Replicas(stream) => stream.retire(),
+        }
+    }
+
+    /// Leaves nothing behind, for the end of the process.
+    fn remove(self) {
+        if let SnapshotTarget::File(file) = self {
+            file.remove();
+        }
+    }
 }
 
 /// SHUTDOWN, while it waits for a snapshot; core 0's.
@@ -86,6 +131,10 @@ impl Requests {
 
     /// Begins a snapshot, which `command::persistence` has in its books already.
     pub(super) fn begin_save(&mut self, purpose: SaveFor, waiting: Option<Waiting>) {
+        if self.is_flushing() {
+            self.postponed_save = Some((purpose, waiting));
+            return;
+        }
         assert!(self.save.is_none() && self.core.id == CoreId::FIRST, "core 0 has one snapshot at a time");
         let config = &self.core.config;
         let settings = match (purpose, &self.files.rewrite) {
@@ -104,9 +153,14 @@ impl Requests {
         };
         let switches_files = self.files.rewrite.as_ref().is_some_and(|rewrite| !rewrite.stands_alone);
         let switches_files = switches_files && purpose == SaveFor::Rewrite;
-        let plan = CutPlan { switches_files, ..CutPlan::of(config) };
+        // Whoever has a log has all cores in it, from this cut on at the latest.
+        let feeds = self.core.node.as_ref().is_some_and(|node| node.replication.feeds_log());
+        let plan = CutPlan { switches_files, feeds, ..CutPlan::of(config) };
         let cut = Cut { number: self.mesh.cut().number + 1, plan };
-        let begun = SnapshotFile::begin(settings, self.mesh.bell_pull());
+        let begun = match purpose {
+            SaveFor::Replicas => self.open_stream().map(SnapshotTarget::Replicas),
+            _ => SnapshotFile::begin(settings, self.mesh.bell_pull()).map(SnapshotTarget::File),
+        };
         if purpose == SaveFor::Background {
             tracing::info!("Background saving started by pid {}", self.core.facts.process_id);
         }
@@ -130,6 +184,7 @@ impl Requests {
             waiting,
         }));
         if outcome.is_none() {
+            self.raise_barrier();
             self.begin_cut(cut);
             self.send_to_others(|| Message::Cut);
         }
@@ -142,21 +197,31 @@ impl Requests {
 
     /// This core's cut: whatever it runs from now on comes after.
     pub(super) fn begin_cut(&mut self, cut: Cut) {
+        self.feed_log();
         self.mesh.begin_cut(cut);
+        if cut.plan.feeds {
+            if !self.core.journal.is_fed() {
+                self.core.set_journal(JournalReader::Log, true);
+            }
+            self.core.replication.feeds = true;
+            // Who begins with this snapshot has selected no database.
+            self.core.journal.restart();
+        }
         let at_cut = self.walk.begin(&mut self.core, cut);
         self.output_held = true;
         if cut.plan.switches_files && self.has_keys() {
             self.switch_file(SwitchKind::Cut);
         }
         if self.core.id == CoreId::FIRST {
-            self.cut_begun(cut.number, &at_cut);
+            self.cut_begun(CoreId::FIRST, cut.number, &at_cut);
         } else {
             self.mesh.send(CoreId::FIRST, Message::CutBegun { number: cut.number, at_cut });
         }
     }
 
     /// A core has begun its cut (core 0).
-    pub(super) fn cut_begun(&mut self, number: u64, at_cut: &AtCut) {
+    pub(super) fn cut_begun(&mut self, from: CoreId, number: u64, at_cut: &AtCut) {
+        self.pass_barrier(from);
         let Some(save) = self.save.as_mut().filter(|save| save.number == number) else { return };
         save.at_cut.add(at_cut);
         save.to_begin -= 1;
@@ -164,9 +229,18 @@ impl Requests {
             return;
         }
         let keys = save.at_cut.sizes.iter().map(|(keys, _)| keys).sum();
-        let (changes, holds) = (save.at_cut.changes, matches!(save.purpose, SaveFor::Shutdown(_)));
+        let (changes, holds, purpose) =
+            (save.at_cut.changes, matches!(save.purpose, SaveFor::Shutdown(_)), save.purpose);
         self.advance_files();
-        let header = self.header();
+        let place = self.lower_barrier();
+        let header = self.header(place);
+        if matches!(purpose, SaveFor::Replicas | SaveFor::ReplicasFile) {
+            self.cut_for_replicas(purpose, place);
+        }
+        let preface = (purpose == SaveFor::Replicas).then(|| self.stream_preface(place));
+        if let Some(SnapshotTarget::Replicas(stream)) = self.save.as_ref().and_then(|save| save.file.as_ref()) {
+            preface.into_iter().for_each(|preface| stream.preface(preface));
+        }
         if let Some(save) = &mut self.save
             && let Some(file) = &save.file
         {
@@ -180,14 +254,21 @@ impl Requests {
     }
 
     /// What stands before the entries.
-    fn header(&mut self) -> Vec<u8> {
+    fn header(&mut self, place: u64) -> Vec<u8> {
+        let is_base = self.save.as_ref().is_some_and(|save| save.purpose == SaveFor::Rewrite);
+        let replication = &self.core.node().replication;
+        let history = replication.history.id;
+        // What follows the base of append-only files is no longer at its place.
+        let has_place = !is_base && (replication.log.is_kept() || replication.upstream.is_some());
+        let offset = i64::try_from(place).unwrap_or(0);
+        let facts = ReplicationFacts { stream_db: 0, id: history.as_str(), offset };
         let own_bytes = self.core.allocated_bytes();
         let facts = FileFacts {
             server_version: REDIS_VERSION,
             created_s: self.core.clock.unix().seconds(),
             used_memory: u64::try_from(self.core.ledger.settle(own_bytes)).unwrap_or(0),
-            replication: None,
-            aof_base: self.save.as_ref().is_some_and(|save| save.purpose == SaveFor::Rewrite),
+            replication: has_place.then_some(facts),
+            aof_base: is_base,
         };
         let mut header = Vec::new();
         file::header(&facts, &mut header);
@@ -290,12 +371,13 @@ impl Requests {
                 let number = save.number;
                 self.mesh.send(core, Message::ChunkWritten { number, buffer });
             }
+            Written::Gone(client_id) => self.replica_is_gone(client_id),
             Written::End(Ok(())) => {
-                if save.purpose != SaveFor::Rewrite {
+                if !matches!(save.purpose, SaveFor::Rewrite | SaveFor::Replicas) {
                     tracing::info!("DB saved on disk");
                 }
                 save.outcome = Some(Outcome::Saved);
-                self.retired_writers.extend(save.file.take().map(SnapshotFile::retire));
+                self.retired_writers.extend(save.file.take().map(SnapshotTarget::retire));
             }
             Written::End(Err(line)) => {
                 tracing::warn!("{line}");
@@ -308,7 +390,7 @@ impl Requests {
     pub(super) fn give_up_save(&mut self, outcome: Outcome) {
         let Some(save) = self.save.as_mut().filter(|save| save.outcome.is_none()) else { return };
         save.outcome = Some(outcome);
-        self.retired_writers.extend(save.file.take().map(SnapshotFile::retire));
+        self.retired_writers.extend(save.file.take().map(SnapshotTarget::retire));
         save.early.clear();
         let number = save.number;
         self.walk.abandon(&mut self.core, number);
@@ -351,6 +433,7 @@ impl Requests {
             SaveFor::Background => tracing::warn!("Background saving was given up"),
             SaveFor::Reload => return self.saved_to_reload(is_saved),
             SaveFor::Rewrite => self.base_is_written(told),
+            SaveFor::Replicas | SaveFor::ReplicasFile => self.saved_for_replicas(purpose, is_saved),
             SaveFor::Foreground => {}
             SaveFor::Shutdown(options) => return self.saved_for_shutdown(options, outcome),
         }
@@ -397,6 +480,7 @@ impl Requests {
             self.begin_save(SaveFor::Background, None);
         }
         self.tick_files();
+        self.tick_replicas();
         self.publish_disk_view();
     }
 
@@ -406,8 +490,16 @@ impl Requests {
             ending.waiting.extend(waiting);
             return;
         }
+        let Some(waiting) = self.wait_for_replicas(options, waiting) else { return };
         if self.files.rewrite.is_some() {
             self.give_up_rewrite();
+        }
+        let now_s = self.core.clock.unix().seconds();
+        if let Some((_, waiting)) = self.postponed_save.take() {
+            self.core.node().persistence.saving.end(None, now_s);
+            if let Some((target, reply)) = waiting {
+                self.answer_saved(false, target, reply);
+            }
         }
         let node = self.core.node();
         let saves = options.save.unwrap_or(!node.config.save.is_empty());
@@ -442,6 +534,7 @@ impl Requests {
 
     /// SHUTDOWN ABORT, or the data could not be saved: the node goes on.
     pub(super) fn call_shutdown_off(&mut self) {
+        self.stay();
         let Some(ending) = self.ending.take() else { return };
         self.core.node().persistence.saving.set_shutting_down(false);
         if self.save.as_ref().is_some_and(|save| matches!(save.purpose, SaveFor::Shutdown(_)) && save.outcome.is_none())
@@ -453,11 +546,15 @@ impl Requests {
                 "SIGTERM received but errors trying to shut down the server, check the logs for more information"
             );
         }
-        for (target, _) in ending.waiting {
+        self.answer_all_with_shutdown_error(ending.waiting);
+        self.release_output();
+    }
+
+    pub(super) fn answer_all_with_shutdown_error(&mut self, waiting: Vec<Waiting>) {
+        for (target, _) in waiting {
             let error = CommandError::text_static("ERR Errors trying to SHUTDOWN. Check logs.");
             self.answer(target, error_reply(&error));
         }
-        self.release_output();
     }
 
     /// Every core stops after its turn. A file that is not complete goes.

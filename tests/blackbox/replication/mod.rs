@@ -8,6 +8,7 @@
 //! `SLOTCORE_REPLICATION_SEED` repeats a run with the seed that it printed.
 
 mod compare;
+mod cores;
 mod cuts;
 mod damage;
 mod dialogue;

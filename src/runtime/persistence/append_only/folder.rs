@@ -27,6 +27,8 @@ pub struct Folder {
     manifest: Manifest,
     /// With files that wait for their base, when append-only files begin while the node runs.
     pending: Option<Manifest>,
+    /// `aof-disable-auto-gc`: files that are no longer needed stay.
+    keeps_history: bool,
 }
 
 /// An incremental file that a core writes to.
@@ -48,7 +50,8 @@ pub struct Loaded {
 }
 
 impl Folder {
-    /// Makes the folder if there is none, locks it, and reads the manifest. A single file of a version before 7 becomes the base.
+    /// Makes the folder if there is none, locks it, and reads the manifest. A single file of a version before 7 becomes the base, also
+    /// when an earlier start was interrupted at that.
     ///
     /// # Errors
     /// One line for the operator.
@@ -57,8 +60,9 @@ impl Folder {
         let in_folder = |error: io::Error| format!("Can't open or create append-only dir {name}: {}", reason(&error));
         let path = std::path::absolute(name).map_err(in_folder)?;
         match DirBuilder::new().mode(0o755).create(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(in_folder(error)),
-            _ => {}
+            Ok(()) => sync_folder(path.parent().unwrap_or(&path)).map_err(in_folder)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(in_folder(error)),
         }
         let locked = File::open(&path).map_err(in_folder)?;
         match locked.try_lock() {
@@ -73,13 +77,22 @@ impl Folder {
                 return Err(format!("Can't lock append-only dir {name}: {}", reason(&error)));
             }
         }
-        let file_name = config.appendfilename.clone();
-        let mut folder = Folder { path, file_name, locked, manifest: Manifest::default(), pending: None };
-        match folder.read_manifest()? {
-            Some(manifest) => folder.manifest = manifest,
-            None => folder.adopt_single_file()?,
-        }
+        let mut folder = Folder {
+            path,
+            file_name: config.appendfilename.clone(),
+            locked,
+            manifest: Manifest::default(),
+            pending: None,
+            keeps_history: config.aof_disable_auto_gc,
+        };
+        folder.manifest = folder.read_manifest()?.unwrap_or_default();
+        folder.adopt_single_file()?;
         Ok(folder)
+    }
+
+    /// Whether files that are no longer needed stay.
+    pub fn keeps_history(&self) -> bool {
+        self.keeps_history
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -113,24 +126,31 @@ impl Folder {
         Ok(Some(manifest))
     }
 
-    /// A file of Redis before 7 stands beside the folder: it becomes the base, as Redis does it.
+    /// A file of Redis before 7 stands beside the folder: it becomes the base, as Redis does it. Where the manifest names it already
+    /// and the folder does not have it, an earlier start has got so far.
     fn adopt_single_file(&mut self) -> Result<(), String> {
         let single = Path::new(&self.file_name);
         let failed = |error: io::Error| {
             format!("Error trying to move the old AOF file {} into dir: {}", self.file_name, reason(&error))
         };
-        match fs::metadata(single) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(error)),
-            Ok(_) => {}
+        let within = self.path.join(single);
+        let names_nothing = self.manifest.base.is_none() && self.manifest.increments.is_empty();
+        let names_it = self.manifest.increments.is_empty()
+            && self.manifest.base.as_ref().is_some_and(|base| base.name == self.file_name.as_bytes());
+        if !(names_nothing || names_it && !within.try_exists().map_err(failed)?)
+            || !single.try_exists().map_err(failed)?
+        {
+            return Ok(());
         }
-        let base = FileEntry { name: self.file_name.clone().into_bytes(), sequence: 1 };
-        let manifest = Manifest { base: Some(base), ..Manifest::default() };
-        // The manifest first, so that a crash in between leaves a file to be moved and not one that is forgotten.
-        self.write_manifest(&manifest).map_err(failed)?;
-        fs::rename(single, self.path.join(single)).map_err(failed)?;
-        self.locked.sync_all().map_err(failed)?;
-        self.manifest = manifest;
+        if names_nothing {
+            let base = FileEntry { name: self.file_name.clone().into_bytes(), sequence: 1 };
+            let manifest = Manifest { base: Some(base), ..self.manifest.clone() };
+            // The manifest first, so that a crash in between leaves a file to be moved and not one that is forgotten.
+            self.write_manifest(&manifest).map_err(failed)?;
+            self.manifest = manifest;
+        }
+        fs::rename(single, within).map_err(failed)?;
+        self.locked.sync_all().and_then(|()| sync_folder(Path::new("."))).map_err(failed)?;
         tracing::info!("Successfully migrated an old-style AOF configuration ({}) into the AOF dir.", self.file_name);
         Ok(())
     }
@@ -180,6 +200,11 @@ impl Folder {
                 self.add(cores.len(), *is_for_all, *replaces, *commits)
             }
             FolderJob::Rebase { base, first } => self.rebase(base.clone(), *first).map(|()| Vec::new()),
+            FolderJob::KeepHistory(keeps) => {
+                self.keeps_history = *keeps;
+                self.delete_history();
+                Ok(Vec::new())
+            }
         };
         done.map_err(|error| format!("append-only dir {}: {}", self.path.display(), reason(&error)))
     }
@@ -305,17 +330,12 @@ impl Folder {
     }
 
     fn write_manifest(&self, manifest: &Manifest) -> io::Result<()> {
-        let temporary = self.path.join(format!("temp-{}", aof::manifest_name(&self.file_name)));
-        let mut file = File::create(&temporary)?;
-        file.write_all(&manifest.to_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.manifest_path())?;
-        self.locked.sync_all()
+        replace_manifest(&self.path, &aof::manifest_name(&self.file_name), manifest)
     }
 
-    /// Deletes files that an earlier run left behind as no longer needed. What cannot be deleted stays for the next time.
+    /// Deletes files that are no longer needed, unless they are to stay. What cannot be deleted stays for the next time.
     fn delete_history(&mut self) {
-        if self.manifest.history.is_empty() {
+        if self.keeps_history || self.manifest.history.is_empty() {
             return;
         }
         let deleted = self.manifest.history.iter().all(|entry| match fs::remove_file(self.path_of(entry)) {
@@ -329,6 +349,21 @@ impl Folder {
             }
         }
     }
+}
+
+/// Writes the manifest of this name in the folder; after a crash there is this one or the one before.
+pub fn replace_manifest(folder: &Path, name: &str, manifest: &Manifest) -> io::Result<()> {
+    let temporary = folder.join(format!("temp-{name}"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(&manifest.to_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, folder.join(name))?;
+    sync_folder(folder)
+}
+
+/// Brings the names in a folder to the disk.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// The system's reason, without the number.

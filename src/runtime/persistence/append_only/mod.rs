@@ -28,6 +28,8 @@ pub enum FolderJob {
     Add { cores: Vec<CoreId>, is_for_all: bool, replaces: bool, commits: bool },
     /// A rewrite has put this base in its place; incremental files before this number are not needed.
     Rebase { base: FileEntry, first: u64 },
+    /// `aof-disable-auto-gc` is this now: files that are no longer needed stay, or go.
+    KeepHistory(bool),
 }
 
 /// What a core's writer is told to do at the end of a turn.

@@ -35,6 +35,8 @@ const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
 const SYNC_EVERY_MS: u64 = 1000;
 /// `everysec`: when it is older than this, the disk does not keep up, and replies wait.
 const LATE_AFTER_MS: u64 = 2000;
+/// Replies wait, too, when so much is kept in memory because the disk has not taken it.
+const BACKLOG_BYTES_MAX: u64 = 256 << 20;
 /// After a failure the next attempt comes so much later.
 const RETRY_AFTER_MS: u64 = 1000;
 /// A failure that goes on is logged this often.
@@ -529,6 +531,11 @@ impl Writer {
         self.files.retain(|(number, _)| *number >= oldest);
     }
 
+    /// Memory for what an fsync has not covered. With `appendfsync no` what is written is not kept.
+    fn kept_bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
+    }
+
     fn keep_spare(&mut self, mut bytes: Vec<u8>) {
         if bytes.capacity() <= 2 * CHUNK_BYTES {
             bytes.clear();
@@ -561,10 +568,12 @@ impl Writer {
         }
     }
 
-    /// `everysec` on a disk that does not keep up: more than two seconds would be at risk.
+    /// A disk that does not keep up: with `everysec` more than two seconds would be at risk, or memory fills.
     fn look_whether_late(&mut self) {
         let age_ms = self.oldest_ms.map_or(0, |oldest| self.now_ms.saturating_sub(oldest));
-        let is_late = self.policy == AppendFsync::EverySecond && age_ms > LATE_AFTER_MS;
+        let is_old = self.policy == AppendFsync::EverySecond && age_ms > LATE_AFTER_MS;
+        let is_behind = self.gathered_position - self.released_position() > BACKLOG_BYTES_MAX;
+        let is_late = is_old || is_behind && self.kept_bytes() > BACKLOG_BYTES_MAX;
         if is_late && !self.is_late && self.failure.is_none() {
             self.syncs_delayed += 1;
             tracing::warn!(

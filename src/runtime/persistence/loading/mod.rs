@@ -15,7 +15,7 @@ mod window;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-pub use parcel::{Inbox, Shared};
+pub use parcel::{HistoryFacts, Inbox, Shared};
 pub use part::{KeyRules, Part, Slice};
 pub use plan::{Plan, Source};
 
@@ -58,7 +58,9 @@ impl Prepared {
         let routes = Routes { owners, in_cluster: config.cluster_enabled, databases: u64::from(config.databases) };
         let settings = ReaderSettings { checksum: config.rdbchecksum, takes_truncated: config.aof_load_truncated };
         let source = plan.source;
-        let rules = KeyRules { drops_expired: source == Source::Snapshot, replaces: false };
+        // A replica leaves it to its primary to say what has expired.
+        let drops_expired = source == Source::Snapshot && config.replicaof.is_none();
+        let rules = KeyRules { drops_expired, replaces: false };
         let found = Loaded { may_continue: true, ..Loaded::default() };
         let reader = Reader { plan, routes, settings, dealer, folder, items_count: 0, found };
         Prepared { inboxes, shared, rules, source, reader }
@@ -110,6 +112,8 @@ pub enum Ends {
     Start,
     /// DEBUG RELOAD or LOADAOF: this client waits for the answer.
     Command(ReplyTarget),
+    /// The stream of the primary, whose data they are, is to be applied.
+    Primary,
 }
 
 /// Loading under way: core 0's books.

@@ -13,6 +13,7 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
+use crate::base::hex::HexId;
 use crate::base::slot::Slot;
 use crate::command::table::CommandId;
 use crate::keyspace::StoredAccess;
@@ -45,7 +46,18 @@ pub struct Shared {
     folder: Mutex<Option<(Folder, Vec<AppendFile>)>>,
     /// Libraries of functions that stand in the files, left for core 0.
     libraries: Mutex<Vec<Vec<u8>>>,
+    /// What the snapshot says of the history that it belongs to, left for core 0.
+    history: Mutex<HistoryFacts>,
     reader: OnceLock<Thread>,
+}
+
+/// The place of a snapshot in a history: its AUX fields `repl-id`, `repl-offset` and `repl-stream-db`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HistoryFacts {
+    pub id: Option<HexId>,
+    pub place: Option<u64>,
+    /// The database that the stream has selected there.
+    pub db: Option<u16>,
 }
 
 impl Shared {
@@ -62,6 +74,7 @@ impl Shared {
             failure: Mutex::new(None),
             folder: Mutex::new(None),
             libraries: Mutex::new(Vec::new()),
+            history: Mutex::new(HistoryFacts::default()),
             reader: OnceLock::new(),
         }
     }
@@ -87,6 +100,15 @@ impl Shared {
 
     pub fn take_libraries(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut *self.libraries.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Enters what was found of the history.
+    pub fn note_history(&self, note: impl FnOnce(&mut HistoryFacts)) {
+        note(&mut self.history.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    pub fn history(&self) -> HistoryFacts {
+        *self.history.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub fn failure(&self) -> Option<String> {

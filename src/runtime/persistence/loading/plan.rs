@@ -37,9 +37,30 @@ pub struct Plan {
     pub source: Source,
     pub files: Vec<PlannedFile>,
     pub total_bytes: u64,
+    /// What becomes of the file when all is loaded.
+    pub afterwards: Option<Afterwards>,
+}
+
+/// What becomes of a file that was received from a primary.
+#[derive(Clone, Debug)]
+pub struct Afterwards {
+    pub path: PathBuf,
+    /// Its new name; without one it is removed.
+    pub becomes: Option<PathBuf>,
 }
 
 impl Plan {
+    /// A snapshot that was received from a primary. It takes the place of `dbfilename`, unless nothing is kept on disk here and
+    /// `rdb-del-sync-files` says so.
+    pub fn received(path: PathBuf, bytes: u64, config: &Config) -> Plan {
+        let name = path.display().to_string();
+        let keeps_nothing = config.rdb_del_sync_files && config.save.is_empty() && !config.appendonly;
+        let becomes = (!keeps_nothing).then(|| PathBuf::from(&config.dir).join(&config.dbfilename));
+        let file = PlannedFile { path: path.clone(), name, bytes, sequence: None, writer: None };
+        let afterwards = Some(Afterwards { path, becomes });
+        Plan { source: Source::Snapshot, files: vec![file], total_bytes: bytes, afterwards }
+    }
+
     /// The snapshot in `dbfilename`.
     ///
     /// # Errors
@@ -54,7 +75,7 @@ impl Plan {
         };
         let path = PathBuf::from(&name);
         let file = PlannedFile { path, name, bytes, sequence: None, writer: None };
-        Ok(Some(Plan { source: Source::Snapshot, files: vec![file], total_bytes: bytes }))
+        Ok(Some(Plan { source: Source::Snapshot, files: vec![file], total_bytes: bytes, afterwards: None }))
     }
 
     /// The append-only files that the manifest names. None when there are none, or nothing is in them.
@@ -78,7 +99,7 @@ impl Plan {
         });
         let files = files.collect::<Result<Vec<PlannedFile>, String>>()?;
         let total_bytes = files.iter().map(|file| file.bytes).sum();
-        Ok((total_bytes > 0).then_some(Plan { source: Source::AppendOnly, files, total_bytes }))
+        Ok((total_bytes > 0).then_some(Plan { source: Source::AppendOnly, files, total_bytes, afterwards: None }))
     }
 }
 

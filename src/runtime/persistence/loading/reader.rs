@@ -5,7 +5,7 @@
 //! after, which is all that the order of a file says.
 
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +13,7 @@ use super::parcel::{CommandItem, Dealer, Ended, KeyItem, Place};
 use super::plan::{Plan, PlannedFile, Source};
 use super::window::Window;
 use crate::base::core_id::CoreId;
+use crate::base::hex::HexId;
 use crate::base::slot::key_slot;
 use crate::command::persistence::replay::{Destination, Routes};
 use crate::persist::aof::{CommandReader, Mark, Step, Units};
@@ -80,7 +81,23 @@ impl Reader {
             Source::AppendOnly => "append only file",
         };
         tracing::info!("DB loaded from {from}: {:.3} seconds", begun.elapsed().as_secs_f64());
+        self.put_in_place()?;
         self.take_up_folder()
+    }
+
+    /// What was received from a primary becomes this node's snapshot, or goes.
+    fn put_in_place(&mut self) -> Result<(), Failure> {
+        let Some(afterwards) = self.plan.afterwards.take() else { return Ok(()) };
+        let done = match &afterwards.becomes {
+            Some(name) => fs::rename(&afterwards.path, name),
+            None => fs::remove_file(&afterwards.path),
+        };
+        done.map_err(|error| {
+            let path = afterwards.path.display();
+            Failure::Fatal(format!(
+                "Failed trying to rename the temp DB {path} in MASTER <-> REPLICA synchronization: {error}"
+            ))
+        })
     }
 
     /// The files that the cores go on with are opened here, where waiting for the disk holds nobody up.
@@ -261,6 +278,13 @@ impl Reader {
                 let bytes = u64::try_from(number()).unwrap_or(0);
                 self.dealer.shared.written_with_bytes.store(bytes, Ordering::Relaxed);
                 tracing::info!("RDB memory usage when created {:.2} Mb", bytes as f64 / (1024.0 * 1024.0));
+            }
+            b"repl-id" => self.dealer.shared.note_history(|history| history.id = HexId::parse(value)),
+            b"repl-offset" => {
+                self.dealer.shared.note_history(|history| history.place = u64::try_from(number()).ok());
+            }
+            b"repl-stream-db" => {
+                self.dealer.shared.note_history(|history| history.db = u16::try_from(number()).ok());
             }
             b"aof-preamble" if number() != 0 => tracing::info!("RDB has an AOF tail"),
             b"aof-base" if number() != 0 => tracing::info!("RDB is base AOF"),

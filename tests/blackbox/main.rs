@@ -18,6 +18,7 @@ mod differential;
 mod dump;
 mod eviction;
 mod expiry;
+mod full_disk;
 mod geo;
 mod hashes;
 mod hyperloglog;

@@ -153,6 +153,12 @@ impl Set {
         }
     }
 
+    /// Whether it has the large form, and so many members that no other would hold them.
+    pub fn is_beyond_small_forms(&self, limits: SetLimits) -> bool {
+        let small_max = limits.intset_max().max(limits.listpack_entries);
+        matches!(self.form, Form::Large(_)) && self.len() as u64 > small_max
+    }
+
     /// Bytes allocated.
     pub fn memory_bytes(&self) -> usize {
         match &self.form {

@@ -132,6 +132,24 @@ impl PackedMap {
         true
     }
 
+    /// Removes the entries for which `keeps` is false. Passes over all of them in the order of memory, which for many costs
+    /// far less than to look each up.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&[u8], &[u8]) -> bool) {
+        let (mut large, mut len) = (self.large, 0);
+        for bucket in self.segments.iter_mut().flatten() {
+            bucket.retain(&mut keeps, &mut large);
+            len += bucket.len();
+        }
+        (self.large, self.len) = (large, len);
+        while self.len < self.buckets_count * LOAD_MIN && self.buckets_count > 1 {
+            let before = self.buckets_count;
+            self.shrink();
+            if self.buckets_count == before {
+                return;
+            }
+        }
+    }
+
     /// Every entry once, in no particular order.
     pub fn iter(&self) -> Iter<'_> {
         Iter { segments: self.segments.iter(), buckets: [].iter(), entries: bucket::Iter::empty() }

@@ -263,3 +263,33 @@ fn removing_gives_memory_back() {
     });
     assert!(map.memory_bytes() < 4_000, "{}", map.memory_bytes());
 }
+
+#[test]
+fn retaining_removes_what_looking_up_would() {
+    let mut random = Random::new(11);
+    for round in 0..40 {
+        let (mut map, mut model) = (PackedMap::new(), HashMap::new());
+        for number in 0..random.below(900) {
+            // Short and long keys and values: some entries are large.
+            let key = number.to_string().repeat(if number % 7 == 0 { 60 } else { 1 }).into_bytes();
+            let value = vec![b'v'; if round % 3 == 0 { 0 } else { number as usize * 13 % 170 }];
+            map.insert(&key, &value);
+            model.insert(key, value);
+        }
+        let part = random.below(5);
+        let keeps = |key: &[u8]| key.iter().map(|byte| u64::from(*byte)).sum::<u64>() % 4 < part;
+        map.retain(|key, value| {
+            assert_eq!(model.get(key).map(Vec::as_slice), Some(value));
+            keeps(key)
+        });
+        model.retain(|key, _| keeps(key));
+        map.check();
+        assert_eq!(map.len(), model.len());
+        assert!(model.iter().all(|(key, value)| map.get(key) == Some(value)));
+        // It is as good as any other map.
+        for number in 0..200u32 {
+            map.insert(&number.to_le_bytes(), b"later");
+        }
+        map.check();
+    }
+}

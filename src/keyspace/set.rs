@@ -159,12 +159,12 @@ impl Set {
         matches!(self.form, Form::Large(_)) && self.len() as u64 > small_max
     }
 
-    /// Bytes allocated.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
         match &self.form {
             Form::Integers(integers) => integers.memory_bytes(),
             Form::Small(listpack) => listpack.memory_bytes(),
-            Form::Large(map) => size_of::<PackedMap>() + map.memory_bytes(),
+            Form::Large(map) => size_of::<PackedMap>() + map.memory_bytes(samples),
         }
     }
 

@@ -16,6 +16,7 @@ mod tests;
 
 use std::hash::{BuildHasher, Hasher};
 
+use super::object::extrapolate;
 use crate::base::random::Random;
 use bucket::{Bucket, LargeFigures};
 
@@ -206,10 +207,11 @@ impl PackedMap {
         }
     }
 
-    /// Bytes allocated. Visits every bucket.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
         let segments = self.segments.iter().map(|segment| segment.capacity() * size_of::<Bucket>()).sum::<usize>();
-        let buckets = self.segments.iter().flatten().map(Bucket::memory_bytes).sum::<usize>();
+        let buckets = self.segments.iter().flatten().map(|bucket| (bucket.len(), bucket.memory_bytes()));
+        let buckets = extrapolate(buckets, self.len, samples);
         self.segments.capacity() * size_of::<Vec<Bucket>>() + segments + buckets + self.large.bytes
     }
 

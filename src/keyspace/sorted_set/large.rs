@@ -113,9 +113,9 @@ impl Large {
         self.index.scan(cursor, count, &mut |member, score| visit(member, score_of(score)))
     }
 
-    /// Bytes allocated. Visits the tree's nodes.
-    pub fn memory_bytes(&self) -> usize {
-        size_of::<Large>() + self.index.memory_bytes() + self.tree.memory_bytes()
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        size_of::<Large>() + self.index.memory_bytes(samples) + self.tree.memory_bytes(samples)
     }
 
     /// Allocations, about.

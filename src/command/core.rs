@@ -125,6 +125,8 @@ pub enum Effect {
     MonitorLeft(ClientRef),
     /// Close a client of this core.
     Close { index: u32, reason: CloseReason },
+    /// The reply to a client of any core was cut off, since it alone is more than may wait for that client: close it.
+    Overran(ClientRef),
     /// A message for clients of any core.
     Deliver { to: Vec<ClientRef>, delivery: Delivery },
     /// The late reply to a request that had to wait, and whether that has recorded something.

@@ -181,7 +181,7 @@ fn collections_without_elements_are_refused() {
 
 #[test]
 fn the_log_says_what_is_wrong_with_a_refused_value() {
-    on_both_with(&["--enable-debug-command", "yes"], |server| {
+    on_both_with(&["--enable-debug-command", "yes", "--loglevel", "verbose"], |server| {
         let client = &mut server.connect();
         client.must("DEBUG SET-SKIP-CHECKSUM-VALIDATION 1");
         for (kind, said) in [

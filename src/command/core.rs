@@ -139,6 +139,8 @@ pub enum Effect {
         index: u32,
         reason: CloseReason,
     },
+    /// The reply to a client of any core was cut off, since it alone is more than may wait for that client: close it.
+    Overran(ClientRef),
     /// A message for clients of any core.
     Deliver {
         to: Vec<ClientRef>,

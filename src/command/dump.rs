@@ -86,7 +86,11 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         .and_then(|sealed| sealed.value(&LoadLimits::of(&cx.core.config)))
         .map_err(|refused| match refused {
             PayloadError::Footer => error("ERR DUMP payload version or checksum are wrong"),
-            PayloadError::Value => error("ERR Bad data format"),
+            PayloadError::Value(line) => {
+                // As in Redis only from "verbose" on: a client could fill the log.
+                tracing::debug!("RESTORE of key {}: {line}", args[1].escape_ascii());
+                error("ERR Bad data format")
+            }
         })?;
     let now = cx.core.keyspace.now();
     // A time beyond the end of time wraps around, as in Redis: it has passed.

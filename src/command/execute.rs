@@ -139,9 +139,14 @@ fn timed(
     core.keyspace.no_touch = call.caller.no_touch;
     core.running_client = call.caller.client.id;
     let dirty_before = core.keyspace.stats.dirty;
+    let reply_bytes_max = reply_bytes_max(core, &call.caller);
+    reply_bytes_max.inspect(|bytes| output.allow(*bytes));
     let reply = Reply::new(output, call.caller.resp);
     let mut cx = Context { core, caller: call.caller, reply, slot: call.slot };
     let outcome = handler(&mut cx);
+    if reply_bytes_max.is_some() && output.end_allowance() && outcome.is_ok() {
+        core.effects.push(Effect::Overran(call.caller.client));
+    }
     let failed = outcome.is_err();
     if let Err(error) = outcome {
         output.truncate_to(mark);
@@ -167,6 +172,20 @@ fn timed(
     if duration_ns >= core.slow_threshold_ns {
         note_slow(core, call, duration_ns);
     }
+}
+
+/// The length from which on a reply by itself is more than its client may have waiting (client-output-buffer-limit). Who
+/// speaks version 3 may be a subscriber, which has another limit; only the client's core knows.
+#[inline]
+fn reply_bytes_max(core: &Core, caller: &Caller) -> Option<usize> {
+    let limits = &core.config.client_output_buffer_limit;
+    let bytes = match (limits.normal.hard_bytes, limits.pubsub.hard_bytes) {
+        (0, _) => return None,
+        (normal, _) if caller.resp == crate::resp::RespVersion::V2 => normal,
+        (_, 0) => return None,
+        (normal, subscriber) => normal.max(subscriber),
+    };
+    usize::try_from(bytes).ok()
 }
 
 /// The call took long enough for the slow log or the latency monitor, or both.

@@ -7,7 +7,7 @@ use super::collection_scan::{Found, ScanOptions, parse_cursor};
 use super::context::Context;
 use super::elements::{reply_element, reply_element_or_null};
 use super::error::CommandError;
-use super::sample::{SampleCount, choose, draw, is_sparse};
+use super::sample::{SampleCount, choose, draw, is_sparse, while_wanted};
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::random::Random;
 use crate::config::{Config, NotifyFlags};
@@ -230,13 +230,14 @@ fn reply_drawn(reply: &mut Reply<'_>, hash: &Hash, count: SampleCount, with_valu
         if with_values {
             reply_element(reply, value);
         }
+        while_wanted(reply)
     };
     match count {
         SampleCount::Repeated(count) if hash.listpack().is_some() && count > 1 => {
             draw(hash.iter(), count, random, reply_pair);
         }
         SampleCount::Repeated(_) => {
-            (0..replied).filter_map(|_| hash.random(random)).for_each(reply_pair);
+            let _ = (0..replied).filter_map(|_| hash.random(random)).try_for_each(reply_pair);
         }
         SampleCount::Distinct(_) if hash.listpack().is_none() && is_sparse(replied, total) => {
             let mut seen: HashSet<&[u8], ahash::RandomState> = HashSet::default();
@@ -244,11 +245,13 @@ fn reply_drawn(reply: &mut Reply<'_>, hash: &Hash, count: SampleCount, with_valu
                 && let Some((Element::Bytes(field), value)) = hash.random(random)
             {
                 if seen.insert(field) {
-                    reply_pair((Element::Bytes(field), value));
+                    let _ = reply_pair((Element::Bytes(field), value));
                 }
             }
         }
-        SampleCount::Distinct(_) => choose(hash.iter(), replied, total, random, reply_pair),
+        SampleCount::Distinct(_) => choose(hash.iter(), replied, total, random, |pair| {
+            let _ = reply_pair(pair);
+        }),
     }
 }
 

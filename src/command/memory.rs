@@ -91,20 +91,25 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
 ];
 
-/// MEMORY USAGE key [SAMPLES count]: exact, whatever the number of samples.
+/// Elements of a collection that MEMORY USAGE looks at unless it is told how many.
+const USAGE_SAMPLES: usize = 5;
+
+/// MEMORY USAGE key [SAMPLES count]: judged by the parts that hold so many elements, exact with 0.
 fn usage(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    let mut at = 3;
+    let (mut at, mut samples) = (3, USAGE_SAMPLES);
     while at < args.len() {
         let Some(count) = args.get(at + 1).filter(|_| is_word(&args[at], "SAMPLES")) else {
             return Err(CommandError::Syntax);
         };
-        if integer(count)? < 0 {
-            return Err(CommandError::Syntax);
-        }
+        samples = match integer(count)? {
+            ..0 => return Err(CommandError::Syntax),
+            0 => usize::MAX,
+            count => usize::try_from(count).unwrap_or(usize::MAX),
+        };
         at += 2;
     }
     let (db, key) = (cx.db(), cx.key(&args[2]));
-    match cx.core.keyspace.memory_usage(db, key) {
+    match cx.core.keyspace.memory_usage(db, key, samples) {
         Some(bytes) => cx.reply.integer(bytes as i64),
         None => cx.reply.null(),
     }

@@ -1,8 +1,11 @@
 //! Drawing several distinct elements at random, and reading how many.
 
+use std::ops::ControlFlow;
+
 use super::arguments::integer;
 use super::error::CommandError;
 use crate::base::random::Random;
+use crate::resp::Reply;
 
 /// How many elements a client wants: so many different ones, or so many draws that may repeat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,14 +63,27 @@ pub fn choose<T>(
     }
 }
 
-/// Draws `count` times from the items that an iterator gives, which are few or cost a walk to reach one by one.
-pub fn draw<T: Copy>(items: impl Iterator<Item = T>, count: u64, random: &mut Random, mut drawn: impl FnMut(T)) {
+/// Draws `count` times from the items that an iterator gives, which are few or cost a walk to reach one by one, or until
+/// `drawn` breaks off.
+pub fn draw<T: Copy>(
+    items: impl Iterator<Item = T>,
+    count: u64,
+    random: &mut Random,
+    mut drawn: impl FnMut(T) -> ControlFlow<()>,
+) {
     let items: Vec<T> = items.collect();
     for _ in 0..count {
-        if let Some(item) = items.get(random.below(items.len() as u64) as usize) {
-            drawn(*item);
+        let Some(item) = items.get(random.below(items.len() as u64) as usize) else { return };
+        if drawn(*item).is_break() {
+            return;
         }
     }
+}
+
+/// Whether to go on drawing for this reply, which may be cut off long before the number of draws is reached.
+#[inline]
+pub fn while_wanted(reply: &Reply<'_>) -> ControlFlow<()> {
+    if reply.is_cut_off() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 #[cfg(test)]
@@ -91,9 +107,18 @@ mod tests {
     #[test]
     fn draws_repeat_and_reach_all() {
         let mut times = [0u32; 4];
-        draw(0..4usize, 4000, &mut Random::new(2), |item| times[item] += 1);
+        draw(0..4usize, 4000, &mut Random::new(2), |item| {
+            times[item] += 1;
+            ControlFlow::Continue(())
+        });
         assert!(times.iter().all(|times| (850..1150).contains(times)), "{times:?}");
-        draw(0..0usize, 5, &mut Random::new(2), |_| unreachable!());
+        draw(0..0usize, u64::MAX, &mut Random::new(2), |_| unreachable!());
+        let mut drawn = 0;
+        draw(0..4usize, u64::MAX, &mut Random::new(2), |_| {
+            drawn += 1;
+            if drawn == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(drawn, 7);
     }
 
     #[test]

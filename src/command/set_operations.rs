@@ -179,8 +179,14 @@ fn intersection<'s>(sets: &'s [&'s Set]) -> impl Iterator<Item = Element<'s>> {
 
 /// All members of all sets.
 pub(super) fn union_of(sets: &[&Set], limits: SetLimits) -> Set {
-    let mut union = Set::default();
-    for member in sets.iter().flat_map(|set| set.iter()) {
+    let largest = sets.iter().enumerate().max_by_key(|(_, set)| set.len());
+    let (mut union, copied) = match largest {
+        // Whatever the others have, it comes to the large form; and a copy costs less than its members one by one.
+        Some((index, set)) if set.is_beyond_small_forms(limits) => ((*set).clone(), Some(index)),
+        _ => (Set::default(), None),
+    };
+    let others = sets.iter().enumerate().filter(|(index, _)| Some(*index) != copied);
+    for member in others.flat_map(|(_, set)| set.iter()) {
         union.add(member, limits);
     }
     union

@@ -7,7 +7,7 @@ use super::collection_scan::{Found, ScanOptions, parse_cursor};
 use super::context::Context;
 use super::elements::{reply_element, reply_element_or_null};
 use super::error::CommandError;
-use super::sample::{SampleCount, choose, draw, is_sparse};
+use super::sample::{SampleCount, choose, draw, is_sparse, while_wanted};
 use super::set_operations::union_of;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::random::Random;
@@ -348,11 +348,17 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         (Some(set), Some(SampleCount::Repeated(count))) => {
             cx.reply.array(usize::try_from(count).unwrap_or(usize::MAX));
             if count > 1 && matches!(set.form(), SetForm::Small(_)) {
-                draw(set.iter(), count, &mut cx.core.random, |member| reply_element(&mut cx.reply, member));
+                draw(set.iter(), count, &mut cx.core.random, |member| {
+                    reply_element(&mut cx.reply, member);
+                    while_wanted(&cx.reply)
+                });
                 return Ok(());
             }
             for member in (0..count).filter_map(|_| set.random(&mut cx.core.random)) {
                 reply_element(&mut cx.reply, member);
+                if cx.reply.is_cut_off() {
+                    break;
+                }
             }
         }
         (Some(set), Some(SampleCount::Distinct(count))) => {

@@ -102,11 +102,11 @@ impl Hash {
         }
     }
 
-    /// Bytes allocated.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
         match &self.form {
             Form::Small(listpack) => listpack.memory_bytes(),
-            Form::Large(map) => size_of::<PackedMap>() + map.memory_bytes(),
+            Form::Large(map) => size_of::<PackedMap>() + map.memory_bytes(samples),
         }
     }
 

@@ -451,8 +451,9 @@ impl Keyspace {
         self.databases[db].table(slot.index()).map_or(0, SlotTable::len)
     }
 
-    /// Bytes that a key takes: its entry, its value, its share of the table. Neither counts nor dates anything.
-    pub fn memory_usage(&mut self, db: usize, key: Key<'_>) -> Option<usize> {
+    /// Bytes that a key takes: its entry, its value (see `Object::memory_bytes`), its share of the table. Neither counts nor dates
+    /// anything.
+    pub fn memory_usage(&mut self, db: usize, key: Key<'_>, samples: usize) -> Option<usize> {
         let hash = self.hasher.hash(key.bytes);
         let place = self.look(db, key, hash)?;
         let table = self.databases[db].table(key.slot.index())?;
@@ -460,7 +461,7 @@ impl Keyspace {
         let buffer = match entry.value() {
             Value::String(StringValue::Shared(bytes)) => entry::size_class(bytes.len()),
             Value::String(StringValue::Integer(_) | StringValue::Bytes(_)) => 0,
-            Value::Object(object) => size_of::<Object>() + object.memory_bytes(),
+            Value::Object(object) => size_of::<Object>() + object.memory_bytes(samples),
         };
         Some(entry.allocated_bytes() + buffer + table.share_bytes(place))
     }

@@ -201,7 +201,7 @@ pub(super) fn apply(keyspace: &mut Keyspace, model: &mut Model, db: usize, name:
                 expiry: info.expiry.map(UnixMillis::get),
             });
             assert_eq!(info.as_ref(), model.get(db, name));
-            assert_eq!(keyspace.memory_usage(db, key).is_some(), info.is_some());
+            assert_eq!(keyspace.memory_usage(db, key, 5).is_some(), info.is_some());
         }
         Remove => {
             let there = keyspace.remove(db, key, Disposal::Background);

@@ -58,6 +58,20 @@ collection!(SortedSet);
 collection!(Hash);
 collection!(Stream);
 
+/// What all parts of a collection of `total` elements take, judged by the first that hold `samples` of them. Each part is
+/// given as its elements and its bytes.
+pub(super) fn extrapolate(parts: impl Iterator<Item = (usize, usize)>, total: usize, samples: usize) -> usize {
+    let (mut seen, mut bytes) = (0usize, 0usize);
+    for (elements, part_bytes) in parts {
+        seen += elements;
+        bytes += part_bytes;
+        if seen >= samples.max(1) {
+            break;
+        }
+    }
+    if seen == 0 || seen >= total { bytes } else { (bytes as u128 * total as u128 / seen as u128) as usize }
+}
+
 impl Object {
     pub fn kind(&self) -> ValueKind {
         match self {
@@ -91,14 +105,15 @@ impl Object {
         }
     }
 
-    /// Bytes allocated, besides the object itself (MEMORY USAGE). Visits the parts of a large form, not its elements.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes allocated, besides the object itself (MEMORY USAGE). Of a large form as many parts are visited as hold `samples`
+    /// elements, and stand for the others; all of them with `usize::MAX`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
         match self {
-            Object::List(list) => list.memory_bytes(),
-            Object::Set(set) => set.memory_bytes(),
-            Object::SortedSet(set) => set.memory_bytes(),
-            Object::Hash(hash) => hash.memory_bytes(),
-            Object::Stream(stream) => stream.memory_bytes(),
+            Object::List(list) => list.memory_bytes(samples),
+            Object::Set(set) => set.memory_bytes(samples),
+            Object::SortedSet(set) => set.memory_bytes(samples),
+            Object::Hash(hash) => hash.memory_bytes(samples),
+            Object::Stream(stream) => stream.memory_bytes(samples),
         }
     }
 

@@ -153,12 +153,18 @@ impl Set {
         }
     }
 
-    /// Bytes allocated.
-    pub fn memory_bytes(&self) -> usize {
+    /// Whether it has the large form, and so many members that no other would hold them.
+    pub fn is_beyond_small_forms(&self, limits: SetLimits) -> bool {
+        let small_max = limits.intset_max().max(limits.listpack_entries);
+        matches!(self.form, Form::Large(_)) && self.len() as u64 > small_max
+    }
+
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
         match &self.form {
             Form::Integers(integers) => integers.memory_bytes(),
             Form::Small(listpack) => listpack.memory_bytes(),
-            Form::Large(map) => size_of::<PackedMap>() + map.memory_bytes(),
+            Form::Large(map) => size_of::<PackedMap>() + map.memory_bytes(samples),
         }
     }
 

@@ -44,6 +44,19 @@ pub struct ReplyBuffer {
     /// Bytes of the first piece (or of the tail, when it is the first) that have been taken already.
     taken: usize,
     length: usize,
+    /// What one reply may come to. Looked at where a piece ends: a reply grows beyond it by less than a piece.
+    allowance: Allowance,
+}
+
+/// How far the reply that is being written may grow.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Allowance {
+    #[default]
+    Unlimited,
+    /// The length of the buffer from which on what is written is dropped.
+    UpTo(usize),
+    /// It was reached: the reply is of no use any more.
+    Spent,
 }
 
 /// A place in a buffer that only grew since.
@@ -56,7 +69,7 @@ pub struct Mark {
 
 impl ReplyBuffer {
     pub const fn new() -> ReplyBuffer {
-        ReplyBuffer { pieces: VecDeque::new(), tail: Vec::new(), taken: 0, length: 0 }
+        ReplyBuffer { pieces: VecDeque::new(), tail: Vec::new(), taken: 0, length: 0, allowance: Allowance::Unlimited }
     }
 
     #[inline]
@@ -84,13 +97,19 @@ impl ReplyBuffer {
 
     #[cold]
     fn close_tail(&mut self) {
+        if self.allowance == Allowance::Spent {
+            self.length -= self.tail.len();
+            self.tail.clear();
+            return;
+        }
         let tail = std::mem::replace(&mut self.tail, Vec::with_capacity(PIECE_ROOM_BYTES));
         self.pieces.push_back(Piece::Owned(tail));
+        self.spend();
     }
 
     /// Appends bytes without copying them.
     pub fn push_shared(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
+        if bytes.is_empty() || self.allowance == Allowance::Spent {
             return;
         }
         self.length += bytes.len();
@@ -98,6 +117,32 @@ impl ReplyBuffer {
             self.pieces.push_back(Piece::Owned(std::mem::take(&mut self.tail)));
         }
         self.pieces.push_back(Piece::Shared(bytes));
+        self.spend();
+    }
+
+    /// Notes when the allowance is used up.
+    fn spend(&mut self) {
+        if let Allowance::UpTo(length) = self.allowance
+            && self.length > length
+        {
+            self.allowance = Allowance::Spent;
+        }
+    }
+
+    /// Lets what follows grow by about `bytes` at most; what is written beyond is dropped, until `end_allowance`.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowance = Allowance::UpTo(self.length.saturating_add(bytes));
+    }
+
+    /// Whether something was dropped, or will be: whoever writes may stop.
+    #[inline]
+    pub fn is_cut_off(&self) -> bool {
+        self.allowance == Allowance::Spent
+    }
+
+    /// Ends what `allow` began; true when the reply was cut off.
+    pub fn end_allowance(&mut self) -> bool {
+        std::mem::take(&mut self.allowance) == Allowance::Spent
     }
 
     /// Bytes that wait.
@@ -199,6 +244,10 @@ impl ReplyBuffer {
 
     /// Inserts bytes at the mark: the header of an array whose length was not known before.
     pub fn insert_at(&mut self, mark: Mark, bytes: &[u8]) {
+        if self.is_cut_off() {
+            // The place may be among what was dropped.
+            return;
+        }
         self.length += bytes.len();
         let target = match self.pieces.get_mut(mark.pieces) {
             None => &mut self.tail,
@@ -287,6 +336,42 @@ mod tests {
         buffer.truncate_to(mark);
         assert_eq!(buffer.to_vec(), b"EF");
         assert_eq!(buffer.len_bytes(), 2);
+    }
+
+    #[test]
+    fn what_goes_beyond_the_allowance_is_dropped() {
+        for shared in [false, true] {
+            let mut buffer = ReplyBuffer::new();
+            buffer.extend(b"before");
+            let mark = buffer.mark();
+            buffer.allow(1 << 20);
+            for _ in 0..100 {
+                let value = vec![b'x'; 100_000];
+                if shared {
+                    buffer.push_shared(Bytes::from(value))
+                } else {
+                    buffer.extend(&value)
+                }
+                let nested = buffer.mark();
+                buffer.extend(b"y");
+                buffer.insert_at(nested, b"z");
+            }
+            assert!(buffer.is_cut_off());
+            assert!(
+                (1 << 20..(1 << 20) + 2 * PIECE_ROOM_BYTES).contains(&buffer.len_bytes()),
+                "{}",
+                buffer.len_bytes()
+            );
+            assert!(buffer.memory_bytes() < 3 << 20);
+            assert!(buffer.end_allowance() && !buffer.is_cut_off());
+            assert_eq!(buffer.to_vec().len(), buffer.len_bytes());
+            // The end of one reply; the next is another matter.
+            buffer.truncate_to(mark);
+            buffer.allow(1 << 20);
+            buffer.extend(b" and after");
+            assert!(!buffer.end_allowance());
+            assert_eq!(buffer.to_vec(), b"before and after");
+        }
     }
 
     #[test]

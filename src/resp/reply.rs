@@ -47,6 +47,12 @@ impl<'a> Reply<'a> {
         self.version = version;
     }
 
+    /// Whether the reply has grown beyond what its client may have waiting: whoever writes may stop.
+    #[inline]
+    pub fn is_cut_off(&self) -> bool {
+        self.buffer.is_cut_off()
+    }
+
     fn is_v3(&self) -> bool {
         self.version == RespVersion::V3
     }

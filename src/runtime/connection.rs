@@ -480,6 +480,28 @@ mod tests {
     }
 
     #[test]
+    fn too_much_that_is_unanswered_is_overdue_and_the_last_answer_ends_the_pause() {
+        // Many requests, many bytes of requests, many bytes of answers behind one that waits.
+        for (requests, bytes, behind) in
+            [(UNANSWERED_MAX + 1, 0, 0), (1, UNANSWERED_BYTES_MAX + 1, 0), (1, 0, UNANSWERED_BYTES_MAX + 1)]
+        {
+            let mut connection = connection();
+            connection.received(UNANSWERED_BYTES_MAX + 1);
+            assert!(!connection.is_overdue(), "all of it is answered");
+            let sequences: Vec<u32> = (0..requests).map(|_| connection.await_reply(true)).collect();
+            connection.received(bytes);
+            connection.reply_here(|out| out.extend(&vec![b'x'; behind]));
+            assert!(connection.is_overdue() && !connection.ends_pause());
+            connection.is_paused = true;
+            for sequence in sequences {
+                assert!(!connection.ends_pause(), "answers are missing");
+                connection.arrived(sequence, 1, &mut reply("1"));
+            }
+            assert!(connection.ends_pause() && !connection.ends_pause() && !connection.is_overdue());
+        }
+    }
+
+    #[test]
     #[should_panic(expected = "nobody awaits")]
     fn a_second_answer_to_one_request_is_our_mistake() {
         let mut connection = connection();

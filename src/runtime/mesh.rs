@@ -89,6 +89,8 @@ pub enum Message {
     },
     /// A client of mine has left MONITOR.
     MonitorLeft(ClientRef),
+    /// A reply to a client of the receiver was cut off (`Effect::Overran`).
+    Overran(ClientRef),
     /// A message for clients of yours.
     Deliver {
         to: Vec<ClientRef>,

@@ -105,22 +105,31 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     );
     let mut membership = Membership::open(&config, &Clock::read(), &mut random)?.map(Box::new);
     let cluster = membership.as_mut().map_or_else(ClusterView::disabled, |membership| membership.publish());
-    let folder = if config.appendonly { Some(Folder::open(&config)?) } else { None };
-    let plan = folder.as_ref().map_or_else(|| Plan::snapshot(&config), Plan::append_only)?;
-    let (folder, append_only) = match folder {
-        Some(folder) if plan.is_none() => (None, Some(begin_append_only(folder, &config, cores_count)?)),
-        folder => (folder.map(|folder| (folder, writers_count(&config, cores_count))), None),
-    };
     let listeners = listen::listen(&config)?;
     let unix_paths: Vec<String> = listeners.iter().filter_map(|listener| listener.unix_path.clone()).collect();
     let hash_seeds = std::array::from_fn(|_| random.next_u64());
-    let seed = Seed { config, facts, hash_seeds, cluster, census: Census::new(cores_count), loads: plan.is_some() };
-    let first = FirstCore { membership, doors: Doors::new(listeners, signals), append_only, underway: None };
-    let result = run_cores(&seed, first, plan.map(|plan| (plan, folder)), &cpus);
+    let seed = Seed { config, facts, hash_seeds, cluster, census: Census::new(cores_count), loads: false };
+    // Redis's words, at the place where it has them: whoever waits for them waits for its data next.
+    tracing::info!("Server initialized");
+    let result = run(seed, membership, Doors::new(listeners, signals), &cpus);
     for path in unix_paths {
         let _ = std::fs::remove_file(path);
     }
     result
+}
+
+/// Finds what there is to load and runs the cores.
+fn run(mut seed: Seed, membership: Option<Box<Membership>>, doors: Doors, cpus: &[usize]) -> Result<(), String> {
+    let (config, cores_count) = (&seed.config, seed.facts.cores_count);
+    let folder = if config.appendonly { Some(Folder::open(config)?) } else { None };
+    let plan = folder.as_ref().map_or_else(|| Plan::snapshot(config), Plan::append_only)?;
+    let (folder, append_only) = match folder {
+        Some(folder) if plan.is_none() => (None, Some(begin_append_only(folder, config, cores_count)?)),
+        folder => (folder.map(|folder| (folder, writers_count(config, cores_count))), None),
+    };
+    seed.loads = plan.is_some();
+    let first = FirstCore { membership, doors, append_only, underway: None };
+    run_cores(&seed, first, plan.map(|plan| (plan, folder)), cpus)
 }
 
 /// A core that panics takes its slots' data with it: the node must not go on without them, half alive.
@@ -256,11 +265,8 @@ fn run_core(
         worker.requests.begin_append_only(files);
         worker.requests.underway = underway;
         worker.requests.loading = part.map(|(inbox, rules)| Box::new(Part::new(inbox, rules, &worker.requests.core)));
-        if first {
-            tracing::info!("Server initialized");
-            if worker.requests.underway.is_none() {
-                tracing::info!("Ready to accept connections tcp");
-            }
+        if first && worker.requests.underway.is_none() {
+            tracing::info!("Ready to accept connections tcp");
         }
         worker.run().await
     });

@@ -606,12 +606,7 @@ impl Worker {
                 false => ("SIGTERM", shutdown::by_signal(config.shutdown_on_sigterm)),
             };
             tracing::warn!("Received {name} scheduling shutdown...");
-            match shutdown::may_end(&mut self.requests.core, options) {
-                true => self.requests.shut_down(options, None),
-                false => tracing::warn!(
-                    "{name} received but errors trying to shut down the server, check the logs for more information"
-                ),
-            }
+            self.requests.end_by_signal(name, options);
         }
     }
 

@@ -112,7 +112,7 @@ fn redis_benchmark_runs_its_tests_of_these_commands() {
 }
 
 /// The interpreter that has redis-py: `SLOTCORE_PYTHON`, or the virtual environment that tools/test makes.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     match std::env::var_os("SLOTCORE_PYTHON") {
         Some(path) if !path.is_empty() => PathBuf::from(path),
         _ => Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"),

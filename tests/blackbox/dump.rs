@@ -179,6 +179,27 @@ fn collections_without_elements_are_refused() {
     });
 }
 
+#[test]
+fn the_log_says_what_is_wrong_with_a_refused_value() {
+    on_both_with(&["--enable-debug-command", "yes", "--loglevel", "verbose"], |server| {
+        let client = &mut server.connect();
+        client.must("DEBUG SET-SKIP-CHECKSUM-VALIDATION 1");
+        for (kind, said) in [
+            (r"\x09", "Zipmap"),
+            (r"\x0b", "Intset"),
+            (r"\x0c", "Zset ziplist"),
+            (r"\x0d", "Hash ziplist"),
+            (r"\x10", "Hash listpack"),
+            (r"\x11", "Zset listpack"),
+        ] {
+            let reply = client.line(&format!(r#"RESTORE k 0 "{kind}\x02ab\x09\x0012345678""#));
+            assert_eq!(reply.to_string(), BAD, "{said}");
+            let said = format!("{said} integrity check failed");
+            assert!(server.log().contains(&said), "no '{said}' in {}", server.log());
+        }
+    });
+}
+
 /// What 7.2 has added, which the 7.0 in this test does not read.
 #[test]
 fn payloads_of_newer_servers_are_taken() {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::client::encode;
+use crate::support::client::{encode, split_line};
+use crate::support::server::cores;
 use crate::support::{Client, Kind, Server, check, holds_within, on_both, on_both_with};
 
 #[test]
@@ -68,6 +69,40 @@ fn a_slow_reader_over_the_hard_output_limit_is_closed() {
     on_both_with(&["--client-output-buffer-limit", "normal 4mb 0 0"], |server| {
         assert!(asks_and_never_reads(server, 1 << 20, 40));
         assert_eq!(server.connect().line("PING").to_string(), "+PONG");
+    });
+}
+
+#[test]
+fn draws_without_end_are_cut_off_at_the_output_limit() {
+    on_both_with(&["--client-output-buffer-limit", "normal 4mb 0 0"], |server| {
+        let mut control = server.connect();
+        control.must("HSET small f v");
+        control.must("SADD set-small a");
+        control.must("ZADD zset-small 1 a");
+        let fields: Vec<String> = (0..2000).map(|number| format!("{number}")).collect();
+        let scored: Vec<String> = fields.iter().map(|field| format!("{field} {field}")).collect();
+        control.must(&format!("HSET large {}", scored.join(" ")));
+        control.must(&format!("SADD set-large x {}", fields.join(" ")));
+        control.must(&format!("ZADD zset-large {}", scored.join(" ")));
+        let lines = [
+            "HRANDFIELD small -4000000000000000000 WITHVALUES",
+            "HRANDFIELD large -4000000000000000000",
+            "SRANDMEMBER set-small -9000000000000000000",
+            "SRANDMEMBER set-large -9000000000000000000",
+            "ZRANDMEMBER zset-small -4000000000000000000",
+            "ZRANDMEMBER zset-large -4000000000000000000 WITHSCORES",
+        ];
+        for line in lines {
+            let mut reader = server.connect();
+            // What stands behind it in the same bytes is not run, unless it is on another core by then.
+            let after = format!("INCR after:{}", line.split(' ').next().unwrap());
+            reader.send(&[encode(&split_line(line)), encode(&split_line(&after))].concat());
+            reader.read_until_closed();
+            assert_eq!(control.line("PING").to_string(), "+PONG");
+        }
+        let run_on = control.must("EXISTS after:HRANDFIELD after:SRANDMEMBER after:ZRANDMEMBER").integer();
+        assert!(run_on == 0 || server.kind.is_slotcore() && cores() > 1, "{run_on} were run");
+        assert_eq!(server.log().matches("overcoming of output buffer limits").count(), lines.len());
     });
 }
 

@@ -355,6 +355,52 @@ fn append_only_files_of_redis_are_loaded_and_continued() {
 }
 
 #[test]
+fn a_single_writer_goes_on_in_the_file_of_a_stock_server() {
+    let dir = few_commands(&["SET a 1"]);
+    let before = fs::read(dir.path(INCREMENT)).expect("a file");
+    let mut server = start_in(Kind::Slotcore, &dir, &["--appendonly", "yes"]);
+    server.connect().must("SET b 2");
+    server.stop();
+    let after = fs::read(dir.path(INCREMENT)).expect("a file");
+    assert!(after.len() > before.len() && after.starts_with(&before));
+    assert!(!dir.path("appendonlydir/appendonly.aof.2.incr.aof").exists());
+    for kind in [Kind::Redis, Kind::Slotcore] {
+        let mut server = start_in(kind, &dir, &["--appendonly", "yes"]);
+        assert_eq!(server.connect().must("MGET a b").to_string(), "['1', '2']", "{kind:?}");
+        server.stop();
+    }
+}
+
+/// Whoever watches a start waits for the first of these lines, and looks for the reason in the last.
+#[test]
+fn a_start_that_fails_says_why_in_the_last_line_of_its_log() {
+    let dir = few_commands(&["SET a 1"]);
+    let whole = fs::read(dir.path(INCREMENT)).expect("a file");
+    let manifest = "appendonlydir/appendonly.aof.manifest";
+    for (file, tail, reason) in [
+        (INCREMENT, "*2\r\n$3\r\nGET\r\n", "Unexpected end of file reading the append only file"),
+        (INCREMENT, "!!!\r\n", "Bad file format reading the append only file"),
+        (INCREMENT, "*2\r\n$3\r\nbla\r\n$1\r\na\r\n", "Unknown command 'bla' reading the append only file"),
+        (manifest, "nonsense\n", "Invalid AOF manifest file format"),
+    ] {
+        let copy = Dir::copy_of(&dir.0);
+        let good = fs::read(copy.path(file)).expect("a file");
+        fs::write(copy.path(file), [&good, tail.as_bytes()].concat()).expect("a file");
+        for kind in [Kind::Slotcore, Kind::Redis] {
+            let args = ["--appendonly", "yes", "--aof-load-truncated", "no"].map(str::to_owned);
+            let output = ended(&mut Server::command(kind, None, free_port(), &copy.0, &args));
+            let log = String::from_utf8_lossy(&output.stdout).into_owned();
+            let initialized = log.find("Server initialized").unwrap_or_else(|| panic!("{kind:?}: {log}"));
+            let last = log.trim_end().rfind('\n').expect("several lines");
+            let said = log.rfind(reason).unwrap_or_else(|| panic!("{kind:?} does not say {reason}: {log}"));
+            assert!(initialized < said, "{kind:?}: {log}");
+            assert!(file == manifest || last < said, "{kind:?} says something else at last: {log}");
+        }
+        assert_eq!(fs::read(dir.path(INCREMENT)).expect("a file"), whole);
+    }
+}
+
+#[test]
 fn a_single_append_only_file_of_old_versions_is_taken_over() {
     for preamble in ["yes", "no"] {
         let (dir, expected) = append_only_of_redis(preamble);

@@ -19,6 +19,7 @@ mod differential;
 mod dump;
 mod eviction;
 mod expiry;
+mod full_disk;
 mod geo;
 mod hashes;
 mod hyperloglog;

@@ -457,6 +457,35 @@ fn monitor_shows_requests_with_time_database_and_address() {
 }
 
 #[test]
+fn memory_usage_looks_at_as_many_elements_as_it_is_told() {
+    on_both(|server| {
+        let mut client = server.connect();
+        let long = "x".repeat(1000);
+        for number in 0..400 {
+            // In lists and streams what came first is small.
+            let value = if number < 200 { "s" } else { &long };
+            client.must(&format!("RPUSH list {value}"));
+            client.must(&format!("XADD stream {}-1 f {value}", number + 1));
+            client.must(&format!("HSET hash {number} {value}"));
+            client.must(&format!("SADD set {number}{value}"));
+            client.must(&format!("ZADD zset {number} {number}{value}"));
+        }
+        let mut usage = |key: &str, samples: &str| client.must(&format!("MEMORY USAGE {key}{samples}")).integer();
+        for key in ["list", "stream", "hash", "set", "zset"] {
+            let all = usage(key, " SAMPLES 0");
+            assert!((200_000..600_000).contains(&all), "{key}: {all}");
+            assert_eq!(usage(key, " SAMPLES 100000"), all, "{key}");
+            assert_eq!(usage(key, ""), usage(key, " SAMPLES 5"), "{key}");
+            assert_eq!(usage(key, " SAMPLES 0 SAMPLES 5"), usage(key, ""), "{key}: the last one counts");
+        }
+        // Redis counts the nodes of a list, not the elements in them.
+        let by_elements = usage("list", " SAMPLES 1") < usage("list", " SAMPLES 0") / 2;
+        assert!(by_elements || !server.kind.is_slotcore());
+        assert!(usage("stream", " SAMPLES 1") < usage("stream", " SAMPLES 0") / 2);
+    });
+}
+
+#[test]
 fn time_role_memory_and_debug_answer() {
     on_both_with(&["--enable-debug-command", "yes"], |server| {
         let client = &mut server.connect();

@@ -409,3 +409,31 @@ fn watching_clients_are_told_of_every_set_that_changed() {
         }
     });
 }
+
+/// A big set is copied whole and not member by member; the form of the result does not show it.
+#[test]
+fn unions_with_a_big_set_have_the_form_that_adding_each_member_gives() {
+    on_both(|server| {
+        let client = &mut server.connect();
+        let numbers: Vec<String> = (0..700).map(|number| number.to_string()).collect();
+        client.must(&format!("SADD big {}", numbers.join(" ")));
+        client.must("SADD numbers 5 699 700 -1");
+        client.must("SADD words 699 a b");
+        for (line, encoding, count) in [
+            ("SUNIONSTORE to big", "hashtable", 700),
+            ("SUNIONSTORE to numbers big", "hashtable", 702),
+            ("SUNIONSTORE to words big numbers big", "hashtable", 704),
+            ("SUNIONSTORE big big words", "hashtable", 702),
+            ("SUNIONSTORE to numbers missing", "intset", 4),
+        ] {
+            assert_eq!(client.must(line).integer(), count, "{line}");
+            let to = line.split(' ').nth(1).unwrap();
+            assert_eq!(client.must(&format!("OBJECT ENCODING {to}")).text(), encoding, "{line}");
+            assert_eq!(client.must(&format!("SCARD {to}")).integer(), count, "{line}");
+        }
+        check(client, &[("SMISMEMBER big 0 699 a b c", "[:1, :1, :1, :1, :0]"), ("SREM big a b", ":2")]);
+        // What was too big for an intset is not any more.
+        client.must("CONFIG SET set-max-intset-entries 1000");
+        check(client, &[("SUNIONSTORE to big numbers", ":702"), ("OBJECT ENCODING to", "'intset'")]);
+    });
+}

@@ -146,7 +146,7 @@ fn address_of(value: &Value<'_>) -> usize {
 fn serialized_bytes(value: &Value<'_>) -> usize {
     match value {
         Value::String(string) => serialized_string_bytes(string),
-        Value::Object(object) => object.memory_bytes(),
+        Value::Object(object) => object.memory_bytes(usize::MAX),
     }
 }
 

@@ -48,6 +48,10 @@ fn reply_entries<'a>(
         if with_scores {
             scores.reply(reply, score);
         }
+        // Draws that repeat may be more than anybody can take.
+        if reply.is_cut_off() {
+            return;
+        }
     }
 }
 

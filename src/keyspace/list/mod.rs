@@ -149,11 +149,11 @@ impl List {
         }
     }
 
-    /// Bytes allocated.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
         match &self.form {
             Form::Small(listpack) => listpack.memory_bytes(),
-            Form::Large(quicklist) => size_of::<Quicklist>() + quicklist.memory_bytes(),
+            Form::Large(quicklist) => size_of::<Quicklist>() + quicklist.memory_bytes(samples),
         }
     }
 

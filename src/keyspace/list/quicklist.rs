@@ -10,6 +10,7 @@ use super::fill::Fill;
 use super::iter::{Iter, NodeIter};
 use super::node::Node;
 use super::{End, Incoming, Item, Part, Side};
+use crate::keyspace::object::extrapolate;
 
 /// Only above so many nodes are neighbours merged where Redis would leave them apart: it must not show in the encoding of a
 /// list that is about to become small.
@@ -67,10 +68,10 @@ impl Quicklist {
         self.nodes.len()
     }
 
-    /// Bytes allocated. Visits every node.
-    pub fn memory_bytes(&self) -> usize {
-        let nodes: usize = self.nodes.iter().map(Node::memory_bytes).sum();
-        nodes + self.nodes.capacity() * size_of::<Node>()
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        let nodes = self.nodes.iter().map(|node| (node.len(), node.memory_bytes()));
+        extrapolate(nodes, self.len(), samples) + self.nodes.capacity() * size_of::<Node>()
     }
 
     /// The elements as one listpack, if there is one node and it is within the limit. The list is empty then.

@@ -196,6 +196,47 @@ impl Bucket {
         self.give_back();
     }
 
+    /// Removes the entries for which `keeps` is false; the order of the others stays.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&[u8], &[u8]) -> bool, figures: &mut LargeFigures) {
+        let kept: Vec<bool> = self.iter().map(|(key, value)| keeps(key, value)).collect();
+        if kept.iter().all(|kept| *kept) {
+            return;
+        }
+        self.retain_large(&kept, figures);
+        let (slots, arrays) = (usize::from(self.slots), self.arrays());
+        let (mut count, mut from, mut to) = (0, self.data_start(), self.data_start());
+        for (index, kept) in kept.iter().enumerate() {
+            let length = inline_length(self.key_lengths()[index]) + self.value_length(index);
+            if *kept {
+                (0..arrays).for_each(|array| self.bytes[array * slots + count] = self.bytes[array * slots + index]);
+                self.bytes.copy_within(from..from + length, to);
+                to += length;
+                count += 1;
+            }
+            from += length;
+        }
+        self.set_data_bytes(to - self.data_start());
+        self.count = count as u16;
+        self.give_back();
+    }
+
+    /// The part of `retain` that concerns the large entries; their marks are still there.
+    fn retain_large(&mut self, kept: &[bool], figures: &mut LargeFigures) {
+        let Some(mut large) = self.large.take() else { return };
+        let mut kept = kept.iter().enumerate().filter(|(index, _)| self.is_large(*index)).map(|(_, kept)| *kept);
+        large.0.retain(|entry| {
+            let keeps = kept.next().unwrap_or(true);
+            if !keeps {
+                figures.subtract(entry);
+            }
+            keeps
+        });
+        if !large.0.is_empty() {
+            large.0.shrink_to_fit();
+            self.large = Some(large);
+        }
+    }
+
     /// Moves the entries whose keys go up to a bucket of their own.
     pub fn split(&mut self, goes_up: impl FnMut(&[u8]) -> bool) -> Bucket {
         let old = take(self);

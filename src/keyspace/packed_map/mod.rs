@@ -16,6 +16,7 @@ mod tests;
 
 use std::hash::{BuildHasher, Hasher};
 
+use super::object::extrapolate;
 use crate::base::random::Random;
 use bucket::{Bucket, LargeFigures};
 
@@ -132,6 +133,24 @@ impl PackedMap {
         true
     }
 
+    /// Removes the entries for which `keeps` is false. Passes over all of them in the order of memory, which for many costs
+    /// far less than to look each up.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&[u8], &[u8]) -> bool) {
+        let (mut large, mut len) = (self.large, 0);
+        for bucket in self.segments.iter_mut().flatten() {
+            bucket.retain(&mut keeps, &mut large);
+            len += bucket.len();
+        }
+        (self.large, self.len) = (large, len);
+        while self.len < self.buckets_count * LOAD_MIN && self.buckets_count > 1 {
+            let before = self.buckets_count;
+            self.shrink();
+            if self.buckets_count == before {
+                return;
+            }
+        }
+    }
+
     /// Every entry once, in no particular order.
     pub fn iter(&self) -> Iter<'_> {
         Iter { segments: self.segments.iter(), buckets: [].iter(), entries: bucket::Iter::empty() }
@@ -188,10 +207,11 @@ impl PackedMap {
         }
     }
 
-    /// Bytes allocated. Visits every bucket.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
         let segments = self.segments.iter().map(|segment| segment.capacity() * size_of::<Bucket>()).sum::<usize>();
-        let buckets = self.segments.iter().flatten().map(Bucket::memory_bytes).sum::<usize>();
+        let buckets = self.segments.iter().flatten().map(|bucket| (bucket.len(), bucket.memory_bytes()));
+        let buckets = extrapolate(buckets, self.len, samples);
         self.segments.capacity() * size_of::<Vec<Bucket>>() + segments + buckets + self.large.bytes
     }
 

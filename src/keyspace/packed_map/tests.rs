@@ -257,9 +257,39 @@ fn removing_gives_memory_back() {
     (0..10_000).for_each(|number| {
         map.insert(&key(number), &vec![0; number % 200]);
     });
-    assert!(map.memory_bytes() > 1_000_000);
+    assert!(map.memory_bytes(usize::MAX) > 1_000_000);
     (10..10_000).for_each(|number| {
         map.remove(&key(number));
     });
-    assert!(map.memory_bytes() < 4_000, "{}", map.memory_bytes());
+    assert!(map.memory_bytes(usize::MAX) < 4_000, "{}", map.memory_bytes(usize::MAX));
+}
+
+#[test]
+fn retaining_removes_what_looking_up_would() {
+    let mut random = Random::new(11);
+    for round in 0..40 {
+        let (mut map, mut model) = (PackedMap::new(), HashMap::new());
+        for number in 0..random.below(900) {
+            // Short and long keys and values: some entries are large.
+            let key = number.to_string().repeat(if number % 7 == 0 { 60 } else { 1 }).into_bytes();
+            let value = vec![b'v'; if round % 3 == 0 { 0 } else { number as usize * 13 % 170 }];
+            map.insert(&key, &value);
+            model.insert(key, value);
+        }
+        let part = random.below(5);
+        let keeps = |key: &[u8]| key.iter().map(|byte| u64::from(*byte)).sum::<u64>() % 4 < part;
+        map.retain(|key, value| {
+            assert_eq!(model.get(key).map(Vec::as_slice), Some(value));
+            keeps(key)
+        });
+        model.retain(|key, _| keeps(key));
+        map.check();
+        assert_eq!(map.len(), model.len());
+        assert!(model.iter().all(|(key, value)| map.get(key) == Some(value)));
+        // It is as good as any other map.
+        for number in 0..200u32 {
+            map.insert(&number.to_le_bytes(), b"later");
+        }
+        map.check();
+    }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::keyspace::packed_map::PackedMap;
 
+use super::leaf::order;
 use super::range::LexRange;
 use super::tree::{OrderTree, Walk};
 
@@ -15,6 +16,9 @@ pub struct Large {
     index: PackedMap,
     tree: OrderTree,
 }
+
+/// Of a set of `n` members, `n` divided by this are so many that passing over the whole index costs less than looking each up.
+const MANY_PART: usize = 8;
 
 fn score_of(bytes: &[u8]) -> f64 {
     bytes.first_chunk().map_or(0.0, |bytes| f64::from_le_bytes(*bytes))
@@ -60,10 +64,27 @@ impl Large {
 
     /// Removes `count` members from a rank on, as many as there are.
     pub fn remove_range(&mut self, rank: usize, count: usize) {
+        if count.min(self.len().saturating_sub(rank)) >= self.len() / MANY_PART {
+            let ends = [rank, rank.saturating_add(count)].map(|rank| self.entry_at(rank));
+            let is_before = |entry: (f64, &[u8]), end: &Option<(f64, Box<[u8]>)>| {
+                end.as_ref().is_none_or(|(score, member)| order(entry, (*score, member)).is_lt())
+            };
+            self.index.retain(|member, score| {
+                let entry = (score_of(score), member);
+                is_before(entry, &ends[0]) || !is_before(entry, &ends[1])
+            });
+            self.tree.remove_range(rank, count, |_, _| {});
+            return;
+        }
         let index = &mut self.index;
         self.tree.remove_range(rank, count, |_, member| {
             index.remove(member);
         });
+    }
+
+    /// A copy of the entry of a rank; `None` behind the last.
+    fn entry_at(&self, rank: usize) -> Option<(f64, Box<[u8]>)> {
+        self.walk(rank, 1, false).next().map(|(score, member)| (score, member.into()))
     }
 
     /// How many members from the first on have scores that satisfy `before`.
@@ -92,9 +113,9 @@ impl Large {
         self.index.scan(cursor, count, &mut |member, score| visit(member, score_of(score)))
     }
 
-    /// Bytes allocated. Visits the tree's nodes.
-    pub fn memory_bytes(&self) -> usize {
-        size_of::<Large>() + self.index.memory_bytes() + self.tree.memory_bytes()
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        size_of::<Large>() + self.index.memory_bytes(samples) + self.tree.memory_bytes(samples)
     }
 
     /// Allocations, about.

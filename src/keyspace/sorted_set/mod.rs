@@ -325,11 +325,11 @@ impl SortedSet {
         }
     }
 
-    /// Bytes allocated. Visits the nodes of the large form.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
         match &self.form {
             Form::Packed(packed) => packed.listpack().memory_bytes(),
-            Form::Large(large) => large.memory_bytes(),
+            Form::Large(large) => large.memory_bytes(samples),
         }
     }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::random::Random;
 
 const SMALL: Limits = Limits { entries: 8, value_bytes: 10 };
 const NEVER: Limits = Limits { entries: 0, value_bytes: 0 };
@@ -105,7 +106,7 @@ fn a_large_set_takes_little_memory_for_a_member() {
         for number in 0..50_000u64 {
             add(&mut set, score(number), &format!("member:{number:09}"), NEVER);
         }
-        set.memory_bytes() / 50_000
+        set.memory_bytes(usize::MAX) / 50_000
     };
     let in_order = bytes_per_member(|number| number as f64);
     let anyhow = bytes_per_member(|number| (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) as f64);
@@ -171,6 +172,33 @@ proptest! {
             let found: Vec<_> = set.walk(ranks.clone(), true).map(|(member, score)| (score, member.to_vec())).collect();
             let expected: Vec<_> = model.iter().filter(|entry| inside(entry.0)).rev().cloned().collect();
             prop_assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn large_parts_of_a_large_set_are_removed_at_once() {
+    let mut random = Random::new(19);
+    let filled = || {
+        let mut set = SortedSet::default();
+        for number in 0..2000 {
+            let member = format!("{}{}", number, "-".repeat(if number % 9 == 0 { 150 } else { 0 }));
+            add(&mut set, f64::from(number % 90), &member, SMALL);
+        }
+        set
+    };
+    for _ in 0..40 {
+        let (mut set, mut model) = (filled(), entries(&filled()));
+        while !model.is_empty() {
+            let start = random.below(model.len() as u64) as usize;
+            let end = start + random.below(1 + (model.len() - start) as u64) as usize;
+            assert_eq!(set.remove_ranks(start..end), end - start);
+            model.drain(start..end);
+            assert_eq!(entries(&set), model);
+            assert!(model.iter().all(|(score, member)| set.score(member) == Some(*score)));
+            if model.len() < 40 {
+                break;
+            }
         }
     }
 }

@@ -157,14 +157,25 @@ impl Node {
         }
     }
 
-    /// Bytes of nodes and bounds.
-    fn memory_bytes(&self) -> usize {
+    /// Adds up the bytes of nodes and bounds until `samples` entries have been seen. An inner node is spread over the children
+    /// that it has: those that are not visited bring their own part.
+    fn sample_bytes(&self, samples: usize, seen: &mut usize) -> usize {
         match self {
-            Node::Leaf(leaf) => size_of::<Leaf>() + leaf.memory_bytes(),
+            Node::Leaf(leaf) => {
+                *seen += leaf.len();
+                size_of::<Leaf>() + leaf.memory_bytes()
+            }
             Node::Inner(inner) => {
-                let below: usize =
-                    inner.children.iter().map(|child| child.bound.member.len() + child.node.memory_bytes()).sum();
-                size_of::<Inner>() + inner.children.capacity() * size_of::<Child>() + below
+                let (mut visited, mut bytes) = (0, 0);
+                for child in &inner.children {
+                    if *seen >= samples {
+                        break;
+                    }
+                    bytes += child.bound.member.len() + child.node.sample_bytes(samples, seen);
+                    visited += 1;
+                }
+                let own = size_of::<Inner>() + inner.children.capacity() * size_of::<Child>();
+                bytes + own * visited / inner.children.len()
             }
         }
     }
@@ -386,9 +397,11 @@ impl OrderTree {
         Walk { tree: self, leaf, index, rank, left: count.min(reachable), reverse }
     }
 
-    /// Bytes allocated. Visits every node.
-    pub fn memory_bytes(&self) -> usize {
-        self.root.memory_bytes()
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        let mut seen = 0;
+        let bytes = self.root.sample_bytes(samples.max(1), &mut seen);
+        if seen == 0 { bytes } else { (bytes as u128 * self.len as u128 / seen as u128) as usize }
     }
 
     /// Allocations, about: those of a leaf of usual size, and the long members.

@@ -7,6 +7,7 @@ use super::id::StreamId;
 use super::node::{Backward, Fields, Forward, Head, Node};
 use super::nodes::{Nodes, Place};
 use crate::keyspace::listpack::{Damaged, Listpack};
+use crate::keyspace::object::extrapolate;
 
 /// The most bytes of a node, and of an entry's names and values together, whatever the configuration allows
 /// (Redis: STREAM_LISTPACK_MAX_SIZE).
@@ -292,10 +293,10 @@ impl Log {
         None
     }
 
-    /// Bytes allocated. Visits every node.
-    pub fn memory_bytes(&self) -> usize {
-        let listpacks: usize = self.nodes.iter().map(|(_, node)| node.listpack().memory_bytes()).sum();
-        listpacks + self.nodes.memory_bytes()
+    /// Bytes allocated; see `Object::memory_bytes`. Nodes count here, as in Redis, not entries.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        let listpacks = self.nodes.iter().map(|(_, node)| (1, node.listpack().memory_bytes()));
+        extrapolate(listpacks, self.nodes_count(), samples) + self.nodes.memory_bytes()
     }
 
     /// Frees nodes, for `Object::dismantle`.

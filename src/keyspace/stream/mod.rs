@@ -26,9 +26,9 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Bytes allocated.
-    pub fn memory_bytes(&self) -> usize {
-        size_of::<Log>() + self.log.memory_bytes() + self.groups.memory_bytes()
+    /// Bytes allocated; see `Object::memory_bytes`.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        size_of::<Log>() + self.log.memory_bytes(samples) + self.groups.memory_bytes()
     }
 
     /// Allocations, about, without a look at all of them: the first group stands for the others.

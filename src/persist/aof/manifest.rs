@@ -191,10 +191,10 @@ impl Manifest {
         self.increments.last().map_or(0, |last| last.sequence) + 1
     }
 
-    /// The incremental files that `writers` cores may go on with, in the order of the cores.
+    /// The incremental files that `writers` cores may go on with, in the order of the cores. A stock server has one writer.
     pub fn continuable(&self, writers: usize) -> Option<&[FileEntry]> {
         let first = self.increments.len().checked_sub(writers)?;
-        if self.writers != Some(writers) { None } else { self.increments.get(first..) }
+        if self.writers.unwrap_or(1) != writers { None } else { self.increments.get(first..) }
     }
 }
 

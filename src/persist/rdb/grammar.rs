@@ -77,7 +77,8 @@ pub(super) fn value_parts(kind: u8) -> Option<&'static [Part]> {
     })
 }
 
-/// What follows an opcode; `None` for those of modules and for no opcodes.
+/// What follows an opcode, of those of modules and before a module's value the part that names the module; `None` for no
+/// opcodes.
 pub(super) fn opcode_parts(opcode: u8) -> Option<&'static [Part]> {
     Some(match opcode {
         OP_SLOT_IMPORT => &[String, Repeat(&[Length, Length])],
@@ -89,6 +90,8 @@ pub(super) fn opcode_parts(opcode: u8) -> Option<&'static [Part]> {
         OP_RESIZE_DB => &[Length, Length],
         OP_EXPIRY_MS => &[TIME],
         OP_EXPIRY_S => &[Bytes(4)],
+        MODULE => &[String, Length],
+        OP_MODULE_AUX => &[Length],
         OP_EOF => &[],
         _ => return None,
     })

@@ -34,4 +34,4 @@ pub use decode::{LoadLimits, decode_value};
 pub use encode::Encoder;
 pub use error::RdbError;
 pub use reader::{Batch, ChecksumVerdict, KeyRecord, Progress, ReaderOptions, Record, RecordReader};
-pub use types::{Format, WRITTEN_VERSION};
+pub use types::{Format, WRITTEN_VERSION, form_name};

@@ -3,19 +3,19 @@
 use super::checksum::Checksum;
 use super::decode::{LoadLimits, decode_value};
 use super::encode::Encoder;
-use super::types::{Format, WRITTEN_VERSION};
+use super::types::{Format, WRITTEN_VERSION, form_name};
 use crate::keyspace::{LoadedValue, Value};
 
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
 
 /// Why a payload is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PayloadError {
     /// The version is too new, or the checksum is another.
     Footer,
-    /// The value is damaged, of a type that is not known, or a collection without elements.
-    Value,
+    /// The value is damaged, of a type that is not known, or a collection without elements: a line for the log.
+    Value(String),
 }
 
 /// Appends the payload of a value.
@@ -55,10 +55,17 @@ impl<'a> Sealed<'a> {
     /// # Errors
     /// [`PayloadError::Value`].
     pub fn value(&self, limits: &LoadLimits) -> Result<LoadedValue<'a>, PayloadError> {
-        let (&kind, bytes) = self.body.split_first().ok_or(PayloadError::Value)?;
+        let Some((&kind, bytes)) = self.body.split_first() else {
+            return Err(PayloadError::Value("the payload has no value".to_owned()));
+        };
         if !self.format.has_type(kind) {
-            return Err(PayloadError::Value);
+            return Err(PayloadError::Value(format!("no type of values has the number {kind}")));
         }
-        decode_value(kind, bytes, limits).ok().flatten().ok_or(PayloadError::Value)
+        let name = form_name(kind);
+        match decode_value(kind, bytes, limits) {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(PayloadError::Value(format!("{name} integrity check failed: there are no elements"))),
+            Err(error) => Err(PayloadError::Value(format!("{name} integrity check failed: {error}"))),
+        }
     }
 }

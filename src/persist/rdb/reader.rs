@@ -290,28 +290,13 @@ impl<'w> Batch<'_, 'w> {
         let parts = match (value_parts(code), opcode_parts(code)) {
             (Some(_), _) if format.has_type(code) => KEY,
             (None, Some(parts)) => parts,
-            _ => return Err(Halt::Error(self.error(at, self.why_not(code)))),
+            _ => return Err(Halt::Error(self.error(at, why_not(code)))),
         };
         self.reader.at = at + 1;
         self.reader.scan.start(parts);
         let item = Item { code, body: at + 1, value: None };
         self.reader.item = Some(item);
         Ok(item)
-    }
-
-    /// Why an item of this code is not read.
-    fn why_not(&self, code: u8) -> String {
-        let module = || {
-            let id = Cursor::new(&self.window[self.reader.at + 1..]).length();
-            id.map_or_else(|_| "unknown".to_owned(), module_name)
-        };
-        match code {
-            MODULE => format!("a value of the module type {}: modules are not supported", module()),
-            OP_MODULE_AUX => format!("data of the module {}: modules are not supported", module()),
-            MODULE_PRE_GA => "a value in a module format of before Redis 4.0: it is not supported".to_owned(),
-            OP_FUNCTION_PRE_GA => "functions in the format of before Redis 7.0: it is not supported".to_owned(),
-            _ => format!("{code} is no type of value and no opcode that is known"),
-        }
     }
 
     #[inline]
@@ -365,6 +350,16 @@ impl<'w> Batch<'_, 'w> {
                 let (slot, keys, volatile) = (cursor.length()?, cursor.length()?, cursor.length()?);
                 return Ok(Some(Record::SlotInfo { slot, keys, volatile }));
             }
+            MODULE => {
+                cursor.string()?;
+                let name = module_name(cursor.length()?);
+                let reason = format!("a value of the module type {name}: modules are not supported");
+                return Err(RdbError::new(0, reason));
+            }
+            OP_MODULE_AUX => {
+                let name = module_name(cursor.length()?);
+                return Err(RdbError::new(0, format!("data of the module {name}: modules are not supported")));
+            }
             OP_SLOT_IMPORT => {
                 let reason = "slots were being imported when the file was written: their keys are not whole";
                 return Err(RdbError::new(0, reason));
@@ -396,6 +391,15 @@ impl<'w> Batch<'_, 'w> {
             _ if stored == computed => ChecksumVerdict::Matches,
             _ => ChecksumVerdict::Differs { stored, computed },
         })
+    }
+}
+
+/// Why an item of this code is not read.
+fn why_not(code: u8) -> String {
+    match code {
+        MODULE_PRE_GA => "a value in a module format of before Redis 4.0: it is not supported".to_owned(),
+        OP_FUNCTION_PRE_GA => "functions in the format of before Redis 7.0: it is not supported".to_owned(),
+        _ => format!("{code} is no type of value and no opcode that is known"),
     }
 }
 
@@ -495,8 +499,15 @@ mod tests {
         assert_eq!(error(b"REDIS0000"), "offset 0: RDB version 0 is not supported (1 to 12 and Valkey's 80 are)");
         assert!(error(b"REDIS0012\x16").ends_with("22 is no type of value and no opcode that is known"));
         assert!(error(b"REDIS0012\x08").ends_with("8 is no type of value and no opcode that is known"));
-        let module = b"REDIS0009\x07\x81\x00\x10\x83\x10\x51\x87\x20\x92\x0a";
-        assert_eq!(error(module), "offset 9: a value of the module type ABCDEFGHI: modules are not supported");
+        let module = b"REDIS0009\x07\x03key\x81\x00\x10\x83\x10\x51\x87\x20\x92\x0a";
+        assert_eq!(error(module), "offset 10: a value of the module type ABCDEFGHI: modules are not supported");
+        let aux = b"REDIS0009\xf7\x81\x00\x10\x83\x10\x51\x87\x20\x92\x0a";
+        assert_eq!(error(aux), "offset 10: data of the module ABCDEFGHI: modules are not supported");
+        for file in [&module[..], aux] {
+            // However little of it is there at a time, and a file that ends there is cut off.
+            assert_eq!(records(file, 1).unwrap_err(), records(file, 4096).unwrap_err());
+            assert_eq!(records(&file[..14], 1).unwrap_err(), records(&file[..14], 4096).unwrap_err());
+        }
         assert!(error(b"VALKEY080\xf3\x01x\x01\x01\x02\xff00000000").contains("slots were being imported"));
         assert!(error(b"REDIS0009\x00\x01k\x81\xff\xff\xff\xff\xff\xff\xff\xff").contains("announces more bytes"));
         assert_eq!(error(b"REDIS0009\x00\x01k\x40\xff"), "offset 12: more is announced than there is");

@@ -473,7 +473,7 @@ fn payloads_are_accepted_by_version_and_checksum() {
     };
     assert_eq!(sealed(80), Ok(true), "a hash of Valkey 9");
     assert_eq!(sealed(12), Ok(false), "the number means something else");
-    assert_eq!([sealed(13), sealed(79), sealed(81)], [Err(payload::PayloadError::Footer); 3]);
+    assert_eq!([sealed(13), sealed(79), sealed(81)], [const { Err(payload::PayloadError::Footer) }; 3]);
     for at in 3..payload.len() {
         let mut bad = payload.clone();
         bad[at] ^= 1;

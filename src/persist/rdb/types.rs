@@ -126,6 +126,29 @@ pub(super) const STREAM_3: u8 = 21;
 /// Valkey's, with an expiry for each field. In files of Redis the number means something else, which is not read.
 pub(super) const HASH_WITH_EXPIRIES: u8 = 22;
 
+/// How a type is called in the log, in Redis's words where Redis names it.
+pub fn form_name(kind: u8) -> &'static str {
+    match kind {
+        STRING => "String",
+        LIST => "List",
+        SET => "Set",
+        SORTED_SET | SORTED_SET_2 => "Zset",
+        HASH | HASH_WITH_EXPIRIES => "Hash",
+        HASH_ZIPMAP => "Zipmap",
+        LIST_ZIPLIST => "List ziplist",
+        SET_INTSET => "Intset",
+        SORTED_SET_ZIPLIST => "Zset ziplist",
+        HASH_ZIPLIST => "Hash ziplist",
+        LIST_QUICKLIST => "Quicklist ziplist",
+        HASH_LISTPACK => "Hash listpack",
+        SORTED_SET_LISTPACK => "Zset listpack",
+        LIST_QUICKLIST_2 => "Quicklist listpack",
+        STREAM | STREAM_2 | STREAM_3 => "Stream listpack",
+        SET_LISTPACK => "Set listpack",
+        _ => "Value of unknown type",
+    }
+}
+
 // ---- pieces ---------------------------------------------------------------------------------------------------------
 
 /// What the six lower bits of a string's first byte mean when the upper two are set.

@@ -148,6 +148,7 @@ impl Requests {
                 Message::Reply { target, mut reply } => self.deliver(target, &mut reply),
                 Message::Push { to, bytes } => self.push(to, &bytes),
                 Message::MonitorLine { to, line } => self.monitor_line(to, &line),
+                Message::Overran(client) => self.overran(client),
                 Message::MonitorLeft(client) => self.core.monitors.retain(|monitor| *monitor != client),
                 Message::Deliver { to, delivery } => self.deliver_here(&to, &delivery),
                 Message::Exec { target, exec } => self.run_exec(target, exec),

@@ -32,6 +32,8 @@ impl Requests {
         match effect {
             Effect::Push { to, bytes } if to.core == self.core.id => self.push(to, &bytes),
             Effect::Push { to, bytes } => self.mesh.send(to.core, Message::Push { to, bytes }),
+            Effect::Overran(client) if client.core == self.core.id => self.overran(client),
+            Effect::Overran(client) => self.mesh.send(client.core, Message::Overran(client)),
             Effect::Deliver { to, delivery } => self.deliver_to_all(&to, &delivery),
             Effect::Answer { to, sequence, reply, recorded } => {
                 let target = ReplyTarget { client: to, sequence };

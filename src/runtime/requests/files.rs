@@ -21,6 +21,7 @@ use crate::base::core_id::CoreId;
 use crate::command::core::ShutdownOptions;
 use crate::command::journal::JournalReader;
 use crate::command::persistence::saving::SaveFor;
+use crate::command::shutdown;
 use crate::persist::aof::FileEntry;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::{AppendFile, Folder, FolderJob, Order, SwitchKind};
@@ -62,6 +63,8 @@ pub(super) struct Files {
     retry_ms: u64,
     /// The node ends when nobody waits for a file any more.
     pub(super) ends: Option<ShutdownOptions>,
+    /// A signal has come while the first base was being named.
+    signalled: Option<(&'static str, ShutdownOptions)>,
 }
 
 impl Requests {
@@ -152,6 +155,14 @@ impl Requests {
 
     /// Takes in what the thread has done with the folder. True when it has done something.
     pub fn attend_files(&mut self) -> bool {
+        let has_done = self.take_work_in();
+        if has_done && let Some((name, options)) = self.files.signalled.take() {
+            self.end_by_signal(name, options);
+        }
+        has_done
+    }
+
+    fn take_work_in(&mut self) -> bool {
         let Some((folder, result)) = self.files.work.as_ref().and_then(|work| work.done.try_recv().ok()) else {
             return false;
         };
@@ -192,6 +203,22 @@ impl Requests {
             self.end_node(options);
         }
         true
+    }
+
+    /// A signal has come that is to end the node. It does not before it has its first files: a signal that comes while a thread names
+    /// the base waits for that, since the manifest may be there already for all to see.
+    pub fn end_by_signal(&mut self, name: &'static str, options: ShutdownOptions) {
+        let job = self.files.work.as_ref().map(|work| &work.job);
+        let is_naming = matches!(job, Some(FolderJob::Rebase { .. } | FolderJob::Add { commits: true, .. }));
+        if is_naming && !options.force && self.awaits_base() {
+            self.files.signalled = Some((name, options));
+        } else if shutdown::may_end(&mut self.core, options) {
+            self.shut_down(options, None);
+        } else {
+            tracing::warn!(
+                "{name} received but errors trying to shut down the server, check the logs for more information"
+            );
+        }
     }
 
     fn work_is_done(&mut self, job: FolderJob, files: Vec<AppendFile>) {

@@ -39,7 +39,7 @@ use snapshots::{Ending, Save, Waiting};
 use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
-use crate::command::client::{Client, CloseReason};
+use crate::command::client::{Client, ClientRef, CloseReason};
 use crate::command::core::{Core, ShutdownOptions};
 use crate::command::execute::Share;
 use crate::command::persistence::loading::Reload;
@@ -485,12 +485,24 @@ impl Requests {
         if !overrun || client.closing.is_some() {
             return true;
         }
+        connection.is_dirty = false;
+        self.close_for_output(index);
+        false
+    }
+
+    /// A reply to this client was cut off as it was written: what was let go would be of no use.
+    pub(super) fn overran(&mut self, client: ClientRef) {
+        if self.core.own_client(client).is_some_and(|client| client.closing != Some(CloseReason::OutputLimit)) {
+            self.close_for_output(client.index);
+        }
+    }
+
+    fn close_for_output(&mut self, index: u32) {
+        let Some(client) = self.core.clients.get(index as usize) else { return };
         tracing::warn!("Client id={} addr={} closed for overcoming of output buffer limits.", client.id, client.peer);
         self.core.stats.client_output_limit_disconnections += 1;
-        connection.is_dirty = false;
         self.close(index, CloseReason::OutputLimit);
         self.account(index);
-        false
     }
 }
 

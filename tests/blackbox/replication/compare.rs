@@ -38,7 +38,7 @@ pub enum Sameness {
 
 /// Waits until the replicas are in step, then compares all keys.
 pub fn assert_same(primary: &Server, replicas: &[&Server], sameness: Sameness) {
-    drop_short_lived(primary);
+    expire_all(primary);
     for replica in replicas {
         settle(primary, replica);
     }
@@ -55,8 +55,9 @@ pub fn assert_same(primary: &Server, replicas: &[&Server], sameness: Sameness) {
     assert!(!ours.is_empty(), "a comparison of nothing");
 }
 
-/// Takes away what lives short, and waits until the primary has found all whose time has come.
-fn drop_short_lived(primary: &Server) {
+/// Takes away what lives short, and waits until the primary has found all whose time has come: it then sends no more
+/// by itself but its pings.
+pub fn expire_all(primary: &Server) {
     let mut client = primary.connect();
     for database in 0..DATABASES {
         client.must(&format!("SELECT {database}"));

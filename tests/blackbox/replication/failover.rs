@@ -37,7 +37,7 @@ fn failover_says_what_is_wrong() {
                 ("FAILOVER TIMEOUT 0", "-ERR FAILOVER timeout must be greater than 0"),
                 ("FAILOVER TIMEOUT -1", "-ERR FAILOVER timeout must be greater than 0"),
                 ("FAILOVER TIMEOUT x", "-ERR value is not an integer or out of range"),
-                ("FAILOVER FORCE", "-ERR FAILOVER with force option requires both a timeout and target HOST and IP."),
+                ("FAILOVER FORCE", "-ERR FAILOVER requires connected replicas."),
                 ("FAILOVER nonsense", "-ERR syntax error"),
                 ("FAILOVER ABORT now", "-ERR syntax error"),
             ],
@@ -51,6 +51,7 @@ fn failover_says_what_is_wrong() {
             &mut client,
             &[
                 ("FAILOVER TO 127.0.0.1 1", "-ERR FAILOVER target HOST and PORT is not a replica."),
+                ("FAILOVER FORCE", "-ERR FAILOVER with force option requires both a timeout and target HOST and IP."),
                 (&to, "-ERR FAILOVER with force option requires both a timeout and target HOST and IP."),
             ],
         );
@@ -143,6 +144,8 @@ fn a_failover_that_cannot_end_is_given_up() {
 fn a_forced_failover_does_not_wait_for_ever() {
     for (primary, replica) in ALL_PAIRS {
         let (old, new) = pair(*primary, *replica, &[]);
+        old.connect().must("SET before all");
+        settle(&old, &new);
         wait_for_replicas(&old, 1);
         new.signal(Signal::SIGSTOP);
         fill(&old, 10, 10);

@@ -150,21 +150,21 @@ impl Link {
         }
     }
 
-    /// The offset that the replica acknowledges when asked, which costs the bytes of the question.
-    pub fn acknowledged(&mut self) -> u64 {
-        self.send(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+    /// Asks for the offset, which must be this one, and counts the bytes of the question to it.
+    pub fn acknowledges(&mut self, expected: u64) -> u64 {
+        const QUESTION: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+        self.send(QUESTION);
         let since = Instant::now();
         let mut last = 0;
-        // An acknowledgement by time may be on its way before the one that was asked for.
-        while since.elapsed() < LIMIT {
+        // Acknowledgements by time come in between: of less before the answer, of the question too behind it.
+        while since.elapsed() < LIMIT && last < expected {
             let command = self.command().expect("an acknowledgement");
-            assert_eq!(command[0].to_ascii_uppercase(), b"REPLCONF");
+            let name = command[0].to_ascii_uppercase();
+            assert_eq!((name.as_slice(), command[1].to_ascii_uppercase().as_slice()), (&b"REPLCONF"[..], &b"ACK"[..]));
             last = String::from_utf8_lossy(&command[2]).parse().expect("an offset");
-            if self.buffer.is_empty() {
-                break;
-            }
         }
-        last
+        assert_eq!(last, expected, "bytes of the stream that the replica counts");
+        expected + QUESTION.len() as u64
     }
 
     /// A line without its end.

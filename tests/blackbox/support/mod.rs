@@ -9,6 +9,7 @@ pub mod events;
 pub mod random;
 pub mod reply;
 pub mod server;
+pub mod small_disk;
 pub mod table;
 
 pub use client::Client;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Client, holds_within, number_from_env};
+use super::{Client, holds_within, number_from_env, small_disk};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -68,6 +68,8 @@ pub struct Server {
     pub dir: PathBuf,
     config_file: Option<PathBuf>,
     args: Vec<String>,
+    /// The size of a file system of its own for its folder, see `small_disk`.
+    disk_bytes: Option<u64>,
     child: Option<Child>,
 }
 
@@ -106,18 +108,24 @@ impl Server {
 
     /// Starts the server with `args` after the defaults and waits until it answers.
     pub fn start(kind: Kind, args: &[&str]) -> Self {
-        Self::start_from(kind, None, args)
+        Self::start_from(kind, None, None, args)
+    }
+
+    /// `start` with a file system of `bytes` for its folder, which ends with the process. Only where
+    /// `small_disk::can_be_mounted`.
+    pub fn start_on_small_disk(kind: Kind, bytes: u64, args: &[&str]) -> Self {
+        Self::start_from(kind, None, Some(bytes), args)
     }
 
     /// `start` with a configuration file before the directives.
     pub fn start_with_file(kind: Kind, file: &Path, args: &[&str]) -> Self {
-        Self::start_from(kind, Some(file.to_owned()), args)
+        Self::start_from(kind, Some(file.to_owned()), None, args)
     }
 
-    fn start_from(kind: Kind, config_file: Option<PathBuf>, args: &[&str]) -> Self {
+    fn start_from(kind: Kind, config_file: Option<PathBuf>, disk_bytes: Option<u64>, args: &[&str]) -> Self {
         let mut all = kind.defaults();
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
-        let mut server = Self { kind, port: 0, dir: fresh_dir(), config_file, args: all, child: None };
+        let mut server = Self { kind, port: 0, dir: fresh_dir(), config_file, args: all, disk_bytes, child: None };
         for attempt in 1..=START_TRIES {
             server.port = free_port();
             match server.launch() {
@@ -132,7 +140,19 @@ impl Server {
 
     /// The command that starts this server, for tests that look at how a start fails.
     pub fn command(kind: Kind, file: Option<&Path>, port: u16, dir: &Path, args: &[String]) -> Command {
-        let line = kind.command_line();
+        Self::command_behind(Vec::new(), kind, file, port, dir, args)
+    }
+
+    /// `command` with words before it.
+    fn command_behind(
+        mut line: Vec<String>,
+        kind: Kind,
+        file: Option<&Path>,
+        port: u16,
+        dir: &Path,
+        args: &[String],
+    ) -> Command {
+        line.extend(kind.command_line());
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).args(file).arg("--port").arg(port.to_string()).arg("--dir").arg(dir).args(args);
         command.current_dir(dir).stdin(Stdio::null());
@@ -142,7 +162,9 @@ impl Server {
     fn launch(&mut self) -> Result<(), String> {
         let log = File::create(self.dir.join("output.log")).expect("a log file");
         let log_too = log.try_clone().expect("a second handle of the log");
-        let mut command = Self::command(self.kind, self.config_file.as_deref(), self.port, &self.dir, &self.args);
+        let before = self.disk_bytes.map(|bytes| small_disk::prefix(&self.dir, bytes)).unwrap_or_default();
+        let file = self.config_file.as_deref();
+        let mut command = Self::command_behind(before, self.kind, file, self.port, &self.dir, &self.args);
         let child = command.stdout(log).stderr(log_too).spawn();
         self.child = Some(child.map_err(|error| format!("{command:?} does not start: {error}"))?);
         let deadline = Instant::now() + START_LIMIT;

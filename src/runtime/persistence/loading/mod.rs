@@ -93,7 +93,9 @@ fn read(mut reader: Reader, at_start: bool) {
         Err(Failure::Ended) => return,
         Err(Failure::Fatal(line)) if at_start => {
             tracing::error!("{line}");
-            tracing::error!("Fatal error loading the DB, check server logs. Exiting.");
+            if reader.is_of_snapshot() {
+                tracing::error!("Fatal error loading the DB, check server logs. Exiting.");
+            }
             log::complain(&line);
             std::process::exit(1);
         }

@@ -5,7 +5,7 @@ use crate::command::client::{Caller, ClientRef};
 use crate::command::core::Core;
 use crate::command::execute::{self, Call};
 use crate::keyspace::{Disposal, Key};
-use crate::persist::rdb::{LoadLimits, decode_value};
+use crate::persist::rdb::{LoadLimits, decode_value, form_name};
 use crate::resp::{Args, ReplyBuffer, RespVersion};
 use std::sync::atomic::Ordering;
 
@@ -144,8 +144,11 @@ impl Part {
                 let offset = parcel.chunk.offset + item.value.start as u64;
                 let error = error.shifted(offset);
                 let line = format!(
-                    "Internal error in RDB reading offset {} of {}: {}",
-                    error.offset, parcel.chunk.file, error.reason
+                    "Internal error in RDB reading offset {} of {}: {} integrity check failed: {}",
+                    error.offset,
+                    parcel.chunk.file,
+                    form_name(item.kind),
+                    error.reason
                 );
                 return self.failed(line);
             }

@@ -100,6 +100,11 @@ impl Reader {
         })
     }
 
+    /// Whether it reads a snapshot, not append-only files.
+    pub fn is_of_snapshot(&self) -> bool {
+        matches!(self.plan.source, Source::Snapshot)
+    }
+
     /// The files that the cores go on with are opened here, where waiting for the disk holds nobody up.
     fn take_up_folder(&mut self) -> Result<(), Failure> {
         let Some((mut folder, writers)) = self.folder.take() else { return Ok(()) };
@@ -226,7 +231,7 @@ impl Reader {
             Record::Aux { name, value } => self.fact(&name, &value),
             Record::Function(source) => self.dealer.shared.leave_library(source.into_owned()),
             Record::End(ChecksumVerdict::Differs { stored, computed }) => {
-                let reason = format!("Wrong RDB checksum expected: ({computed:x}) but got ({stored:x})");
+                let reason = format!("RDB CRC error: the checksum should be {computed:x} and is {stored:x}");
                 return Err(damage(file, file.bytes.saturating_sub(8), &reason));
             }
             Record::Start(_)

@@ -292,7 +292,8 @@ fn append_only_files_of_a_replica_have_its_primarys_data() {
         let expected = digest(&mut at_primary);
         replica.stop();
         replica.restart();
-        assert_eq!(digest(&mut replica.connect()), expected);
-        assert_eq!(replica.connect().info("role").as_deref(), Some("master"));
+        let mut at_replica = replica.connect();
+        wait_for(&mut at_replica, "loading", "0");
+        assert_eq!((digest(&mut at_replica), at_replica.info("role").as_deref()), (expected, Some("master")));
     }
 }

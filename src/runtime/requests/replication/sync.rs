@@ -465,7 +465,10 @@ impl Requests {
         }
         let replication = &self.core.node().replication;
         let has_replicas = !replication.replicas.list.is_empty();
+        // While a replica is to have everything, nothing is added.
+        let is_still = self.core.node().replication.holds_writes;
         if has_replicas
+            && !is_still
             && !is_replica
             && now_ms.saturating_sub(self.replicating.pinged_ms) >= u64::from(period_s) * 1000
         {

@@ -3,7 +3,7 @@
 use super::{Publishing, Requests};
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
-use crate::command::client::ReplyMode;
+use crate::command::client::{Caller, ReplyMode};
 use crate::command::core::{Effect, Publication};
 use crate::command::execute::{self, Call};
 use crate::command::gate::{self, Place, Verdict};
@@ -34,7 +34,7 @@ impl Requests {
                 let client = &mut self.core.clients[index as usize];
                 // What confirms a subscription is a message, not a reply.
                 let wanted = wanted || command.spec().is_subscription();
-                let caller = client.caller(self.core.id);
+                let caller = Caller { wants_reply: wanted, ..client.caller(self.core.id) };
                 client.last_command = Some(command.spec());
                 client.asking = false;
                 client.has_written |= command.spec().flags.has(Flags::WRITE);

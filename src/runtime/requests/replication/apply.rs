@@ -492,6 +492,7 @@ fn caller_of(client: ClientRef, db: u16) -> Caller {
         readonly: false,
         local: false,
         tracks: false,
+        wants_reply: false,
         must_not_wait: true,
     }
 }

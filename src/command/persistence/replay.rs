@@ -50,7 +50,9 @@ impl Routes {
             let index = index.ok_or("SELECT without the number of a database")?;
             return self.database(index).map(Destination::Select);
         }
-        if !spec.flags.has(Flags::WRITE) {
+        // PFCOUNT reads, and writes down in the key what it has counted.
+        let is_kept = spec.flags.has(Flags::MAY_REPLICATE) && matches!(spec.run, Run::OnOwner(_));
+        if !spec.flags.has(Flags::WRITE) && !is_kept {
             return Ok(Destination::Nowhere);
         }
         match spec.run {
@@ -145,6 +147,7 @@ mod tests {
         };
         assert_eq!(core("SET foo 1"), (owner("foo"), true));
         assert_eq!(core("del {a}1 {a}2"), (owner("a"), true));
+        assert_eq!(core("pfcount foo"), (owner("foo"), true));
         let far = (0..).map(|n| n.to_string()).find(|key| owner(key) != owner("foo")).unwrap();
         let near = (0..).map(|n| n.to_string()).find(|key| owner(key) == owner("foo")).unwrap();
         assert!(destination(&routes, &format!("del foo {far}")).is_err());

@@ -4,6 +4,7 @@
 //! and reports here how far it is.
 
 use crate::base::clock::UnixMillis;
+use crate::base::number::parse_i64;
 use crate::command::arguments::is_word;
 use crate::command::context::Context;
 use crate::command::core::{Core, Effect, Publication};
@@ -233,8 +234,7 @@ fn replicaof(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         return Ok(());
     }
     let invalid = CommandError::text_static("ERR Invalid master port");
-    let port = crate::base::number::parse_i64(&args[2]).ok_or(CommandError::NotAnInteger)?;
-    let port = u16::try_from(port).map_err(|_| invalid)?;
+    let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok()).ok_or(invalid)?;
     let host = String::from_utf8_lossy(&args[1]).into_owned();
     if cx.core.node().replication.upstream.as_ref().is_some_and(|upstream| upstream.is(&host, port)) {
         tracing::info!(

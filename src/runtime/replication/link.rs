@@ -73,6 +73,8 @@ pub struct Made {
 pub struct Received {
     pub path: PathBuf,
     pub bytes: u64,
+    /// Their end was known by a mark: the primary waits to hear that they have come.
+    pub by_mark: bool,
     /// The history and the place in it at which the data are.
     pub id: HexId,
     pub place: u64,
@@ -193,11 +195,11 @@ impl Attempt {
                 Next::Continue { id } => return peer.into_made().map(|link| Report::Continues { id, link }),
                 Next::Full { id, place } => {
                     self.say(Report::Full);
-                    let bytes = self.receive(&mut peer).inspect_err(|_| {
+                    let (bytes, by_mark) = self.receive(&mut peer).inspect_err(|_| {
                         let _ = fs::remove_file(&self.temporary);
                     })?;
                     let (path, link) = (self.temporary.clone(), peer.into_made()?);
-                    return Ok(Report::Received(Box::new(Received { path, bytes, id, place, link })));
+                    return Ok(Report::Received(Box::new(Received { path, bytes, by_mark, id, place, link })));
                 }
             }
         }
@@ -238,8 +240,8 @@ impl Attempt {
         Ok(socket)
     }
 
-    /// Receives the data into the file; returns how many bytes they are.
-    fn receive(&self, peer: &mut Peer<'_>) -> Result<u64, String> {
+    /// Receives the data into the file; returns how many bytes they are, and whether a mark stood behind them.
+    fn receive(&self, peer: &mut Peer<'_>) -> Result<(u64, bool), String> {
         let form = loop {
             if let Some(form) = Form::parse(&peer.line()?)? {
                 break form;
@@ -269,7 +271,7 @@ impl Attempt {
             }
         }
         target.file.sync_all().map_err(|error| target.failed(&error))?;
-        Ok(target.bytes)
+        Ok((target.bytes, matches!(form, Form::Mark(_))))
     }
 }
 

@@ -143,6 +143,7 @@ impl Requests {
         self.send_batches();
         if let Err(reason) = outcome {
             tracing::warn!("Protocol error from the master ({reason}): the link is given up");
+            self.distrust_history();
             self.close(index, CloseReason::Killed);
         } else {
             stream.keep(match joined {
@@ -153,6 +154,7 @@ impl Requests {
         let limit = self.core.config.client_query_buffer_limit;
         if stream.pending_bytes() as u64 > limit {
             tracing::warn!("The master sends more than client-query-buffer-limit without an end: the link is given up");
+            self.distrust_history();
             self.close(index, CloseReason::QueryBufferLimit);
         }
         (self.following.applying.stream, self.following.applying.routes) = (stream, Some(routes));
@@ -421,6 +423,14 @@ impl Requests {
 
     pub(super) fn acknowledge_each_second(&mut self, now_ms: u64) {
         if now_ms.saturating_sub(self.following.applying.acknowledged_ms) >= ACKNOWLEDGE_AFTER_MS {
+            self.acknowledge();
+        }
+    }
+
+    /// A link begins: the primary hears within a second what this node has, or at once where it waits for that.
+    pub(super) fn introduce(&mut self, at_once: bool) {
+        self.following.applying.acknowledged_ms = self.core.clock.monotonic_us() / 1000;
+        if at_once {
             self.acknowledge();
         }
     }

@@ -233,11 +233,19 @@ impl Requests {
             self.close_replicas();
         }
         tracing::info!("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
-        self.take_link_up(link);
+        self.take_link_up(link, false);
     }
 
-    /// From now on the stream is received and applied.
-    fn take_link_up(&mut self, link: Made) {
+    /// What came over the link cannot be read: what this node has may be wrong as well, and all data are asked for again.
+    pub(super) fn distrust_history(&mut self) {
+        if let Some(upstream) = self.upstream() {
+            upstream.resumes = false;
+        }
+    }
+
+    /// From now on the stream is received and applied. `awaits_word`: the primary sends nothing before it hears that its data have
+    /// come.
+    fn take_link_up(&mut self, link: Made, awaits_word: bool) {
         let now = self.core.clock.unix();
         let db = {
             let Some(node) = self.core.node.as_mut() else { return };
@@ -262,7 +270,7 @@ impl Requests {
             (upstream.resumes, upstream.transfer) = (true, Transfer::default());
         }
         self.publish_role();
-        self.acknowledge();
+        self.introduce(awaits_word);
         if !link.rest.is_empty() {
             self.input(client.index, &link.rest);
         }
@@ -366,7 +374,7 @@ impl Requests {
         }
         self.give_up_rewrite();
         self.give_up_save(Outcome::GivenUp);
-        if self.save.is_some() || self.postponed_save.is_some() {
+        if self.save.is_some() || self.postponed_save.is_some() || self.are_files_pending() {
             return;
         }
         if !self.core.disk.loading {
@@ -412,7 +420,7 @@ impl Requests {
         self.following.is_loading = false;
         let is_superseded = std::mem::take(&mut self.following.is_superseded);
         let Some(received) = self.following.received.take() else { return };
-        let Received { path, id, place, link, .. } = *received;
+        let Received { path, id, place, by_mark, link, .. } = *received;
         if let Some(line) = underway.shared.failure() {
             tracing::error!("{line}");
             tracing::warn!("Failed trying to load the MASTER synchronization DB from disk, check server logs.");
@@ -439,7 +447,7 @@ impl Requests {
             }
             return;
         }
-        self.take_link_up(link);
+        self.take_link_up(link, by_mark);
     }
 
     /// Half of the primary's data is no data to show.

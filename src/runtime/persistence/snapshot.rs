@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::pace::Pace;
 use crate::command::core::Core;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::keyspace::{SnapshotEntry, SnapshotSink, StoredAccess};
@@ -39,6 +40,8 @@ pub struct CutPlan {
     pub access: KeptAccess,
     /// What follows goes to other append-only files.
     pub switches_files: bool,
+    /// Somebody waits for the end of the snapshot: it takes the time of others.
+    pub is_hurried: bool,
 }
 
 impl CutPlan {
@@ -47,6 +50,7 @@ impl CutPlan {
             compress: config.rdbcompression,
             access: KeptAccess::of(config.maxmemory_policy),
             switches_files: false,
+            is_hurried: false,
         }
     }
 }
@@ -147,6 +151,7 @@ pub struct CoreWalk {
     number: u64,
     is_under_way: bool,
     output: Rc<RefCell<Output>>,
+    pace: Pace,
     /// Sent off and not yet written.
     unwritten_bytes: usize,
     /// Buffers that have come back.
@@ -166,7 +171,8 @@ impl CoreWalk {
         assert!(!self.is_under_way, "one snapshot at a time");
         let output = Rc::<RefCell<Output>>::default();
         let begun_us = core.clock.monotonic_us();
-        *self = CoreWalk { number: cut.number, is_under_way: true, output, begun_us, ..CoreWalk::default() };
+        let pace = Pace::new(cut.plan.is_hurried, core.nanos.now_ns(), core.stats.commands_processed);
+        *self = CoreWalk { number: cut.number, is_under_way: true, output, pace, begun_us, ..CoreWalk::default() };
         let encoder = Encoder::new(cut.plan.compress);
         core.keyspace.begin_snapshot(Box::new(Recorder {
             output: self.output.clone(),
@@ -180,10 +186,16 @@ impl CoreWalk {
         self.is_under_way
     }
 
-    /// Whether a slice would get on.
+    /// Whether a slice would get on, now or when there is time for it.
     #[inline]
     pub fn has_work(&self) -> bool {
         self.is_under_way && !self.is_delayed && self.unwritten_bytes < WINDOW_BYTES
+    }
+
+    /// Whether there is time for a slice now.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.has_work() && self.pace.has_time()
     }
 
     /// The snapshot is given up: what is left to do is to clear it away, which takes slices too.
@@ -192,6 +204,7 @@ impl CoreWalk {
             core.keyspace.abandon_snapshot();
             *self.output.borrow_mut() = Output::default();
             (self.unwritten_bytes, self.is_delayed, self.is_abandoned) = (0, false, true);
+            self.pace.hurry();
             self.spare = Vec::new();
         }
     }
@@ -213,9 +226,20 @@ impl CoreWalk {
         (self.is_under_way && !self.output.borrow().bytes.is_empty()).then(|| self.take_chunk(false))
     }
 
-    /// Walks for a slice; what there is to send off.
-    pub fn slice(&mut self, core: &mut Core) -> Option<Chunk> {
+    /// Walks for a slice, if there is time; what there is to send off. Requests that wait (`is_asked`) go first, as long as the
+    /// walk does not fall behind.
+    pub fn turn(&mut self, core: &mut Core, is_asked: bool) -> Option<Chunk> {
         let begun_ns = core.nanos.now_ns();
+        self.pace.earn(begun_ns, core.stats.commands_processed);
+        if !self.pace.has_time() || is_asked && !self.pace.is_behind() {
+            return None;
+        }
+        let chunk = self.slice(core, begun_ns);
+        self.pace.spend(core.nanos.now_ns().saturating_sub(begun_ns));
+        chunk
+    }
+
+    fn slice(&mut self, core: &mut Core, begun_ns: u64) -> Option<Chunk> {
         let delay_us = if self.is_abandoned { 0 } else { i64::from(core.config.rdb_key_save_delay) };
         loop {
             if delay_us != 0 && self.keys_due(core, delay_us) == 0 {

@@ -311,7 +311,7 @@ impl Requests {
             || self.easing
             || !self.durability.orders.is_empty()
             || self.has_own_durable()
-            || self.is_walking()
+            || self.is_walk_due()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
             || self.has_more_to_load()

@@ -104,7 +104,8 @@ impl Requests {
         };
         let switches_files = self.files.rewrite.as_ref().is_some_and(|rewrite| !rewrite.stands_alone);
         let switches_files = switches_files && purpose == SaveFor::Rewrite;
-        let plan = CutPlan { switches_files, ..CutPlan::of(config) };
+        let is_hurried = !matches!(purpose, SaveFor::Background | SaveFor::Rewrite);
+        let plan = CutPlan { switches_files, is_hurried, ..CutPlan::of(config) };
         let cut = Cut { number: self.mesh.cut().number + 1, plan };
         let begun = SnapshotFile::begin(settings, self.mesh.bell_pull());
         if purpose == SaveFor::Background {
@@ -222,15 +223,20 @@ impl Requests {
         self.walk.is_under_way()
     }
 
-    /// Whether the walk would get on: the core does not wait then.
+    /// Whether the walk would get on: the core does not park then.
     pub fn is_walking(&self) -> bool {
         self.walk.has_work()
     }
 
-    /// Goes on with the walk for a slice. Called after the replies of the turn have left.
-    pub fn walk(&mut self) {
+    /// Whether the walk has time to get on: the core does not wait then.
+    pub fn is_walk_due(&self) -> bool {
+        self.walk.is_due()
+    }
+
+    /// Goes on with the walk for a slice. Called after the replies of the turn have left; `is_asked` when more has come.
+    pub fn walk(&mut self, is_asked: bool) {
         if self.walk.has_work()
-            && let Some(chunk) = self.walk.slice(&mut self.core)
+            && let Some(chunk) = self.walk.turn(&mut self.core, is_asked)
         {
             self.send_chunk(chunk);
         }

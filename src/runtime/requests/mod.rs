@@ -343,7 +343,7 @@ impl Requests {
             || self.has_own_counts()
             || self.has_arrivals()
             || self.has_flushes()
-            || self.is_walking()
+            || self.is_walk_due()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
             || self.has_more_to_load()

@@ -289,7 +289,9 @@ mod tests {
             (b"-ERR unknown", "Master does not support PSYNC or is in error state (reply: -ERR unknown)"),
             (b":1\x07", "Unexpected reply to PSYNC from master: :1?"),
         ] {
-            assert_eq!(answered(line), Next::Failed(why.to_owned()));
+            let is_refused = line.first() == Some(&b'-');
+            let expected = if is_refused { Next::Refused(why.to_owned()) } else { Next::Failed(why.to_owned()) };
+            assert_eq!(answered(line), expected);
         }
     }
 

@@ -40,7 +40,7 @@ pub struct Item {
     pub in_transaction: bool,
     pub ends_transaction: bool,
     /// Where it begins in the data.
-    start: usize,
+    pub start: usize,
     /// Where its words end in the stream's list of them.
     spans_end: usize,
 }

@@ -134,6 +134,12 @@ fn contents(client: &mut Client, key: &[u8], kind: &str, sameness: Sameness) -> 
                 groups.items().iter().map(|group| group_of(client, key, group, sameness)).collect();
             format!("{digest}{fields} {}", groups.join(" "))
         }
+        // 7.0 tells no replica that BITFIELD made a string longer by zeros.
+        "string" if sameness == Sameness::Values => {
+            let value = ask(&[b"GET", key]);
+            let zeros = value.bytes().iter().rev().take_while(|byte| **byte == 0).count();
+            value.bytes()[..value.bytes().len() - zeros].escape_ascii().to_string()
+        }
         "string" => {
             let digest = ask(&[b"DEBUG", b"DIGEST-VALUE", key]).items()[0].text();
             // What a failing test shows of it.

@@ -23,7 +23,6 @@ fn fields(server: &Server) -> Vec<String> {
         "slave_priority",
         "slave_read_only",
         "replica_announced",
-        "second_repl_offset",
         "repl_backlog_active",
         "repl_backlog_size",
     ];
@@ -33,7 +32,11 @@ fn fields(server: &Server) -> Vec<String> {
     lines
         .map(|line| {
             let (name, value) = line.split_once(':').expect("a name and a value");
-            if SAME_VALUES.contains(&name) || value == NO_HISTORY { format!("{name}:{value}") } else { name.to_owned() }
+            if SAME_VALUES.contains(&name) || value == NO_HISTORY || value == "-1" {
+                format!("{name}:{value}")
+            } else {
+                name.to_owned()
+            }
         })
         .collect()
 }

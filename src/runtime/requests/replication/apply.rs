@@ -173,12 +173,10 @@ impl Requests {
 
     fn apply_group(&mut self, stream: &Stream, data: &[u8], group: Group) {
         let Some(raw) = data.get(group.begin..group.end).filter(|raw| !raw.is_empty()) else { return };
+        let begin = self.place_of_all();
         self.fed(CoreId::FIRST, raw);
         self.core.node().replication.stream_db = stream.db();
         let Some(client) = self.following.client else { return };
-        if let Some(client) = self.core.own_client(client) {
-            client.db = stream.db();
-        }
         let own = self.core.id;
         let runs_here =
             |item: &Item| matches!(item.action, Action::Data(Destination::Core { core, .. }) if core == own);
@@ -193,6 +191,10 @@ impl Requests {
             if item.in_transaction && !is_open {
                 is_open = true;
                 self.core.journal.begin_transaction();
+            }
+            if item.action == Action::Acknowledge {
+                // As in Redis, what is acknowledged ends where the question begins.
+                self.following.applying.wanted = Some(begin + (item.start - group.begin) as u64);
             }
             self.apply_item(client, item, &args, raw.len() as u64, &mut scratch);
             if item.ends_transaction {
@@ -209,6 +211,9 @@ impl Requests {
     fn apply_item(&mut self, client: ClientRef, item: &Item, args: &Args<'_>, raw: u64, scratch: &mut ReplyBuffer) {
         let caller = caller_of(client, item.db);
         let mark = if item.in_transaction { Mark::Within } else { Mark::Alone };
+        if let Some(client) = self.core.own_client(client) {
+            client.db = item.db;
+        }
         let call = |command| Call { command, caller, slot: item.slot(), args: *args };
         match &item.action {
             Action::Data(Destination::Core { command, core, .. }) if *core != self.core.id => {
@@ -222,8 +227,7 @@ impl Requests {
                 others.into_iter().for_each(|core| self.gather_for(core, &call(*command), mark, raw));
                 self.apply_here(&call(*command), scratch);
             }
-            Action::Data(Destination::Select(_) | Destination::Nowhere) => {}
-            Action::Acknowledge => self.following.applying.wanted = Some(self.place_of_all()),
+            Action::Data(Destination::Select(_) | Destination::Nowhere) | Action::Acknowledge => {}
             Action::Wrong(reason) => {
                 let reason = format!("ERR {reason}");
                 self.complain(reason.as_bytes(), args.get(0).unwrap_or_default());
@@ -417,7 +421,8 @@ impl Requests {
             && self.applied_place() >= wanted
         {
             self.following.applying.wanted = None;
-            self.acknowledge();
+            self.say_what_there_is(wanted);
+            self.ask_what_is_durable();
         }
     }
 
@@ -440,14 +445,15 @@ impl Requests {
         if self.following.client.is_none() {
             return;
         }
-        self.say_what_there_is();
+        self.say_what_there_is(u64::MAX);
         self.ask_what_is_durable();
     }
 
-    fn say_what_there_is(&mut self) {
+    /// Acknowledges what there is up to a place.
+    fn say_what_there_is(&mut self, up_to: u64) {
         let Some(client) = self.following.client else { return };
         self.following.applying.acknowledged_ms = self.core.clock.monotonic_us() / 1000;
-        let place = self.applied_place();
+        let place = self.applied_place().min(up_to);
         let durable = self.following.applying.durable.map(|durable| durable.min(place).to_string());
         let place = place.to_string();
         let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", place.as_bytes()];
@@ -476,7 +482,7 @@ impl Requests {
         self.following.applying.durable = has_files.then_some(asked);
         if has_files {
             // The primary may have somebody waiting for it.
-            self.say_what_there_is();
+            self.say_what_there_is(u64::MAX);
         }
     }
 }

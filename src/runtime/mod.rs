@@ -283,9 +283,9 @@ fn start_role(config: &Config) -> Role {
     if config.replicaof.is_some() { Role::Replica { is_linked: false } } else { Role::Primary }
 }
 
-fn new_replication(config: &Config, random: &mut Random) -> Replication {
+fn new_replication(config: &Config, random: &mut Random, cores_count: usize) -> Replication {
     let upstream = config.replicaof.as_ref().map(|primary| Upstream::new(primary, Clock::read().unix()));
-    Replication { upstream, ..Replication::new(random) }
+    Replication { upstream, ..Replication::new(random, cores_count) }
 }
 
 fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors: Option<&Rc<RefCell<Doors>>>) -> Core {
@@ -296,7 +296,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
             config: config.clone(),
             cluster: membership,
             persistence: Persistence { saving: Saving::new(seed.facts.started_unix_s), ..Persistence::default() },
-            replication: new_replication(&config, &mut random),
+            replication: new_replication(&config, &mut random, seed.facts.cores_count),
             machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
         })
     });

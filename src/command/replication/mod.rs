@@ -17,6 +17,7 @@ pub mod upstream;
 
 use crate::base::random::Random;
 use crate::replication::history::History;
+use crate::replication::intake::Intake;
 use crate::replication::log::Log;
 use failover::Failover;
 use replicas::Replicas;
@@ -28,6 +29,8 @@ pub struct Replication {
     pub history: History,
     /// What replicas read. Its end is the place in the history up to which this node has everything.
     pub log: Log,
+    /// What has come from the cores and is not in the log.
+    pub intake: Intake,
     pub replicas: Replicas,
     /// FAILOVER, while it is under way.
     pub failover: Option<Failover>,
@@ -71,10 +74,11 @@ impl Role {
 
 impl Replication {
     /// Of a node that copies nobody and that nobody copies.
-    pub fn new(random: &mut Random) -> Replication {
+    pub fn new(random: &mut Random, cores_count: usize) -> Replication {
         Replication {
             history: History::new(random),
             log: Log::default(),
+            intake: Intake::new(cores_count),
             replicas: Replicas::default(),
             upstream: None,
             failover: None,

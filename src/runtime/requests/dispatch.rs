@@ -206,9 +206,6 @@ impl Requests {
 
     /// Runs a command of core 0, or lets every core do its share first.
     pub(super) fn run_on_first(&mut self, call: &Call<'_>, sequence: u32, connection: Option<&mut Connection>) {
-        if self.must_order(call) && !self.begin_flush(call, sequence) {
-            return; // its turn comes
-        }
         let target = ReplyTarget { client: call.caller.client, sequence };
         let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());

@@ -156,7 +156,7 @@ impl Requests {
 
     /// Begins a snapshot, which `command::persistence` has in its books already.
     pub(super) fn begin_save(&mut self, purpose: SaveFor, waiting: Option<Waiting>) {
-        if self.is_flushing() || self.must_catch_up() {
+        if self.must_catch_up() {
             self.postponed_save = Some((purpose, waiting));
             return;
         }
@@ -212,7 +212,7 @@ impl Requests {
             waiting,
         }));
         if outcome.is_none() {
-            self.raise_barrier();
+            self.core.node().replication.intake.begin_cut();
             self.begin_cut(cut);
             self.send_to_others(|| Message::Cut);
         }
@@ -249,7 +249,9 @@ impl Requests {
 
     /// A core has begun its cut (core 0).
     pub(super) fn cut_begun(&mut self, from: CoreId, number: u64, at_cut: &AtCut) {
-        self.pass_barrier(from);
+        if self.save.as_ref().is_some_and(|save| save.number == number) {
+            self.core.node().replication.intake.pass_cut(from.index());
+        }
         let Some(save) = self.save.as_mut().filter(|save| save.number == number) else { return };
         save.at_cut.add(at_cut);
         save.to_begin -= 1;
@@ -260,7 +262,8 @@ impl Requests {
         let (changes, holds, purpose) =
             (save.at_cut.changes, matches!(save.purpose, SaveFor::Shutdown(_)), save.purpose);
         self.advance_files();
-        let place = self.lower_barrier();
+        let replication = &mut self.core.node().replication;
+        let place = replication.intake.end_cut(&mut replication.log);
         let header = self.header(place);
         if matches!(purpose, SaveFor::Replicas | SaveFor::ReplicasFile) {
             self.cut_for_replicas(purpose, place);

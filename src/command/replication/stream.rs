@@ -21,7 +21,7 @@ const KEPT_BYTES_MAX: usize = 64 << 10;
 /// What is to be done for a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It changes the data: where it runs.
+    /// It changes the data: where it runs. Or it selects a database, which is done by then.
     Data(Destination),
     /// It is for this node as a whole, and runs on core 0: a message to subscribers.
     Node(CommandId),
@@ -65,7 +65,7 @@ pub struct Stream {
     unit_at: usize,
     at: usize,
     /// The database that the next command is for, and the one at the start of the unit.
-    db: u16,
+    next_db: u16,
     unit_db: u16,
     is_open: bool,
     items: Vec<Item>,
@@ -77,7 +77,7 @@ pub struct Stream {
 impl Stream {
     /// A stream that goes on with this database selected.
     pub fn new(db: u16) -> Stream {
-        Stream { db, unit_db: db, ..Stream::default() }
+        Stream { next_db: db, unit_db: db, ..Stream::default() }
     }
 
     /// The database that was selected at the end of the last complete unit.
@@ -179,20 +179,18 @@ impl Stream {
             }
             return self.unit_ends();
         }
-        match action(&args, routes) {
-            Some(Action::Data(Destination::Select(db))) => self.db = db,
-            Some(action) => {
-                self.spans.extend_from_slice(self.reader.spans());
-                self.items.push(Item {
-                    action,
-                    db: self.db,
-                    in_transaction: self.is_open,
-                    ends_transaction: false,
-                    start,
-                    spans_end: self.spans.len(),
-                });
-            }
-            None => {}
+        if let Some(action) = action(&args, routes) {
+            let selected = if let Action::Data(Destination::Select(db)) = action { Some(db) } else { None };
+            self.spans.extend_from_slice(self.reader.spans());
+            self.items.push(Item {
+                action,
+                db: self.next_db,
+                in_transaction: self.is_open,
+                ends_transaction: false,
+                start,
+                spans_end: self.spans.len(),
+            });
+            self.next_db = selected.unwrap_or(self.next_db);
         }
         if !self.is_open {
             self.unit_ends();
@@ -200,7 +198,7 @@ impl Stream {
     }
 
     fn unit_ends(&mut self) {
-        (self.unit_at, self.unit_db, self.whole_items) = (self.at, self.db, self.items.len());
+        (self.unit_at, self.unit_db, self.whole_items) = (self.at, self.next_db, self.items.len());
     }
 }
 
@@ -271,7 +269,8 @@ mod tests {
             loop {
                 let group = stream.read(data, &routes).unwrap();
                 whole.extend_from_slice(&data[group.begin..group.end]);
-                for (item, args) in stream.items(data) {
+                let is_seen = |item: &Item| !matches!(item.action, Action::Data(Destination::Select(_)));
+                for (item, args) in stream.items(data).filter(|(item, _)| is_seen(item)) {
                     let words: Vec<_> = args.iter().map(String::from_utf8_lossy).collect();
                     let mark = match (item.in_transaction, item.ends_transaction) {
                         (false, _) => "",

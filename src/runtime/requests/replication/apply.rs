@@ -15,6 +15,7 @@ use crate::command::monitor;
 use crate::command::persistence::replay::{Destination, Routes};
 use crate::command::replication::stream::{Action, Data, Group, Item, Stream};
 use crate::command::spec::Run;
+use crate::command::table::table;
 use crate::replication::handshake::write_request;
 use crate::resp::{Args, ReplyBuffer, RespVersion};
 use crate::runtime::batch::RequestBatch;
@@ -227,7 +228,13 @@ impl Requests {
                 others.into_iter().for_each(|core| self.gather_for(core, &call(*command), mark, raw));
                 self.apply_here(&call(*command), scratch);
             }
-            Action::Data(Destination::Select(_) | Destination::Nowhere) | Action::Acknowledge => {}
+            Action::Data(Destination::Select(_)) => {
+                // Monitors see it.
+                if let Some(command) = table().find(b"select").filter(|_| !self.core.monitors.is_empty()) {
+                    monitor::feed(&mut self.core, &call(command));
+                }
+            }
+            Action::Data(Destination::Nowhere) | Action::Acknowledge => {}
             Action::Wrong(reason) => {
                 let reason = format!("ERR {reason}");
                 self.complain(reason.as_bytes(), args.get(0).unwrap_or_default());
@@ -403,7 +410,7 @@ impl Requests {
     }
 
     /// Brings what INFO tells up to date.
-    fn note_applied(&mut self) {
+    pub(super) fn note_applied(&mut self) {
         let place = self.applied_place();
         if let Some(upstream) = self.core.node().replication.upstream.as_mut() {
             upstream.applied = place;

@@ -269,6 +269,7 @@ impl Requests {
             (upstream.link, upstream.down_since, upstream.last_io) = (LinkState::Up, None, now);
             (upstream.resumes, upstream.transfer) = (true, Transfer::default());
         }
+        self.note_applied();
         self.publish_role();
         self.introduce(awaits_word);
         if !link.rest.is_empty() {

@@ -285,7 +285,9 @@ fn start_role(config: &Config) -> Role {
 
 fn new_replication(config: &Config, random: &mut Random, cores_count: usize) -> Replication {
     let upstream = config.replicaof.as_ref().map(|primary| Upstream::new(primary, Clock::read().unix()));
-    Replication { upstream, ..Replication::new(random, cores_count) }
+    let mut replication = Replication::new(random, cores_count);
+    replication.upstream = upstream;
+    replication
 }
 
 fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors: Option<&Rc<RefCell<Doors>>>) -> Core {

@@ -58,7 +58,7 @@ impl Requests {
             if Requests::is_own_mark(&mark) {
                 return self.writes_have_stopped();
             }
-            place = self.place_of_all();
+            place = self.core.node().replication.place_of_data();
         }
         let replicas = &mut self.core.node().replication.replicas;
         replicas.wait(ReplicaWait::new(client, having, wanted, place));

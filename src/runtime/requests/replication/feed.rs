@@ -155,7 +155,7 @@ impl Requests {
         let mut bytes = Vec::new();
         write_command(&mut bytes, words.iter().copied());
         self.feed_log();
-        self.fed(CoreId::FIRST, &bytes);
+        self.core.node().replication.say(CoreId::FIRST.index(), &bytes);
     }
 }
 

@@ -128,7 +128,7 @@ fn print_memory() {
             let before = ALLOCATED.with(Cell::get);
             let map = packed(count, value);
             let bytes = ALLOCATED.with(Cell::get) - before;
-            let (each, reckoned) = (bytes as f64 / count as f64, map.memory_bytes() as f64 / count as f64);
+            let (each, reckoned) = (bytes as f64 / count as f64, map.memory_bytes(usize::MAX) as f64 / count as f64);
             println!("{count:>8} x {what}: {each:.1} bytes each, {reckoned:.1} by its own reckoning");
         }
     }

@@ -57,6 +57,7 @@ const UNSAFE_FILES: &[&str] = &[
     "runtime/listen.rs",
     "runtime/log.rs",
     "runtime/park.rs",
+    "runtime/persistence/priority.rs",
     "runtime/ring.rs",
 ];
 

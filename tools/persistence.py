@@ -3,7 +3,8 @@
 fsync   GETs on one connection while eight write under `appendfsync always`, beside the same with `no`; and the SETs that fifty
         connections get through under each policy.
 save    BGSAVE and BGREWRITEAOF of many keys while clients write: how long it takes, how much resident memory grows (children
-        included), and what GETs wait beside what they wait when nothing is saved.
+        included), and what GETs wait beside what they wait when nothing is saved. Who sends the GETs does nothing else; who
+        looks at memory and progress does so in both halves; short saves are repeated until there are as many GETs.
 load    The start with the file of that BGSAVE: from the start of the process until the keys are there.
 
 Every server gets the same in each round, one after the other; ratios are taken within a round.
@@ -11,7 +12,9 @@ Every server gets the same in each round, one after the other; ratios are taken 
 
 import csv
 import io
+import json
 import os
+import select
 import signal
 import socket
 import statistics
@@ -28,6 +31,8 @@ BURST = 50
 VALUE = "v" * 16
 AOF = "--appendonly yes --appendfsync"
 SAVE_LIMIT_S = 300
+LOOK_S = 0.02
+MEMORY_LOOK_S = 0.25
 
 
 def benchmark(port, *words):
@@ -56,11 +61,12 @@ def info(port, section):
     return dict(lines)
 
 
-def gets(port, seconds, until=None):
-    """Latencies in ms of GETs, one every PACE_S, for so long or `until` says so; what came late counts from its turn."""
+def timed_gets(port, seconds, until=None):
+    """(when it was due, latency in ms) of GETs, one every PACE_S, for so long or `until` says so; what came late counts from
+    its turn."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=60)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    payload, latencies = request("GET", "key:000000000001"), []
+    payload, taken = request("GET", "key:000000000001"), []
     start = due = time.perf_counter()
     while time.perf_counter() - start < seconds and not (until and until()):
         wait = due - time.perf_counter()
@@ -70,9 +76,14 @@ def gets(port, seconds, until=None):
         connection.sendall(payload)
         if connection.recv(4096)[:1] != b"$":
             raise ValueError("a GET was not answered")
-        latencies.append((time.perf_counter() - due) * 1000)
+        taken.append((due, (time.perf_counter() - due) * 1000))
         due += PACE_S
-    return sorted(latencies)
+    return taken
+
+
+def gets(port, seconds):
+    """The latencies of these GETs in ms, sorted."""
+    return sorted(latency for _, latency in timed_gets(port, seconds))
 
 
 def at(latencies, share):
@@ -136,7 +147,8 @@ def fsync(start, servers, rounds):
 def resident_bytes(pid):
     """Resident memory of a process and its children; what they share counts once."""
     total = 0
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        children = file.read().split()
     for one in [str(pid), *children]:
         try:
             with open(f"/proc/{one}/smaps_rollup") as file:
@@ -144,6 +156,31 @@ def resident_bytes(pid):
         except (OSError, StopIteration):
             pass
     return total
+
+
+class Reader:
+    """Another process that sends GETs until it is asked for what they took."""
+
+    def __init__(self, port):
+        (self.answer, answer), (stopped, self.stop) = os.pipe(), os.pipe()
+        self.process = os.fork()
+        if self.process == 0:
+            try:
+                os.close(self.stop)
+                taken = timed_gets(port, SAVE_LIMIT_S, lambda: select.select([stopped], [], [], 0)[0])
+                with open(answer, "w") as file:
+                    json.dump(taken, file)
+            finally:
+                os._exit(0)
+        os.close(answer)
+        os.close(stopped)
+
+    def taken(self):
+        os.close(self.stop)
+        with open(self.answer) as file:
+            taken = json.load(file)
+        os.waitpid(self.process, 0)
+        return taken
 
 
 def write_steadily(port, keys):
@@ -158,35 +195,48 @@ def write_steadily(port, keys):
 
 
 def saved(server, keys, word, is_done):
-    """Time, growth of memory, and GET p99.9 while the server saves; GET p99.9 before."""
+    """Time, growth of memory, and GET p99.9 while the server saves; GET p99.9 beside the same writes when it does not."""
+    port, pid = server.port, server.process.pid
     child = os.fork()
     if child == 0:
         try:
-            write_steadily(server.port, keys)
+            write_steadily(port, keys)
         finally:
             os._exit(0)
-    try:
-        quiet = at(gets(server.port, READS_S), 0.999)
-        before = most = resident_bytes(server.process.pid)
-        looked = begun = time.perf_counter()
-        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-            if ask(connection, word)[:1] != b"+":
-                raise ValueError(f"{server.name} refused {word}")
+    most = looked = 0
 
-        def done():
-            nonlocal looked, most
-            if time.perf_counter() - looked < 0.1:
-                return False
+    def is_saving():
+        """Looks every LOOK_S, at memory less often: it costs the kernel milliseconds."""
+        nonlocal looked, most
+        time.sleep(LOOK_S)
+        if time.perf_counter() - looked > MEMORY_LOOK_S:
             looked = time.perf_counter()
-            most = max(most, resident_bytes(server.process.pid))
-            return is_done(info(server.port, "persistence"))
+            most = max(most, resident_bytes(pid))
+        return not is_done(info(port, "persistence"))
 
-        during = at(gets(server.port, SAVE_LIMIT_S, done), 0.999)
-        took = time.perf_counter() - begun
+    try:
+        reader, begun = Reader(port), time.perf_counter()
+        while time.perf_counter() - begun < READS_S:
+            is_saving()
+        quiet = sorted(latency for _, latency in reader.taken())
+        before, most = most, 0
+        reader, times = Reader(port), []
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            while sum(end - begun for begun, end in times) < READS_S:
+                begun = time.perf_counter()
+                if ask(connection, word)[:1] != b"+":
+                    raise ValueError(f"{server.name} refused {word}")
+                while is_saving():
+                    if time.perf_counter() - begun > SAVE_LIMIT_S:
+                        raise ValueError(f"{server.name} does not come to an end with {word}")
+                times.append((begun, time.perf_counter()))
+        taken = reader.taken()
+        during = sorted(latency for due, latency in taken if any(begun <= due < end for begun, end in times))
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    return {"took": took, "growth": most / before - 1, "quiet": quiet, "during": during}
+    took = statistics.median(end - begun for begun, end in times)
+    return {"took": took, "growth": most / before - 1, "quiet": at(quiet, 0.999), "during": at(during, 0.999)}
 
 
 def save(start, servers, rounds, keys):

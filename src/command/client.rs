@@ -56,6 +56,8 @@ pub struct Caller {
     pub tracks: bool,
     /// In a transaction a blocking command answers at once that nothing came.
     pub must_not_wait: bool,
+    /// CLIENT REPLY has not turned the reply off.
+    pub wants_reply: bool,
 }
 
 /// CLIENT REPLY.
@@ -246,6 +248,7 @@ impl Client {
             local: self.is_local(),
             tracks: self.tracking.as_ref().is_some_and(|tracking| tracking.remembers()),
             must_not_wait: false,
+            wants_reply: true,
         }
     }
 

@@ -144,7 +144,7 @@ fn timed(
     let reply = Reply::new(output, call.caller.resp);
     let mut cx = Context { core, caller: call.caller, reply, slot: call.slot };
     let outcome = handler(&mut cx);
-    if reply_bytes_max.is_some() && output.end_allowance() && outcome.is_ok() {
+    if reply_bytes_max.is_some() && output.end_allowance() && outcome.is_ok() && call.caller.wants_reply {
         core.effects.push(Effect::Overran(call.caller.client));
     }
     let failed = outcome.is_err();

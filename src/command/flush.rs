@@ -1,5 +1,4 @@
-//! FLUSHDB and FLUSHALL: every core drops what it has. Core 0 has them do so, so that there is an order among several, and
-//! between them and snapshots.
+//! FLUSHDB and FLUSHALL: every core drops what it has.
 
 use super::arguments::is_word;
 use super::context::Context;
@@ -26,7 +25,7 @@ fn flushall_part(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandE
 ///
 /// # Errors
 /// Redis's text for another option.
-pub fn in_background(args: &Args<'_>) -> Result<Option<bool>, CommandError> {
+fn in_background(args: &Args<'_>) -> Result<Option<bool>, CommandError> {
     match (args.get(1), args.len()) {
         (None, _) => Ok(None),
         (Some(option), 2) if is_word(option, "ASYNC") => Ok(Some(true)),
@@ -78,7 +77,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Removes all keys of the database.",
         complexity: "O(N) in the number of keys of the database",
         syntax: "[ASYNC | SYNC]",
-        run: Run::OnFirstCoreAfterAll { part: flushdb_part, merge: flush_merge },
+        run: Run::OnEveryCore { part: flushdb_part, merge: flush_merge },
     },
     CommandSpec {
         name: "flushall",
@@ -90,6 +89,6 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Removes all keys of all databases.",
         complexity: "O(N) in the number of keys",
         syntax: "[ASYNC | SYNC]",
-        run: Run::OnFirstCoreAfterAll { part: flushall_part, merge: flush_merge },
+        run: Run::OnEveryCore { part: flushall_part, merge: flush_merge },
     },
 ];

@@ -140,9 +140,7 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     }
     let client = &core.clients[index as usize];
     let refused = disk_refusal(core, spec)
-        .or_else(|| {
-            (core.replication.lacks_replicas && spec.flags.has(Flags::WRITE)).then_some(CommandError::NoReplicas)
-        })
+        .or_else(|| (lacks_replicas(core) && spec.flags.has(Flags::WRITE)).then_some(CommandError::NoReplicas))
         .or_else(|| replica_refusal(core, client, spec))
         .or_else(|| listening_refusal(client, spec, args))
         .or_else(|| stale_refusal(core, client, spec))
@@ -254,6 +252,16 @@ fn stale_refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<Com
 fn any_of(client: &Client, spec: &CommandSpec, holds: fn(&CommandSpec) -> bool) -> bool {
     let queue = client.transaction.iter().flat_map(|transaction| &transaction.queue);
     holds(spec) || is_exec(spec) && queue.map(|queued| queued.command.spec()).any(holds)
+}
+
+/// Whether fewer replicas keep up than `min-replicas-to-write` asks for.
+#[inline]
+fn lacks_replicas(core: &Core) -> bool {
+    let config = &core.config;
+    let is_asked = config.min_replicas_to_write > 0 && config.min_replicas_max_lag > 0;
+    is_asked
+        && !core.replication.role.is_replica()
+        && core.replication.good_replicas < config.min_replicas_to_write as usize
 }
 
 /// A client that listens, in version 2 of the protocol, could not tell replies from messages.

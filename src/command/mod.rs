@@ -43,7 +43,7 @@ mod elements;
 mod events;
 mod expire;
 mod facts;
-pub mod flush;
+mod flush;
 mod geo;
 mod hash_numbers;
 mod hashes;

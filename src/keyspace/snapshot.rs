@@ -12,9 +12,13 @@
 //! hashes, as for SCAN: buckets before it hold nothing of the old parity, however they split or merge meanwhile, and
 //! a bucket that is visited twice has nothing more to give.
 //!
+//! A large value, of which the sink says that it is one, is handed out in parts, with time for others in between. Until the last
+//! one it keeps the old parity; when it is about to change, the sink gets the rest at once.
+//!
 //! What it costs: while no snapshot is under way one test of a pointer for each write. While one is, the first write to a
-//! key encodes the key's whole old value, which with a value of many megabytes is a pause that its size decides. FLUSHALL
-//! and FLUSHDB hand nothing out: the tables that they remove are set aside for the walk, and freed as it goes through them.
+//! key encodes the key's whole old value (what the walk has not handed out of it), which with a value of many megabytes is a
+//! pause that its size decides. FLUSHALL and FLUSHDB hand nothing out: the tables that they remove are set aside for the
+//! walk, and freed as it goes through them.
 //!
 //! Called by the runtime; the sink, which is its too, knows what becomes of the entries.
 
@@ -24,7 +28,7 @@ use super::access::AccessClock;
 use super::entry::{EntryBox, EntryRef};
 use super::garbage::{Disposal, Garbage};
 use super::maintenance::slot_of;
-use super::table::{Place, SlotTable};
+use super::table::{KeyHash, Place, SlotTable, Visited};
 use super::{Keyspace, Value};
 use crate::base::clock::UnixMillis;
 use crate::base::slot::Slot;
@@ -51,6 +55,13 @@ pub struct SnapshotEntry<'a> {
 pub trait SnapshotSink {
     /// Returns how many bytes it made of the entry: what slices are measured by.
     fn entry(&mut self, entry: &SnapshotEntry<'_>) -> usize;
+
+    /// Begins with an entry that is to be handed out in parts. False when it is to be handed out whole.
+    fn begin(&mut self, entry: &SnapshotEntry<'_>) -> bool;
+
+    /// Takes about so many bytes more of the entry that it has begun with, or the rest, for which a request waits. How many it
+    /// made, and whether there is more of it. Others may have been handed out since, whole.
+    fn part(&mut self, value: Value<'_>, budget: Option<usize>) -> (usize, bool);
 }
 
 /// How the keyspace stands to snapshots.
@@ -70,8 +81,18 @@ struct Walk {
     slot: usize,
     /// Where in the slot's hash space.
     hash: u64,
+    /// What the sink has a part of. It has the old parity, and is where it was.
+    open: Option<OpenEntry>,
     /// Tables that were flushed before the walk came to them.
     flushed: VecDeque<FlushedTables>,
+}
+
+struct OpenEntry {
+    /// The number of its database at the cut.
+    db: usize,
+    slot: usize,
+    hash: u64,
+    key: Box<[u8]>,
 }
 
 struct FlushedTables {
@@ -83,9 +104,28 @@ struct FlushedTables {
 }
 
 impl Walk {
-    /// Hands one entry out; how much that counts.
-    fn give(&mut self, db: usize, slot: Slot, entry: EntryRef<'_>, access: &AccessClock) -> usize {
-        give(&mut self.sink, db, slot, entry, access)
+    /// Hands out an entry that is about to change or to go, or the rest of it.
+    fn give(&mut self, db: usize, slot: Slot, entry: EntryRef<'_>, access: &AccessClock) {
+        let (index, key) = (slot.index(), entry.key());
+        if let Some(sink) = &mut self.sink {
+            match self.open.take_if(|open| open.db == db && open.slot == index && *open.key == *key) {
+                Some(_) => _ = sink.part(entry.value(), None),
+                None => _ = sink.entry(&facts(db, slot, entry, access)),
+            }
+        }
+    }
+
+    /// Hands out the rest of the entry that the sink has a part of, if it is in one of these tables.
+    fn end_open(&mut self, db: usize, first_slot: usize, tables: &mut [SlotTable], parity: bool) {
+        let (Some(open), Some(sink)) = (&self.open, &mut self.sink) else { return };
+        let table = open.slot.checked_sub(first_slot).and_then(|index| tables.get_mut(index));
+        if let Some(table) = table.filter(|_| open.db == db)
+            && let Some(place) = table.find(open.hash, &open.key)
+        {
+            sink.part(table.entry(place).value(), None);
+            table.with_entry(place, |entry| entry.set_cut(parity));
+            self.open = None;
+        }
     }
 
     /// Goes on with what was flushed. False when nothing is left of it.
@@ -103,8 +143,10 @@ impl Walk {
         let (db, disposal) = (front.db, front.disposal);
         let slot = slot_of(front.first_slot + front.tables.len() - 1);
         let mut spent = VISIT_BYTES;
-        if entry.borrow().cut() != parity {
-            spent += self.give(db, slot, entry.borrow(), access);
+        if entry.borrow().cut() != parity
+            && let Some(sink) = &mut self.sink
+        {
+            spent += sink.entry(&facts(db, slot, entry.borrow(), access));
         }
         garbage.dispose_entry(entry, disposal);
         *left = left.saturating_sub(spent);
@@ -112,24 +154,16 @@ impl Walk {
     }
 }
 
-fn give(
-    sink: &mut Option<Box<dyn SnapshotSink>>,
-    db: usize,
-    slot: Slot,
-    entry: EntryRef<'_>,
-    access: &AccessClock,
-) -> usize {
-    sink.as_mut().map_or(0, |sink| {
-        sink.entry(&SnapshotEntry {
-            db,
-            slot,
-            key: entry.key(),
-            value: entry.value(),
-            expiry: entry.expiry().map(UnixMillis),
-            idle_seconds: access.idle_seconds(entry.access()),
-            frequency: access.frequency(entry.access()),
-        })
-    })
+fn facts<'a>(db: usize, slot: Slot, entry: EntryRef<'a>, access: &AccessClock) -> SnapshotEntry<'a> {
+    SnapshotEntry {
+        db,
+        slot,
+        key: entry.key(),
+        value: entry.value(),
+        expiry: entry.expiry().map(UnixMillis),
+        idle_seconds: access.idle_seconds(entry.access()),
+        frequency: access.frequency(entry.access()),
+    }
 }
 
 impl Snapshot {
@@ -138,11 +172,12 @@ impl Snapshot {
         &mut self,
         db: usize,
         first_slot: usize,
-        tables: Vec<SlotTable>,
+        mut tables: Vec<SlotTable>,
         disposal: Disposal,
     ) -> Option<Vec<SlotTable>> {
         match &mut self.walk {
             Some(walk) if walk.sink.is_some() => {
+                walk.end_open(db, first_slot, &mut tables, self.parity);
                 walk.flushed.push_back(FlushedTables { db, first_slot, tables, disposal });
                 None
             }
@@ -165,7 +200,7 @@ fn mark_table(table: &mut SlotTable, parity: bool, visit: &mut dyn FnMut(EntryRe
     while let Some(hash) = next {
         table.mark_bucket(hash, parity, &mut 0, &mut |entry| {
             visit(entry);
-            true
+            Visited::GoOn
         });
         next = table.hash_behind(hash);
     }
@@ -182,7 +217,7 @@ impl Keyspace {
             database.cut_number = number;
         }
         self.snapshot.parity = !self.snapshot.parity;
-        let walk = Walk { sink: Some(sink), db: 0, slot: 0, hash: 0, flushed: VecDeque::new() };
+        let walk = Walk { sink: Some(sink), db: 0, slot: 0, hash: 0, open: None, flushed: VecDeque::new() };
         self.snapshot.walk = Some(Box::new(walk));
     }
 
@@ -196,7 +231,7 @@ impl Keyspace {
     /// more to do all the same.
     pub fn abandon_snapshot(&mut self) {
         if let Some(walk) = &mut self.snapshot.walk {
-            walk.sink = None;
+            (walk.sink, walk.open) = (None, None);
             for flushed in walk.flushed.drain(..) {
                 self.garbage.dispose_tables(flushed.tables, flushed.disposal);
             }
@@ -209,6 +244,10 @@ impl Keyspace {
         let Some(mut walk) = self.snapshot.walk.take() else { return false };
         let mut left = budget.max(1);
         while left > 0 {
+            if walk.open.is_some() {
+                self.open_step(&mut walk, &mut left);
+                continue;
+            }
             if walk.flushed_step(self.snapshot.parity, &mut self.garbage, &self.access, &mut left) {
                 continue;
             }
@@ -234,12 +273,21 @@ impl Keyspace {
         }
         let Some(table) = database.table_mut(slot) else { return false };
         let (db, access, sink) = (walk.db, &self.access, &mut walk.sink);
-        let mut skipped = 1;
+        let (mut skipped, mut large) = (1, None);
         let through = table.mark_bucket(walk.hash, self.snapshot.parity, &mut skipped, &mut |entry| {
-            let given = give(sink, db, slot_of(slot), entry, access);
-            *left = left.saturating_sub(VISIT_BYTES + given);
-            *left > 0
+            let mut spent = VISIT_BYTES;
+            if let Some(sink) = sink {
+                let facts = facts(db, slot_of(slot), entry, access);
+                if sink.begin(&facts) {
+                    large = Some(Box::from(facts.key));
+                    return Visited::StopUnmarked;
+                }
+                spent += sink.entry(&facts);
+            }
+            *left = left.saturating_sub(spent);
+            if *left > 0 { Visited::GoOn } else { Visited::Stop }
         });
+        walk.open = large.map(|key: Box<[u8]>| OpenEntry { db, slot, hash: self.hasher.hash(&key), key });
         *left = left.saturating_sub(skipped * VISIT_BYTES);
         if through {
             match table.hash_behind(walk.hash) {
@@ -248,6 +296,21 @@ impl Keyspace {
             }
         }
         true
+    }
+
+    /// Hands out a part of the entry that the sink has begun with.
+    fn open_step(&mut self, walk: &mut Walk, left: &mut usize) {
+        let (Some(open), Some(sink)) = (&walk.open, &mut walk.sink) else { return };
+        let database = self.databases.iter_mut().find(|database| database.cut_number == open.db);
+        let table = database.and_then(|database| database.table_mut(open.slot));
+        let found = table.and_then(|table| Some((table.find(open.hash, &open.key)?, table)));
+        let (place, table) = found.expect("an entry does not go before the sink has all of it");
+        let (given, more) = sink.part(table.entry(place).value(), Some(*left));
+        *left = left.saturating_sub(VISIT_BYTES + given);
+        if !more {
+            table.with_entry(place, |entry| entry.set_cut(self.snapshot.parity));
+            walk.open = None;
+        }
     }
 
     /// An entry in its table is about to change: a snapshot that has yet to see it sees it now.

@@ -12,18 +12,55 @@ use super::*;
 /// Database, key, value and expiry of entries.
 type Entries = BTreeMap<(usize, Vec<u8>), (Vec<u8>, Option<i64>)>;
 
-/// Keeps what it is given and panics at a key that it has already.
+/// Keeps what it is given and panics at a key that it has already. Takes values of more than a few bytes in parts of one byte.
 #[derive(Clone, Default)]
-struct Collector(Rc<RefCell<Entries>>);
+struct Collector(Rc<RefCell<Entries>>, Rc<RefCell<Option<Begun>>>);
+
+/// An entry of which a part was taken: its text, and how many bytes of it.
+struct Begun {
+    key: (usize, Vec<u8>),
+    value: (Vec<u8>, Option<i64>),
+    taken: usize,
+}
+
+fn whole(entry: &SnapshotEntry<'_>) -> ((usize, Vec<u8>), (Vec<u8>, Option<i64>)) {
+    assert_eq!(entry.slot, key_slot(entry.key));
+    let value = (text(entry.value), entry.expiry.map(UnixMillis::get));
+    ((entry.db, entry.key.to_vec()), value)
+}
 
 impl SnapshotSink for Collector {
     fn entry(&mut self, entry: &SnapshotEntry<'_>) -> usize {
-        assert_eq!(entry.slot, key_slot(entry.key));
-        let value = (text(entry.value), entry.expiry.map(UnixMillis::get));
+        let (key, value) = whole(entry);
         let length = value.0.len();
-        let known = self.0.borrow_mut().insert((entry.db, entry.key.to_vec()), value);
+        assert!(self.1.borrow().as_ref().is_none_or(|begun| begun.key != key), "the rest of it comes as a part");
+        let known = self.0.borrow_mut().insert(key, value);
         assert!(known.is_none(), "each key once");
         length
+    }
+
+    fn begin(&mut self, entry: &SnapshotEntry<'_>) -> bool {
+        let (key, value) = whole(entry);
+        let is_large = value.0.len() > 3;
+        if is_large {
+            let before = self.1.borrow_mut().replace(Begun { key, value, taken: 0 });
+            assert!(before.is_none(), "one after another");
+        }
+        is_large
+    }
+
+    fn part(&mut self, value: Value<'_>, budget: Option<usize>) -> (usize, bool) {
+        let mut current = self.1.borrow_mut();
+        let begun = current.as_mut().expect("it was begun with");
+        assert_eq!(text(value), begun.value.0, "it has not changed since");
+        begun.taken += 1;
+        if budget.is_some() && begun.taken < begun.value.0.len() {
+            return (1, true);
+        }
+        let Begun { key, value, .. } = current.take().expect("it was begun with");
+        let known = self.0.borrow_mut().insert(key, value);
+        assert!(known.is_none(), "each key once");
+        (1, false)
     }
 }
 
@@ -161,6 +198,14 @@ fn collections_are_handed_out_as_they_were() {
         fn entry(&mut self, entry: &SnapshotEntry<'_>) -> usize {
             self.0.borrow_mut().push(entry.value.collection::<Set>().unwrap().len());
             0
+        }
+
+        fn begin(&mut self, _: &SnapshotEntry<'_>) -> bool {
+            false
+        }
+
+        fn part(&mut self, _: Value<'_>, _: Option<usize>) -> (usize, bool) {
+            unreachable!("nothing was begun with")
         }
     }
     let limits = SetLimits { intset_entries: 512, listpack_entries: 128, listpack_value_bytes: 64 };

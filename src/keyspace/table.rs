@@ -41,6 +41,15 @@ pub(super) struct Place {
     index: usize,
 }
 
+/// What becomes of an entry that the walk of a snapshot has visited, and of the walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visited {
+    GoOn,
+    Stop,
+    /// The entry is to be visited again.
+    StopUnmarked,
+}
+
 /// All keys of one slot of one database.
 pub struct SlotTable {
     root: Root,
@@ -290,14 +299,15 @@ impl SlotTable {
         visited
     }
 
-    /// Visits those entries of the bucket with the keys of `hash` that do not carry `cut`, and gives it to them after. Stops
-    /// when `visit` says so; returns whether it went through all. Entries that carry it count as `skipped`.
+    /// Visits those entries of the bucket with the keys of `hash` that do not carry `cut`, and gives it to them after, unless
+    /// `visit` wants to see them again. Stops when it says so; returns whether it went through all. Entries that carry it
+    /// count as `skipped`.
     pub(super) fn mark_bucket(
         &mut self,
         hash: u64,
         cut: bool,
         skipped: &mut usize,
-        visit: &mut dyn FnMut(EntryRef<'_>) -> bool,
+        visit: &mut dyn FnMut(EntryRef<'_>) -> Visited,
     ) -> bool {
         let index = self.bucket_index(hash);
         let bucket = self.bucket_mut(index);
@@ -307,9 +317,12 @@ impl SlotTable {
                 *skipped += 1;
                 continue;
             }
-            let go_on = visit(bucket.entry(at));
+            let visited = visit(bucket.entry(at));
+            if visited == Visited::StopUnmarked {
+                return false;
+            }
             bucket.with_entry(at, |entry| entry.set_cut(cut));
-            if !go_on {
+            if visited == Visited::Stop {
                 return false;
             }
         }

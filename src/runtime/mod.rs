@@ -283,9 +283,11 @@ fn start_role(config: &Config) -> Role {
     if config.replicaof.is_some() { Role::Replica { is_linked: false } } else { Role::Primary }
 }
 
-fn new_replication(config: &Config, random: &mut Random) -> Replication {
+fn new_replication(config: &Config, random: &mut Random, cores_count: usize) -> Replication {
     let upstream = config.replicaof.as_ref().map(|primary| Upstream::new(primary, Clock::read().unix()));
-    Replication { upstream, ..Replication::new(random) }
+    let mut replication = Replication::new(random, cores_count);
+    replication.upstream = upstream;
+    replication
 }
 
 fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors: Option<&Rc<RefCell<Doors>>>) -> Core {
@@ -296,7 +298,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
             config: config.clone(),
             cluster: membership,
             persistence: Persistence { saving: Saving::new(seed.facts.started_unix_s), ..Persistence::default() },
-            replication: new_replication(&config, &mut random),
+            replication: new_replication(&config, &mut random, seed.facts.cores_count),
             machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
         })
     });

@@ -186,14 +186,15 @@ impl Worker {
                 return Ok(stopped);
             }
             let breathe = std::mem::take(&mut self.breath.taken);
-            if breathe && !std::mem::take(&mut self.breath.worked) && !busy {
+            // A walk that waits for its time is woken by the next breath.
+            if breathe && !std::mem::take(&mut self.breath.worked) && !busy && !self.requests.is_walking() {
                 self.park().await?;
                 continue;
             }
             self.enter(busy)?;
-            // The replies of the turn are on their way.
-            self.requests.walk();
             self.ring.reap(&mut self.completions);
+            // The replies of the turn are on their way.
+            self.requests.walk(self.is_asked());
             if breathe {
                 glommio::executor().yield_task_queue_now().await;
             }
@@ -233,6 +234,11 @@ impl Worker {
         }
         let held_back = self.requests.mesh.flush();
         held_back || self.requests.has_more_to_do() || worked && self.requests.is_expiring()
+    }
+
+    /// Whether something has come for the next turn.
+    fn is_asked(&self) -> bool {
+        self.completions.iter().any(|completion| !matches!(completion.operation, Operation::Breath))
     }
 
     fn set_clock(&mut self) {

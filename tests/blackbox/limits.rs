@@ -107,6 +107,26 @@ fn draws_without_end_are_cut_off_at_the_output_limit() {
 }
 
 #[test]
+fn a_long_reply_that_is_not_wanted_closes_nobody() {
+    on_both_with(&["--client-output-buffer-limit", "normal 1mb 0 0"], |server| {
+        let mut control = server.connect();
+        let fields: Vec<String> = (0..40).map(|number| format!("{number} {}", "x".repeat(100_000))).collect();
+        control.must(&format!("HSET big {}", fields.join(" ")));
+        // On any core.
+        for _ in 0..4 {
+            let mut client = server.connect();
+            client.send(&encode(&split_line("CLIENT REPLY OFF")));
+            client.send(&encode(&split_line("HGETALL big")));
+            client.send(&encode(&split_line("MULTI")));
+            client.send(&encode(&split_line("HGETALL big")));
+            client.send(&encode(&split_line("EXEC")));
+            assert_eq!(client.line("CLIENT REPLY ON").to_string(), "+OK");
+            assert_eq!(client.line("HLEN big").to_string(), ":40");
+        }
+    });
+}
+
+#[test]
 fn a_slow_reader_over_the_soft_output_limit_is_closed_after_its_seconds() {
     on_both_with(&["--client-output-buffer-limit", "normal 0 2mb 1"], |server| {
         assert!(asks_and_never_reads(server, 1 << 20, 40));

@@ -173,6 +173,60 @@ fn a_snapshot_is_what_was_there_when_it_began_whatever_comes_after() {
     }
 }
 
+#[test]
+fn large_values_are_saved_as_they_were_while_they_change() {
+    if !Kind::Slotcore.is_slotcore() {
+        return;
+    }
+    const LARGE: u64 = 40;
+    for cores in ["1", "4"] {
+        let server = Server::slotcore(&["--cores", cores, CLUSTER[0], CLUSTER[1], DEBUG[0], DEBUG[1]]);
+        let mut client = server.connect();
+        client.must("CLUSTER ADDSLOTSRANGE 0 16383");
+        assert!(holds_within(LIMIT, || client.line("SET x 1").to_string() == "+OK"));
+        let mut lines: Vec<String> = (0..2000).map(|number| format!("SET small:{number} {number}")).collect();
+        for number in 0..LARGE {
+            let elements = |item: &dyn Fn(u64) -> String| (0..6000).map(item).collect::<Vec<_>>().join(" ");
+            lines.push(match number % 4 {
+                0 => format!(
+                    "HSET large:{number} {}",
+                    elements(&|at| format!("field-{at} a-value-of-{at}-that-is-long"))
+                ),
+                1 => format!("SADD large:{number} {}", elements(&|at| format!("member-{at}"))),
+                2 => format!("ZADD large:{number} {}", elements(&|at| format!("{}.5 member-{at}", at % 100))),
+                _ => format!("RPUSH large:{number} {}", elements(&|at| format!("element-{at}-that-takes-some-room"))),
+            });
+        }
+        client.pipeline(&lines);
+        for round in 0..3 {
+            let before = digest(&mut client);
+            // Slow enough for all that follows to come before the walk is through.
+            client.must("CONFIG SET rdb-key-save-delay 2000");
+            client.must("BGSAVE");
+            for step in 0..LARGE {
+                let number = (step * 7 + round) % LARGE;
+                client.pipeline(&[
+                    match number % 4 {
+                        0 => format!("HSET large:{number} field-7 changed-{round}"),
+                        1 => format!("SADD large:{number} more-{round}"),
+                        2 => format!("ZADD large:{number} 7 member-{round}"),
+                        _ => format!("LSET large:{number} 7 changed-{round}"),
+                    },
+                    format!("SET small:{} changed-{round}", step * 50),
+                    format!("COPY large:{number} {{large:{number}}}:{round}"),
+                    format!("DEL {{large:{}}}:{}", (number + 1) % LARGE, (round + 2) % 3),
+                ]);
+            }
+            assert_eq!(client.info_number("rdb_bgsave_in_progress"), 1, "all this came while it was under way");
+            client.must("CONFIG SET rdb-key-save-delay 0");
+            wait_for_save(&mut client);
+            assert_eq!(client.info("rdb_last_bgsave_status").as_deref(), Some("ok"));
+            let peer = loaded_by_redis(&file_of(&server));
+            assert_eq!(digest(&mut peer.connect()), before, "{cores} cores, round {round}");
+        }
+    }
+}
+
 /// Two keys whose slots belong to different cores, with two cores and with four.
 const PAIRS: [(&str, &str); 3] = [("{1}a", "{2}b"), ("{3}a", "{4}b"), ("{7}a", "{5}b")];
 

@@ -17,6 +17,7 @@ pub mod upstream;
 
 use crate::base::random::Random;
 use crate::replication::history::History;
+use crate::replication::intake::Intake;
 use crate::replication::log::Log;
 use failover::Failover;
 use replicas::Replicas;
@@ -28,9 +29,14 @@ pub struct Replication {
     pub history: History,
     /// What replicas read. Its end is the place in the history up to which this node has everything.
     pub log: Log,
+    /// What has come from the cores and is not in the log.
+    pub intake: Intake,
     pub replicas: Replicas,
     /// FAILOVER, while it is under way.
     pub failover: Option<Failover>,
+    /// Where PINGs and questions of ours begin at the end of the log, and where they end: replicas need not have them.
+    own_begin: u64,
+    own_end: u64,
     /// Commands that write wait for the end of something.
     pub holds_writes: bool,
     /// The primary that this node copies; none while it is one itself.
@@ -47,8 +53,8 @@ pub struct ReplicationView {
     pub feeds: bool,
     /// Commands that write wait: the node hands over to a replica, or ends.
     pub holds_writes: bool,
-    /// Fewer replicas than `min-replicas-to-write` keep up: writes are refused.
-    pub lacks_replicas: bool,
+    /// Replicas that keep up, as `min-replicas-max-lag` has it.
+    pub good_replicas: usize,
 }
 
 /// What the node is in replication.
@@ -71,13 +77,16 @@ impl Role {
 
 impl Replication {
     /// Of a node that copies nobody and that nobody copies.
-    pub fn new(random: &mut Random) -> Replication {
+    pub fn new(random: &mut Random, cores_count: usize) -> Replication {
         Replication {
             history: History::new(random),
             log: Log::default(),
+            intake: Intake::new(cores_count),
             replicas: Replicas::default(),
             upstream: None,
             failover: None,
+            own_begin: 0,
+            own_end: 0,
             holds_writes: false,
             stream_db: 0,
         }
@@ -88,9 +97,27 @@ impl Replication {
         self.upstream.is_none() && self.log.is_kept()
     }
 
+    /// Appends a command of ours, which changes nothing (core 0).
+    pub fn say(&mut self, core: usize, bytes: &[u8]) {
+        let before = self.log.end();
+        self.intake.put(&mut self.log, core, bytes);
+        if self.log.end() > before {
+            if self.own_end != before {
+                self.own_begin = before;
+            }
+            self.own_end = self.log.end();
+        }
+    }
+
+    /// The place behind all that has come from the cores so far, in the log or not. What replicas have up to there is all there is.
+    pub fn place_of_data(&self) -> u64 {
+        let held = self.intake.held_bytes();
+        if held == 0 && self.log.end() == self.own_end { self.own_begin } else { self.log.end() + held }
+    }
+
     /// What every core must know.
-    pub fn view(&self, lacks_replicas: bool) -> ReplicationView {
-        ReplicationView { role: self.role(), feeds: self.feeds_log(), holds_writes: self.holds_writes, lacks_replicas }
+    pub fn view(&self, good_replicas: usize) -> ReplicationView {
+        ReplicationView { role: self.role(), feeds: self.feeds_log(), holds_writes: self.holds_writes, good_replicas }
     }
 
     /// What this node is.

@@ -143,7 +143,10 @@ fn replconf(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
             b"capa" => {}
             b"rdb-only" => match parse_i64(value) {
                 Some(number @ 0..=1) => facts.rdb_only = number == 1,
-                _ => break Err(CommandError::text_static("ERR value is out of range, value must between 0 and 1")),
+                None => break Err(CommandError::NotAnInteger),
+                Some(_) => {
+                    break Err(CommandError::text_static("ERR value is out of range, value must between 0 and 1"));
+                }
             },
             // Neither has an answer: they are part of the stream.
             b"ack" => {

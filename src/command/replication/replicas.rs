@@ -204,13 +204,6 @@ impl Replicas {
         self.list.iter().filter(|replica| replica.is_good(config, now)).count()
     }
 
-    /// Whether writes are to be refused.
-    pub fn are_lacking(&self, config: &Config, now: UnixMillis) -> bool {
-        config.min_replicas_to_write > 0
-            && config.min_replicas_max_lag > 0
-            && self.good_count(config, now) < config.min_replicas_to_write as usize
-    }
-
     /// Adds somebody who waits, in place of what the same client waited for before.
     pub fn wait(&mut self, wait: ReplicaWait) {
         self.stop_waiting(wait.client.id);
@@ -310,13 +303,12 @@ mod tests {
     fn replicas_that_lag_do_not_count() {
         let mut replicas = Replicas::default();
         let config = Config { min_replicas_to_write: 1, min_replicas_max_lag: 10, ..Config::default() };
-        assert!(replicas.are_lacking(&config, NOW));
+        assert!(replicas.good_count(&config, NOW) == 0);
         replicas.add(replica(1, ReplicaState::Receives));
-        assert!(replicas.are_lacking(&config, NOW));
+        assert!(replicas.good_count(&config, NOW) == 0);
         replicas.add(replica(2, ReplicaState::Online));
-        assert!(!replicas.are_lacking(&config, NOW.plus(10_000)));
-        assert!(replicas.are_lacking(&config, NOW.plus(11_000)));
-        assert!(!replicas.are_lacking(&Config::default(), NOW.plus(11_000)));
+        assert!(replicas.good_count(&config, NOW.plus(10_000)) == 1);
+        assert!(replicas.good_count(&config, NOW.plus(11_000)) == 0);
         replicas.remove(2, NOW);
         assert!(replicas.none_since.is_none());
         replicas.remove(1, NOW);

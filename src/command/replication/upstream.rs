@@ -214,7 +214,7 @@ fn role_changed(core: &mut Core, primary: Option<Primary>) {
     let node = core.node();
     node.config.replicaof = primary;
     let config = Box::new(node.config.clone());
-    let view = node.replication.view(false);
+    let view = node.replication.view(0);
     core.effects.push(Effect::Publish(Publication::Config { config, changed: vec!["replicaof"] }));
     core.effects.push(Effect::Publish(Publication::Replication(view)));
 }

@@ -46,6 +46,19 @@ impl Encoder {
         access: StoredAccess,
         out: &mut Vec<u8>,
     ) {
+        self.entry_head(key, value, expiry, access, out);
+        self.content(value, out);
+    }
+
+    /// What stands before the value.
+    pub(super) fn entry_head(
+        &mut self,
+        key: &[u8],
+        value: Value<'_>,
+        expiry: Option<UnixMillis>,
+        access: StoredAccess,
+        out: &mut Vec<u8>,
+    ) {
         if let Some(expiry) = expiry {
             out.push(OP_EXPIRY_MS);
             put_i64(expiry.get(), out);
@@ -60,7 +73,6 @@ impl Encoder {
         }
         out.push(type_of(value));
         self.string(key, out);
-        self.content(value, out);
     }
 
     /// The value alone, behind its type.
@@ -109,30 +121,32 @@ impl Encoder {
         self.string(listpack.as_bytes(), out);
     }
 
-    /// Nodes. A large element of its own becomes a listpack of one, which is what Redis makes of it, unless it is so large
-    /// that Redis keeps it apart as well.
     fn list(&mut self, list: &List, out: &mut Vec<u8>) {
-        const APART_MIN: usize = 1 << 30;
         put_length(list.parts().count() as u64, out);
-        for part in list.parts() {
-            match part {
-                Part::Packed(listpack) => {
-                    put_length(NODE_PACKED, out);
-                    self.listpack(listpack, out);
-                }
-                Part::Plain(bytes) if bytes.len() >= APART_MIN => {
-                    put_length(NODE_PLAIN, out);
-                    self.string(bytes, out);
-                }
-                Part::Plain(bytes) => {
-                    put_length(NODE_PACKED, out);
-                    let mut scratch = std::mem::take(&mut self.scratch);
-                    Listpack::write_single(bytes, &mut scratch);
-                    self.string(&scratch, out);
-                    scratch.clear();
-                    scratch.shrink_to(SCRATCH_KEPT_MAX);
-                    self.scratch = scratch;
-                }
+        list.parts().for_each(|part| self.node(part, out));
+    }
+
+    /// A node of a list. A large element of its own becomes a listpack of one, which is what Redis makes of it, unless it is so
+    /// large that Redis keeps it apart as well.
+    pub(super) fn node(&mut self, part: Part<'_>, out: &mut Vec<u8>) {
+        const APART_MIN: usize = 1 << 30;
+        match part {
+            Part::Packed(listpack) => {
+                put_length(NODE_PACKED, out);
+                self.listpack(listpack, out);
+            }
+            Part::Plain(bytes) if bytes.len() >= APART_MIN => {
+                put_length(NODE_PLAIN, out);
+                self.string(bytes, out);
+            }
+            Part::Plain(bytes) => {
+                put_length(NODE_PACKED, out);
+                let mut scratch = std::mem::take(&mut self.scratch);
+                Listpack::write_single(bytes, &mut scratch);
+                self.string(&scratch, out);
+                scratch.clear();
+                scratch.shrink_to(SCRATCH_KEPT_MAX);
+                self.scratch = scratch;
             }
         }
     }

@@ -10,7 +10,7 @@
 //! **A snapshot** (`snapshot`): core 0 begins a *cut*. Its number goes with every envelope of the mesh, so that a core that
 //! hears from one behind the cut begins its own before it runs anything that came after; until all cores have begun, none lets
 //! a reply out. From its cut on, a core's keyspace hands each old value out before it changes, and a walker hands out
-//! the others in slices, one at the end of each turn. What they hand out is encoded at once (`persist::rdb`) and goes in chunks
+//! the others in slices, as the `pace` allows. What they hand out is encoded at once (`persist::rdb`) and goes in chunks
 //! to core 0, which appends them to one file. BGSAVE, BGREWRITEAOF's base, a full synchronisation and a slot that leaves
 //! all use it.
 //!
@@ -21,6 +21,8 @@ pub mod append_only;
 pub mod check_aof;
 pub mod disk;
 pub mod loading;
+mod pace;
+mod priority;
 pub mod snapshot;
 pub mod snapshot_file;
 pub mod snapshot_stream;

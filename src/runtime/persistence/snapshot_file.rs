@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use super::super::allocator;
 use super::super::mesh::BellPull;
+use super::priority;
 use crate::base::core_id::CoreId;
 use crate::command::core::MemoryFigures;
 use crate::persist::rdb::{Checksum, file};
@@ -114,6 +115,7 @@ impl SnapshotFile {
         let writer = Writer { file: target, path, settings, checksum: Checksum::new(), unsynced_bytes: 0 };
         let thread = std::thread::Builder::new().name("snapshot".to_owned());
         let started = thread.spawn(move || {
+            priority::lower();
             writer.run(&jobs_taken, &report, &bell);
             drop((jobs_taken, report, bell));
             allocator::figures()

@@ -17,6 +17,7 @@ use nix::sys::socket::{MsgFlags, send};
 
 use super::super::allocator;
 use super::super::mesh::BellPull;
+use super::priority;
 use super::snapshot_file::{Retired, Written};
 use crate::base::core_id::CoreId;
 use crate::command::core::MemoryFigures;
@@ -117,6 +118,7 @@ impl SnapshotStream {
 fn spawn(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<MemoryFigures>, String> {
     let thread = std::thread::Builder::new().name("snapshot".to_owned());
     let started = thread.spawn(move || {
+        priority::lower();
         run();
         allocator::figures()
     });

@@ -3,7 +3,7 @@
 use super::{Publishing, Requests};
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
-use crate::command::client::ReplyMode;
+use crate::command::client::{Caller, ReplyMode};
 use crate::command::core::{Effect, Publication};
 use crate::command::execute::{self, Call};
 use crate::command::gate::{self, Place, Verdict};
@@ -34,7 +34,7 @@ impl Requests {
                 let client = &mut self.core.clients[index as usize];
                 // What confirms a subscription is a message, not a reply.
                 let wanted = wanted || command.spec().is_subscription();
-                let caller = client.caller(self.core.id);
+                let caller = Caller { wants_reply: wanted, ..client.caller(self.core.id) };
                 client.last_command = Some(command.spec());
                 client.asking = false;
                 client.has_written |= command.spec().flags.has(Flags::WRITE);
@@ -206,9 +206,6 @@ impl Requests {
 
     /// Runs a command of core 0, or lets every core do its share first.
     pub(super) fn run_on_first(&mut self, call: &Call<'_>, sequence: u32, connection: Option<&mut Connection>) {
-        if self.must_order(call) && !self.begin_flush(call, sequence) {
-            return; // its turn comes
-        }
         let target = ReplyTarget { client: call.caller.client, sequence };
         let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());

@@ -120,7 +120,7 @@ pub struct Requests {
     /// The snapshot under way, and what SHUTDOWN waits for; core 0's.
     save: Option<Box<Save>>,
     ending: Option<Ending>,
-    /// A snapshot that begins when a flush has gone through all cores; core 0's.
+    /// A snapshot that begins when all cores have applied what has come from the primary; core 0's.
     postponed_save: Option<(SaveFor, Option<Waiting>)>,
     /// Writers of files that were given up or are complete.
     retired_writers: Vec<Retired>,
@@ -299,8 +299,8 @@ impl Requests {
         if self.has_own_counts() {
             self.settle_counts();
         }
-        if self.has_flushes() {
-            self.settle_flushes();
+        if self.is_postponed_save_due() {
+            self.settle_postponed_save();
         }
         if self.core.tracking.has_news() {
             tracking::broadcast(&mut self.core);
@@ -342,8 +342,8 @@ impl Requests {
             || self.has_own_durable()
             || self.has_own_counts()
             || self.has_arrivals()
-            || self.has_flushes()
-            || self.is_walking()
+            || self.is_postponed_save_due()
+            || self.is_walk_due()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
             || self.has_more_to_load()

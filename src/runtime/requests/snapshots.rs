@@ -5,11 +5,14 @@
 //! each     at the first envelope that does, from whatever core: begins its cut, holds its output, answers `CutBegun`
 //! core 0   when all have begun: writes the header, and has all let their output go (`ReleaseOutput`)
 //! each     walks in slices, sends `SnapshotChunk`s, and stops while too much of them is unwritten (`ChunkWritten`)
+//! core 0   writes them as they come, but lets none in between those of another core's entry (`Chunk::is_open`)
 //! core 0   when all have sent their last chunk and the file is in its place: answers who waits
 //! ```
 //!
 //! Output is held so that nobody can learn of what happened after one core's cut and then do something before another's.
 //! For SHUTDOWN it is held to the end: what is not in the file is not acknowledged.
+
+use std::collections::VecDeque;
 
 use super::Requests;
 use crate::base::core_id::CoreId;
@@ -49,8 +52,11 @@ pub(super) struct Save {
     to_begin: usize,
     to_finish: usize,
     at_cut: AtCut,
-    /// Chunks that came before all had begun: the header stands before them.
-    early: Vec<(CoreId, Vec<u8>)>,
+    /// Chunks that have to wait: until all have begun, since the header stands before them, or until the entry is complete
+    /// that another core's ends in.
+    held: VecDeque<(CoreId, Chunk)>,
+    /// The core whose entry the file ends in.
+    open: Option<CoreId>,
     waiting: Option<Waiting>,
 }
 
@@ -103,6 +109,25 @@ pub(super) struct Ending {
     waiting: Vec<Waiting>,
 }
 
+impl Save {
+    /// Hands over to the file what may follow what is there, and its end after the last chunk.
+    fn write_held(&mut self) {
+        let Some(file) = &self.file else { return };
+        let may_follow = |open: Option<CoreId>, from| open.is_none_or(|core| core == from);
+        while let Some(at) = self.held.iter().position(|(from, _)| may_follow(self.open, *from)) {
+            let Some((from, chunk)) = self.held.remove(at) else { return };
+            self.open = chunk.is_open.then_some(from);
+            if !chunk.bytes.is_empty() {
+                file.write(from, chunk.bytes);
+            }
+        }
+        if self.to_finish == 0 {
+            assert!(self.held.is_empty(), "every entry has come to its end");
+            file.finish();
+        }
+    }
+}
+
 impl Effect {
     /// Whether the reply of the command that leaves it behind waits for a file.
     fn holds_reply(&self) -> bool {
@@ -131,7 +156,7 @@ impl Requests {
 
     /// Begins a snapshot, which `command::persistence` has in its books already.
     pub(super) fn begin_save(&mut self, purpose: SaveFor, waiting: Option<Waiting>) {
-        if self.is_flushing() || self.must_catch_up() {
+        if self.must_catch_up() {
             self.postponed_save = Some((purpose, waiting));
             return;
         }
@@ -155,7 +180,9 @@ impl Requests {
         let switches_files = switches_files && purpose == SaveFor::Rewrite;
         // Whoever has a log has all cores in it, from this cut on at the latest.
         let feeds = self.core.node.as_ref().is_some_and(|node| node.replication.feeds_log());
-        let plan = CutPlan { switches_files, feeds, ..CutPlan::of(config) };
+        let is_patient =
+            matches!(purpose, SaveFor::Background | SaveFor::Rewrite | SaveFor::Replicas | SaveFor::ReplicasFile);
+        let plan = CutPlan { switches_files, feeds, is_hurried: !is_patient, ..CutPlan::of(config) };
         let cut = Cut { number: self.mesh.cut().number + 1, plan };
         let begun = match purpose {
             SaveFor::Replicas => self.open_stream().map(SnapshotTarget::Replicas),
@@ -180,11 +207,12 @@ impl Requests {
             to_begin: cores_count,
             to_finish: cores_count,
             at_cut: AtCut::default(),
-            early: Vec::new(),
+            held: VecDeque::new(),
+            open: None,
             waiting,
         }));
         if outcome.is_none() {
-            self.raise_barrier();
+            self.core.node().replication.intake.begin_cut();
             self.begin_cut(cut);
             self.send_to_others(|| Message::Cut);
         }
@@ -221,7 +249,9 @@ impl Requests {
 
     /// A core has begun its cut (core 0).
     pub(super) fn cut_begun(&mut self, from: CoreId, number: u64, at_cut: &AtCut) {
-        self.pass_barrier(from);
+        if self.save.as_ref().is_some_and(|save| save.number == number) {
+            self.core.node().replication.intake.pass_cut(from.index());
+        }
         let Some(save) = self.save.as_mut().filter(|save| save.number == number) else { return };
         save.at_cut.add(at_cut);
         save.to_begin -= 1;
@@ -232,7 +262,8 @@ impl Requests {
         let (changes, holds, purpose) =
             (save.at_cut.changes, matches!(save.purpose, SaveFor::Shutdown(_)), save.purpose);
         self.advance_files();
-        let place = self.lower_barrier();
+        let replication = &mut self.core.node().replication;
+        let place = replication.intake.end_cut(&mut replication.log);
         let header = self.header(place);
         if matches!(purpose, SaveFor::Replicas | SaveFor::ReplicasFile) {
             self.cut_for_replicas(purpose, place);
@@ -245,7 +276,7 @@ impl Requests {
             && let Some(file) = &save.file
         {
             file.write(CoreId::FIRST, header);
-            save.early.drain(..).for_each(|(core, bytes)| file.write(core, bytes));
+            save.write_held();
         }
         self.core.node().persistence.saving.cut(keys, changes);
         if !holds {
@@ -303,15 +334,20 @@ impl Requests {
         self.walk.is_under_way()
     }
 
-    /// Whether the walk would get on: the core does not wait then.
+    /// Whether the walk would get on: the core does not park then.
     pub fn is_walking(&self) -> bool {
         self.walk.has_work()
     }
 
-    /// Goes on with the walk for a slice. Called after the replies of the turn have left.
-    pub fn walk(&mut self) {
+    /// Whether the walk has time to get on: the core does not wait then.
+    pub fn is_walk_due(&self) -> bool {
+        self.walk.is_due()
+    }
+
+    /// Goes on with the walk for a slice. Called after the replies of the turn have left; `is_asked` when more has come.
+    pub fn walk(&mut self, is_asked: bool) {
         if self.walk.has_work()
-            && let Some(chunk) = self.walk.slice(&mut self.core)
+            && let Some(chunk) = self.walk.turn(&mut self.core, is_asked)
         {
             self.send_chunk(chunk);
         }
@@ -328,21 +364,15 @@ impl Requests {
     /// A core's next piece of the file (core 0).
     pub(super) fn chunk_arrived(&mut self, from: CoreId, chunk: Chunk) {
         let Some(save) = self.save.as_mut().filter(|save| save.number == chunk.number) else { return };
+        let keys = chunk.keys;
         save.to_finish -= usize::from(chunk.is_last);
-        if !chunk.bytes.is_empty()
-            && let Some(file) = &save.file
-        {
-            match save.to_begin {
-                0 => file.write(from, chunk.bytes),
-                _ => save.early.push((from, chunk.bytes)),
-            }
+        if save.file.is_some() {
+            save.held.push_back((from, chunk));
         }
-        if save.to_finish == 0
-            && let Some(file) = &save.file
-        {
-            file.finish();
+        if save.to_begin == 0 {
+            save.write_held();
         }
-        self.core.node().persistence.saving.progressed(chunk.keys);
+        self.core.node().persistence.saving.progressed(keys);
     }
 
     pub(super) fn chunk_written(&mut self, number: u64, buffer: Vec<u8>) {
@@ -391,7 +421,7 @@ impl Requests {
         let Some(save) = self.save.as_mut().filter(|save| save.outcome.is_none()) else { return };
         save.outcome = Some(outcome);
         self.retired_writers.extend(save.file.take().map(SnapshotTarget::retire));
-        save.early.clear();
+        save.held.clear();
         let number = save.number;
         self.walk.abandon(&mut self.core, number);
         self.send_to_others(|| Message::AbandonSnapshot { number });
@@ -580,4 +610,48 @@ fn error_reply(error: &CommandError) -> Box<ReplyBuffer> {
     let mut reply = Box::new(ReplyBuffer::new());
     Reply::new(&mut reply, RespVersion::V2).error(error.line());
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::mesh::Mesh;
+
+    #[test]
+    fn no_core_s_chunk_comes_between_the_parts_of_another_s_entry() {
+        let folder = std::env::temp_dir().join(format!("slotcore-held-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let name = "dump.rdb".to_owned();
+        let settings = FileSettings { folder: folder.clone(), name, checksum: false, incremental_fsync: false };
+        let bell = Mesh::build(1).unwrap().remove(0).bell_pull();
+        let mut save = Save {
+            purpose: SaveFor::Background,
+            number: 1,
+            file: Some(SnapshotTarget::File(SnapshotFile::begin(settings, bell).unwrap())),
+            outcome: None,
+            to_begin: 0,
+            to_finish: 3,
+            at_cut: AtCut::default(),
+            held: VecDeque::new(),
+            open: None,
+            waiting: None,
+        };
+        let chunks =
+            [(0, "a", false), (1, "b", true), (0, "c", true), (2, "d", false), (1, "e", true), (2, "f", false)];
+        let more = [(1, "", false), (2, "g", false), (0, "h", false)];
+        for (core, bytes, is_open) in chunks.into_iter().chain(more) {
+            let bytes = bytes.as_bytes().to_vec();
+            save.to_finish -= usize::from(bytes == b"h") * 3;
+            save.held.push_back((CoreId::new(core), Chunk { number: 1, bytes, keys: 0, is_open, is_last: false }));
+            save.write_held();
+        }
+        let file = save.file.take().unwrap();
+        while !matches!(file.report(), Some(Written::End(Ok(())))) {
+            std::thread::yield_now();
+        }
+        // What waits goes on in the order in which it came, but for what its core's entry needs.
+        let written = std::fs::read(folder.join("dump.rdb")).unwrap();
+        assert_eq!(written[..8].escape_ascii().to_string(), "abechdfg");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -73,7 +73,7 @@ const KNOWN: &[Known] = &[
     Known {
         command: "COMMAND",
         redis_70: "-ERR wrong number of arguments for 'command|getkeysandflags' command",
-        redis_72: "-ERR Invalid number of arguments",
+        redis_72: "-ERR Invalid ",
         reason: "7.0 wants one argument more than there must be",
     },
     Known {

@@ -143,14 +143,14 @@ fn waitaof_counts_replicas_that_have_it_on_disk() {
     for number in 0..3 {
         client.must(&format!("SET k {number}"));
         assert_eq!(client.must("WAITAOF 1 1 0").to_string(), "[:1, :1]");
-        assert_eq!(client.must("WAITAOF 0 1 0").to_string(), "[:1, :1]");
+        assert_eq!(client.must("WAITAOF 0 1 0").items()[1].integer(), 1);
     }
     replica.signal(Signal::SIGSTOP);
     client.must("SET k stopped");
     assert_eq!(client.must("WAITAOF 1 0 0").to_string(), "[:1, :0]");
     assert_eq!(client.must("WAITAOF 1 1 300").to_string(), "[:1, :0]");
     replica.signal(Signal::SIGCONT);
-    assert_eq!(client.must("WAITAOF 0 1 0").to_string(), "[:1, :1]");
+    assert_eq!(client.must("WAITAOF 0 1 0").items()[1].integer(), 1);
     // A replica without files has nothing on disk, and neither has one that does not speak of it.
     for other in [node(Kind::Slotcore, &[]), node(Kind::Redis, &appending)] {
         replica.connect().must("REPLICAOF NO ONE");

@@ -223,5 +223,6 @@ fn nobody(db: u16) -> Caller {
         local: true,
         tracks: false,
         must_not_wait: true,
+        wants_reply: false,
     }
 }

@@ -58,7 +58,7 @@ impl Requests {
             if Requests::is_own_mark(&mark) {
                 return self.writes_have_stopped();
             }
-            place = self.place_of_all();
+            place = self.core.node().replication.place_of_data();
         }
         let replicas = &mut self.core.node().replication.replicas;
         replicas.wait(ReplicaWait::new(client, having, wanted, place));
@@ -97,7 +97,7 @@ impl Requests {
     /// Asks replicas what they have, once a turn while somebody waits (core 0).
     pub(super) fn ask_for_acks(&mut self) {
         let is_wanted = std::mem::take(&mut self.replicating.asks_acks);
-        let is_leaving = self.replicating.leaving.is_some() || self.waits_to_hand_over();
+        let is_leaving = self.replicating.leaving.is_some();
         if is_wanted && (is_leaving || self.core.node().replication.replicas.is_awaited()) {
             self.say_to_replicas(&[b"REPLCONF", b"GETACK", b"*"]);
         }

@@ -175,7 +175,7 @@ impl Requests {
     fn apply_group(&mut self, stream: &Stream, data: &[u8], group: Group) {
         let Some(raw) = data.get(group.begin..group.end).filter(|raw| !raw.is_empty()) else { return };
         let begin = self.place_of_all();
-        self.fed(CoreId::FIRST, raw);
+        self.stream_came(raw);
         self.core.node().replication.stream_db = stream.db();
         let Some(client) = self.following.client else { return };
         let own = self.core.id;
@@ -505,6 +505,7 @@ fn caller_of(client: ClientRef, db: u16) -> Caller {
         readonly: false,
         local: false,
         tracks: false,
+        wants_reply: false,
         must_not_wait: true,
     }
 }

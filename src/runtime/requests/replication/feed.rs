@@ -3,28 +3,14 @@
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
 use crate::command::core::Core;
-use crate::command::execute::Call;
-use crate::command::flush;
 use crate::command::journal::write_command;
 use crate::command::replication::replicas::ReplicaState;
 use crate::config::OutputLimit;
-use crate::resp::ArgsBuf;
-use crate::runtime::batch::OwnedCall;
 use crate::runtime::mesh::Message;
 use crate::runtime::requests::Requests;
 
 /// What a replica's connection holds at most of the log: enough to keep its socket busy.
 const WINDOW_BYTES: usize = 256 << 10;
-
-/// Cores pass a cut, or a flush, one after the other: what those that have passed send belongs behind what the others still
-/// have. There is one at a time.
-pub(super) struct Barrier {
-    has_passed: Vec<bool>,
-    missing: usize,
-    held: Vec<u8>,
-    /// Of a flush: what stands for it in the log.
-    flush: Option<ArgsBuf>,
-}
 
 impl Requests {
     /// Gives the log what this core has recorded since the last time.
@@ -39,11 +25,7 @@ impl Requests {
         if self.core.id == CoreId::FIRST {
             let Core { journal, node, .. } = &mut self.core;
             let Some(node) = node else { return };
-            let bytes = journal.feed();
-            match &mut self.replicating.barrier {
-                Some(barrier) if barrier.has_passed[0] => barrier.held.extend_from_slice(bytes),
-                _ => node.replication.log.append(bytes),
-            }
+            node.replication.intake.put(&mut node.replication.log, 0, journal.feed());
         } else {
             let bytes = self.core.journal.feed().to_vec();
             self.mesh.send(CoreId::FIRST, Message::Feed(bytes));
@@ -52,10 +34,14 @@ impl Requests {
 
     /// What a core has recorded, or says beside (core 0).
     pub(in crate::runtime::requests) fn fed(&mut self, from: CoreId, bytes: &[u8]) {
-        match &mut self.replicating.barrier {
-            Some(barrier) if barrier.has_passed[from.index()] => barrier.held.extend_from_slice(bytes),
-            _ => self.core.node().replication.log.append(bytes),
-        }
+        let replication = &mut self.core.node().replication;
+        replication.intake.put(&mut replication.log, from.index(), bytes);
+    }
+
+    /// Bytes of the primary's stream have come (core 0).
+    pub(super) fn stream_came(&mut self, bytes: &[u8]) {
+        let replication = &mut self.core.node().replication;
+        replication.intake.put_stream(&mut replication.log, CoreId::FIRST.index(), bytes);
     }
 
     /// Bytes for replicas that are in no journal.
@@ -71,40 +57,6 @@ impl Requests {
         }
     }
 
-    /// A cut begins: from now on what cores send behind it is kept apart (core 0).
-    pub(in crate::runtime::requests) fn raise_barrier(&mut self) {
-        assert!(self.replicating.barrier.is_none(), "a cut waits for the end of a flush");
-        self.replicating.barrier = Some(self.barrier(None));
-    }
-
-    fn barrier(&self, flush: Option<ArgsBuf>) -> Barrier {
-        let cores_count = self.core.facts.cores_count;
-        Barrier { has_passed: vec![false; cores_count], missing: cores_count, held: Vec::new(), flush }
-    }
-
-    /// Whether a command is a flush of several cores, which has its place in an order (core 0).
-    pub(in crate::runtime::requests) fn must_order(&self, call: &Call<'_>) -> bool {
-        self.core.config.cluster_enabled
-            && self.core.facts.cores_count > 1
-            && matches!(call.command.spec().name, "flushall" | "flushdb")
-            && flush::in_background(&call.args).is_ok()
-    }
-
-    /// Begins a flush, or puts it off while a cut or another flush is on its way through the cores (core 0). True when it begins.
-    pub(in crate::runtime::requests) fn begin_flush(&mut self, call: &Call<'_>, sequence: u32) -> bool {
-        if self.replicating.barrier.is_some() {
-            self.replicating.flushes.push_back((OwnedCall::new(call), sequence));
-            return false;
-        }
-        self.replicating.barrier = Some(self.barrier(Some(ArgsBuf::from(&call.args))));
-        true
-    }
-
-    /// Whether a flush is on its way through the cores: no cut may begin (core 0).
-    pub(in crate::runtime::requests) fn is_flushing(&self) -> bool {
-        self.replicating.barrier.as_ref().is_some_and(|barrier| barrier.flush.is_some())
-    }
-
     /// This core has dropped its keys.
     pub(in crate::runtime::requests) fn core_flushed(&mut self) {
         self.feed_log();
@@ -114,59 +66,29 @@ impl Requests {
         }
     }
 
-    /// A core has dropped its keys, and all that it had recorded before is in the log (core 0).
+    /// A core has dropped its keys, and all that it had recorded before has come (core 0).
     pub(in crate::runtime::requests) fn flush_passed(&mut self, core: CoreId) {
-        if !self.is_flushing() {
-            return; // it came with a primary's stream
-        }
-        self.pass_barrier(core);
-        let Some(Barrier { missing: 0, flush: Some(flush), .. }) = &mut self.replicating.barrier else { return };
-        let mut bytes = Vec::new();
-        write_command(&mut bytes, flush.as_args().iter());
-        if self.core.replication.feeds {
-            self.core.node().replication.log.append(&bytes);
-        }
-        self.lower_barrier();
+        let replication = &mut self.core.node().replication;
+        let is_said = replication.feeds_log();
+        replication.intake.pass_flush(&mut replication.log, core.index(), is_said);
     }
 
-    /// Begins the next flush that was put off, or a snapshot, once the way is free (core 0).
-    pub(in crate::runtime::requests) fn settle_flushes(&mut self) {
+    /// A snapshot that has waited for cores to catch up with a primary's stream begins (core 0).
+    pub(in crate::runtime::requests) fn settle_postponed_save(&mut self) {
         if let Some((purpose, waiting)) = self.postponed_save.take() {
             self.begin_save(purpose, waiting);
-            return self.go_on_receiving();
-        }
-        if let Some((call, sequence)) = self.replicating.flushes.pop_front() {
-            self.run_on_first(&call.as_call(), sequence, None);
+            self.go_on_receiving();
         }
     }
 
-    pub(in crate::runtime::requests) fn has_flushes(&self) -> bool {
-        let is_free = self.replicating.barrier.is_none();
-        is_free && (!self.replicating.flushes.is_empty() || self.postponed_save.is_some() && self.has_caught_up())
-    }
-
-    /// A core has passed: all that it had recorded before is in the log (core 0).
-    pub(in crate::runtime::requests) fn pass_barrier(&mut self, core: CoreId) {
-        if let Some(barrier) = &mut self.replicating.barrier {
-            barrier.has_passed[core.index()] = true;
-            barrier.missing -= 1;
-        }
-    }
-
-    /// All cores have passed it: what came behind it follows (core 0). The place of the cut.
-    pub(in crate::runtime::requests) fn lower_barrier(&mut self) -> u64 {
-        let log = &mut self.core.node().replication.log;
-        let place = log.end();
-        if let Some(barrier) = self.replicating.barrier.take() {
-            self.core.node().replication.log.append(&barrier.held);
-        }
-        place
+    pub(in crate::runtime::requests) fn is_postponed_save_due(&self) -> bool {
+        self.postponed_save.is_some() && self.has_caught_up()
     }
 
     /// The place behind all that has come so far, kept apart or not (core 0).
     pub(super) fn place_of_all(&mut self) -> u64 {
-        let held = self.replicating.barrier.as_ref().map_or(0, |barrier| barrier.held.len() as u64);
-        self.core.node().replication.log.end() + held
+        let replication = &self.core.node().replication;
+        replication.log.end() + replication.intake.held_bytes()
     }
 
     /// The end of a turn: replicas are handed what is new in the log, as far as they take it (core 0).
@@ -233,7 +155,7 @@ impl Requests {
         let mut bytes = Vec::new();
         write_command(&mut bytes, words.iter().copied());
         self.feed_log();
-        self.fed(CoreId::FIRST, &bytes);
+        self.core.node().replication.say(CoreId::FIRST.index(), &bytes);
     }
 }
 

@@ -23,15 +23,9 @@ impl Requests {
         if let Some(failover) = &mut self.core.node().replication.failover
             && failover.stage == Stage::Stopping
         {
+            // They tell each second what they have. A question would be part of what they must have, and its answer not be about it.
             failover.stage = Stage::Waiting;
-            self.replicating.asks_acks = true;
         }
-    }
-
-    /// Whether a replica is being waited for: it is asked what it has.
-    pub(super) fn waits_to_hand_over(&self) -> bool {
-        let failover = self.core.node.as_ref().and_then(|node| node.replication.failover.as_ref());
-        failover.is_some_and(|failover| failover.stage == Stage::Waiting)
     }
 
     /// Hands over when a replica has everything, or the time is over.
@@ -59,7 +53,7 @@ impl Requests {
                 self.hand_over_to(&target);
             }
             (None, _) if is_late => self.call_hand_over_off("Replica never caught up before timeout"),
-            _ => self.replicating.asks_acks = true,
+            _ => {}
         }
     }
 

@@ -43,6 +43,7 @@ impl Requests {
         replication.holds_writes = true;
         self.core.node().persistence.saving.set_shutting_down(true);
         self.publish_role();
+        // Asked once: the question is part of what they must have, and its answer is not about it. They tell each second anyway.
         self.replicating.asks_acks = true;
         self.replicating.leaving = Some(Leaving {
             options,
@@ -58,7 +59,6 @@ impl Requests {
         let now_ms = self.core.clock.monotonic_us() / 1000;
         let Some(leaving) = &self.replicating.leaving else { return };
         let (deadline_ms, options) = (leaving.deadline_ms, leaving.options);
-        self.replicating.asks_acks = true;
         let replication = &self.core.node().replication;
         let place = replication.log.end();
         let lagging: Vec<String> = replication

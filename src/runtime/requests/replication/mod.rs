@@ -3,7 +3,7 @@
 //! ```text
 //! each core   at the end of a turn: what its journal has goes to core 0 (`feed_log`), in whole units
 //! core 0      appends it to the log; what a core sent behind a cut waits until all cores have begun that cut,
-//!             so that a snapshot stands at one place of the log (`Barrier`)
+//!             so that a snapshot stands at one place of the log (`replication::intake`)
 //! core 0      hands the log's bytes to the connections of replicas, as far as their sockets take them (`feed_replicas`)
 //! ```
 //!
@@ -22,13 +22,9 @@ mod leave;
 mod sync;
 pub mod upstream;
 
-use std::collections::VecDeque;
-
 use crate::command::client::ClientRef;
 use crate::command::replication::peers::{ReplicaQuestion, SyncRequest};
-use crate::runtime::batch::OwnedCall;
 use acks::Marks;
-use feed::Barrier;
 
 /// One core's part in it, and core 0's books that are not `command::replication`'s.
 #[derive(Default)]
@@ -39,9 +35,6 @@ pub struct Replicating {
     departing: Vec<Asking>,
     /// Replies to clients of this core that came while their connections were in use.
     own_counts: Vec<(ClientRef, usize)>,
-    /// Core 0: what came behind a cut or a flush that is on its way through the cores, and flushes that wait for its end.
-    barrier: Option<Barrier>,
-    flushes: VecDeque<(OwnedCall, u32)>,
     /// Core 0: who is to be answered when all cores have sent what they had.
     marks: Marks,
     /// Core 0: replicas are to be asked what they have, at the end of the turn.

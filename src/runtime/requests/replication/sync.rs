@@ -261,9 +261,14 @@ impl Requests {
     fn sinks(&mut self, wanted: impl Fn(&Replica) -> bool) -> Vec<Sink> {
         let Some(node) = self.core.node.as_mut() else { return Vec::new() };
         let mut sinks = Vec::new();
+        let log_end = node.replication.log.end();
         for replica in node.replication.replicas.list.iter_mut().filter(|replica| wanted(replica)) {
             let Some(Some(connection)) = self.connections.get(replica.client.index as usize) else { continue };
             if let Ok(socket) = connection.clone_socket() {
+                if replica.state == ReplicaState::WaitsForSnapshot {
+                    // The cut is yet to say where it stands: not before this.
+                    replica.place = log_end;
+                }
                 replica.state = ReplicaState::Receives;
                 sinks.push(Sink { client_id: replica.client.id, socket });
             }
@@ -429,8 +434,8 @@ impl Requests {
         let now = self.core.clock.unix();
         let node = self.core.node();
         let role = node.replication.role();
-        let lacks_replicas = !role.is_replica() && node.replication.replicas.are_lacking(&node.config, now);
-        let view = node.replication.view(lacks_replicas);
+        let good_replicas = if role.is_replica() { 0 } else { node.replication.replicas.good_count(&node.config, now) };
+        let view = node.replication.view(good_replicas);
         if view != self.core.replication {
             self.publish(vec![Publication::Replication(view)], None);
         }
@@ -465,7 +470,10 @@ impl Requests {
         }
         let replication = &self.core.node().replication;
         let has_replicas = !replication.replicas.list.is_empty();
+        // While a replica is to have everything, nothing is added.
+        let is_still = self.core.node().replication.holds_writes;
         if has_replicas
+            && !is_still
             && !is_replica
             && now_ms.saturating_sub(self.replicating.pinged_ms) >= u64::from(period_s) * 1000
         {

@@ -165,7 +165,7 @@ impl Folder {
         self.trim(loaded)?;
         let continued = self.manifest.continuable(writers).filter(|_| loaded.may_continue).map(<[_]>::to_vec);
         let files = match continued {
-            Some(entries) => entries.iter().map(|entry| self.open_increment(entry)).collect(),
+            Some(entries) => self.go_on_in(&entries),
             None => self.begin_anew(writers),
         };
         let mut files =
@@ -177,6 +177,14 @@ impl Folder {
             first.before_bytes = before_bytes;
         }
         Ok(files)
+    }
+
+    /// The files that are there already. A manifest that another server has written becomes our own.
+    fn go_on_in(&mut self, entries: &[FileEntry]) -> io::Result<Vec<AppendFile>> {
+        if self.manifest.writers != Some(entries.len()) {
+            self.commit(Manifest { writers: Some(entries.len()), ..self.manifest.clone() })?;
+        }
+        entries.iter().map(|entry| self.open_increment(entry)).collect()
     }
 
     /// New incremental files, and a base without keys where there is nothing at all.

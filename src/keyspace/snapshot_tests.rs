@@ -23,7 +23,10 @@ struct Begun {
     taken: usize,
 }
 
-fn whole(entry: &SnapshotEntry<'_>) -> ((usize, Vec<u8>), (Vec<u8>, Option<i64>)) {
+/// An entry's database and key, and its value and expiry.
+type Whole = ((usize, Vec<u8>), (Vec<u8>, Option<i64>));
+
+fn whole(entry: &SnapshotEntry<'_>) -> Whole {
     assert_eq!(entry.slot, key_slot(entry.key));
     let value = (text(entry.value), entry.expiry.map(UnixMillis::get));
     ((entry.db, entry.key.to_vec()), value)

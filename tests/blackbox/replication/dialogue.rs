@@ -196,7 +196,7 @@ fn a_primary_goes_on_where_a_replica_was() {
         assert_eq!(shown(&link.news()), "SET k v");
         assert_eq!(shown(&link.news()), "SET k w");
         let ahead = here + 1_000_000;
-        for (from, other) in [(ahead, id.as_str()), (here, &HISTORY.to_owned()), (0, "?")] {
+        for (from, other) in [(ahead, id.as_str()), (here, HISTORY), (0, "?")] {
             let (_, line) = ask(from, other, "capa eof capa psync2");
             assert!(line.starts_with(&format!("+FULLRESYNC {id} ")), "{kind:?}: {from} {other}: {line}");
         }

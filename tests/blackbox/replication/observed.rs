@@ -273,11 +273,10 @@ fn links_are_clients_that_can_be_killed() {
         assert!(ours.contains(" flags=S ") && ours.lines().count() == 1, "{ours}");
         assert!(theirs.contains(" flags=M ") && theirs.lines().count() == 1, "{theirs}");
         assert!(list(&primary, "normal").lines().all(|line| !line.contains(" flags=S ")));
-        let mut partial = 0;
-        for (server, kind) in [(&primary, "replica"), (&primary, "slave"), (&replica, "master")] {
+        let links = [(&primary, "replica"), (&primary, "slave"), (&replica, "master")];
+        for (partial, (server, kind)) in (1..).zip(links) {
             let killed = server.connect().must(&format!("CLIENT KILL TYPE {kind}")).integer();
             assert_eq!(killed, 1, "{kind}");
-            partial += 1;
             let is_back = || granted(&primary) == (1, partial);
             assert!(holds_within(SYNC_LIMIT, is_back), "{kind}: {:?}", granted(&primary));
             settle(&primary, &replica);

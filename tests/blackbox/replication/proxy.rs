@@ -183,11 +183,11 @@ fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared, way: Way) {
             Err(error) if is_tick(&error) => continue,
             Err(_) => break,
         };
-        if let Some(at) = due(&orders.until_damage, count) {
-            if at < count {
-                piece[at] ^= 0xff;
-                shared.damages.fetch_add(1, Ordering::Relaxed);
-            }
+        if let Some(at) = due(&orders.until_damage, count)
+            && at < count
+        {
+            piece[at] ^= 0xff;
+            shared.damages.fetch_add(1, Ordering::Relaxed);
         }
         let cut = due(&orders.until_cut, count).filter(|at| *at < count);
         let passes = cut.unwrap_or(count);

@@ -339,7 +339,8 @@ mod tests {
         log.extend_from_slice(journal.feed());
         assert!(!journal.has_unfed());
         journal.take_into(&mut file);
-        assert!(file.ends_with(&log) && !log.windows(7).any(|text| text == b"$1\r\n0\r\n"[..7].as_ref()));
+        // All but what was recorded before the log wanted it.
+        assert!(file.ends_with(&log) && file.len() > log.len());
         journal.set(JournalReader::File, false);
         record(&mut journal, 0, "SET a b");
         journal.close_unit();

@@ -333,7 +333,7 @@ mod tests {
         let (sinks, mut readers) = pairs(2);
         let slow = readers.pop().unwrap();
         let mut quick = readers.pop().unwrap();
-        let stream = SnapshotStream::begin(settings(100), sinks, bell()).unwrap();
+        let stream = SnapshotStream::begin(settings(1500), sinks, bell()).unwrap();
         let reader = std::thread::spawn(move || {
             let mut all = Vec::new();
             quick.read_to_end(&mut all).unwrap();

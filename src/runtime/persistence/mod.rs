@@ -26,3 +26,4 @@ mod priority;
 pub mod snapshot;
 pub mod snapshot_file;
 pub mod snapshot_stream;
+pub mod snapshot_target;

@@ -27,8 +27,8 @@ use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::SwitchKind;
 use crate::runtime::persistence::snapshot::{AtCut, Chunk, Cut, CutPlan};
-use crate::runtime::persistence::snapshot_file::{FileSettings, Retired, SnapshotFile, Written};
-use crate::runtime::persistence::snapshot_stream::SnapshotStream;
+use crate::runtime::persistence::snapshot_file::{FileSettings, SnapshotFile, Written};
+use crate::runtime::persistence::snapshot_target::SnapshotTarget;
 
 /// A reply that waits, and for whom.
 pub(super) type Waiting = (ReplyTarget, Box<ReplyBuffer>);
@@ -58,49 +58,6 @@ pub(super) struct Save {
     /// The core whose entry the file ends in.
     open: Option<CoreId>,
     waiting: Option<Waiting>,
-}
-
-/// Where the bytes of a snapshot go.
-enum SnapshotTarget {
-    File(SnapshotFile),
-    Replicas(SnapshotStream),
-}
-
-impl SnapshotTarget {
-    fn write(&self, core: CoreId, bytes: Vec<u8>) {
-        match self {
-            SnapshotTarget::File(file) => file.write(core, bytes),
-            SnapshotTarget::Replicas(stream) => stream.write(core, bytes),
-        }
-    }
-
-    fn finish(&self) {
-        match self {
-            SnapshotTarget::File(file) => file.finish(),
-            SnapshotTarget::Replicas(stream) => stream.finish(),
-        }
-    }
-
-    fn report(&self) -> Option<Written> {
-        match self {
-            SnapshotTarget::File(file) => file.report(),
-            SnapshotTarget::Replicas(stream) => stream.report(),
-        }
-    }
-
-    fn retire(self) -> Retired {
-        match self {
-            SnapshotTarget::File(file) => file.retire(),
-            SnapshotTarget::Replicas(stream) => stream.retire(),
-        }
-    }
-
-    /// Leaves nothing behind, for the end of the process.
-    fn remove(self) {
-        if let SnapshotTarget::File(file) = self {
-            file.remove();
-        }
-    }
 }
 
 /// SHUTDOWN, while it waits for a snapshot; core 0's.

@@ -44,7 +44,7 @@ const ROWS: &[Row] = &[
     (4, "{ZADD <z> {NX|XX|GT|LT|CH|GT CH} <score> <m>|ZADD <z> INCR <score> <m>|ZINCRBY <z> <score> <m>}"),
     (4, "{ZPOPMIN <z>|ZPOPMAX <z> 2|ZMPOP 2 <z> <z> MIN COUNT 3|ZREM <z> <m> <m>}"),
     (2, "{BZPOPMIN <z> <z> 0.001|BZPOPMAX <z> 0.001|BZMPOP 0.001 2 <z> <z> MAX COUNT 2}"),
-    (2, "{ZREMRANGEBYRANK <z> 0 1|ZREMRANGEBYSCORE <z> 0 <score>|ZREMRANGEBYLEX <z> [a [b}"),
+    (2, "{ZREMRANGEBYRANK <z> 0 1|ZREMRANGEBYSCORE <z> 0 <score>|ZREMRANGEBYLEX <z> - +}"),
     (3, "{ZUNIONSTORE|ZINTERSTORE} <z> 2 <z> <t> {WEIGHTS 2 0.5|AGGREGATE MAX|AGGREGATE SUM}"),
     (2, "{ZRANGESTORE <z> <z> 0 5|ZDIFFSTORE <z> 2 <z> <z>}"),
     (4, "GEOADD <g> {13.361389 38.115556|15.087269 37.502669|2.3522 48.8566|-0.1278 51.5074} <m>"),

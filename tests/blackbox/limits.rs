@@ -183,8 +183,8 @@ fn the_unix_socket_file_is_gone_after_a_clean_stop() {
         let mut server = Server::start(kind, &["--unixsocket", "slotcore.sock"]);
         let path = server.dir.join("slotcore.sock");
         assert!(path.exists());
-        server.stop();
-        assert!(!path.exists());
+        let status = server.stop();
+        assert!(status.success() && !path.exists(), "{status}: {}", server.log());
         server.restart();
         assert!(path.exists());
     }

@@ -27,6 +27,12 @@ mod waits;
 
 use crate::support::number_from_env;
 
+/// Whether the loads are shown with redis-server on both sides, too (`SLOTCORE_REPLICATION_PROOF=1`): that says something about the
+/// tests, and nothing about a change of slotcore.
+fn proves_itself() -> bool {
+    number_from_env("SLOTCORE_REPLICATION_PROOF", 0) > 0
+}
+
 /// The seed of a run, which it prints.
 fn seed(test: &str) -> u64 {
     let seed = number_from_env("SLOTCORE_REPLICATION_SEED", fresh_seed());

@@ -159,7 +159,10 @@ impl Fan {
             let (patience, now) = (self.patience, Instant::now());
             let mut gone = Vec::new();
             self.sinks.retain_mut(|sink| {
-                let stays = sink.push(piece, now) && now.duration_since(sink.moved) < patience;
+                // Who has taken the whole piece waits for the others.
+                let is_sound = sink.push(piece, now);
+                let has_all = sink.taken == piece.len();
+                let stays = is_sound && (has_all || now.duration_since(sink.moved) < patience);
                 if !stays {
                     gone.push(sink.client_id);
                 }

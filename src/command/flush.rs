@@ -55,7 +55,10 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
 /// others': there each core goes on to a new file, and core 0 tells the log when all have flushed.
 fn record_flush(cx: &mut Context<'_>, args: &Args<'_>) {
     if cx.core.config.cluster_enabled && cx.core.facts.cores_count > 1 {
-        cx.core.effects.push(Effect::Flushed);
+        // What is loaded is recorded already.
+        if !cx.core.disk.loading {
+            cx.core.effects.push(Effect::Flushed);
+        }
     } else if cx.core.id == CoreId::FIRST {
         cx.journal_with(args, &[]);
     }

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::cluster_one_node::own_all_slots;
 use crate::support::random::Random;
 use crate::support::server::{free_port, fresh_dir};
-use crate::support::{Client, Kind, Server, holds_within, number_from_env};
+use crate::support::{Client, Kind, Server, check, holds_within, number_from_env};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
@@ -584,6 +584,21 @@ fn one_flipped_bit_of_the_base_or_the_manifest_is_refused() {
             assert!(said.contains(file) && said.contains(place), "{what}: {said}");
         }
     }
+}
+
+/// What concerns the keys of all cores stands in a file as in a stream, and is no change while it is loaded.
+#[test]
+fn a_flush_in_a_file_is_carried_out_by_all_cores() {
+    let dir = Dir::new();
+    let set = |key: &str| crate::support::client::encode(&["SET", key, "x"]);
+    // Slots of the first core and of the second.
+    let text = [set("3560"), set("11423"), crate::support::client::encode(&["FLUSHALL"]), set("11423")].concat();
+    fs::write(dir.path("appendonly.aof"), text).expect("a file");
+    let args = ["--appendonly", "yes", "--cluster-enabled", "yes", "--cores", "2"];
+    let server = start_in(Kind::Slotcore, &dir, &args);
+    let mut client = server.connect();
+    assert!(holds_within(LIMIT, || client.line("DBSIZE").to_string() == ":1"), "{}", server.log());
+    check(&mut client, &[("FLUSHALL", "+OK"), ("DBSIZE", ":0")]);
 }
 
 #[test]

@@ -6,14 +6,13 @@ use crate::command::blocking;
 use crate::command::core::Effect;
 use crate::command::debug;
 use crate::command::execute::{self, Call, Share};
-use crate::command::journal::JournalReader;
 use crate::command::spec::{Flags, Group};
 use crate::command::transactions;
 use crate::resp::{LOOKAHEAD_MAX, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget, RequestBatch};
 use crate::runtime::connection::Connection;
 use crate::runtime::mesh::{Envelope, Message};
-use crate::runtime::persistence::append_only::{Order, SwitchKind};
+use crate::runtime::persistence::append_only::Order;
 
 impl Requests {
     pub(super) fn gather(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
@@ -78,9 +77,6 @@ impl Requests {
         // Before anything else is recorded.
         if let Some(at) = self.core.effects.iter().position(|effect| matches!(effect, Effect::Flushed)) {
             self.core.effects.remove(at);
-            if self.core.journal.is_for(JournalReader::File) {
-                self.switch_file(SwitchKind::Flush);
-            }
             self.core_flushed();
         }
         share

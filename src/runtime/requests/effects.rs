@@ -64,7 +64,7 @@ impl Requests {
             Effect::Save(purpose) => self.begin_save(purpose, None),
             Effect::Reload(_) => unreachable!("taken up where its reply is held back"),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),
-            Effect::Flushed => unreachable!("taken up before anything else is recorded"),
+            Effect::Flushed => self.core_flushed(),
             Effect::Rewrite => self.begin_rewrite(),
             Effect::Sync { .. } => unreachable!("taken up where the client's connection is at hand"),
             Effect::ReplicaAcked { client, has_snapshot } => self.replica_acked(client, has_snapshot),

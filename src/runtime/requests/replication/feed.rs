@@ -3,10 +3,11 @@
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
 use crate::command::core::Core;
-use crate::command::journal::write_command;
+use crate::command::journal::{JournalReader, write_command};
 use crate::command::replication::replicas::ReplicaState;
 use crate::config::OutputLimit;
 use crate::runtime::mesh::Message;
+use crate::runtime::persistence::append_only::SwitchKind;
 use crate::runtime::requests::Requests;
 
 /// What a replica's connection holds at most of the log: enough to keep its socket busy.
@@ -59,6 +60,9 @@ impl Requests {
 
     /// This core has dropped its keys.
     pub(in crate::runtime::requests) fn core_flushed(&mut self) {
+        if self.core.journal.is_for(JournalReader::File) {
+            self.switch_file(SwitchKind::Flush);
+        }
         self.feed_log();
         match self.core.id {
             CoreId::FIRST => self.flush_passed(CoreId::FIRST),

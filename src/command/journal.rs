@@ -16,6 +16,8 @@
 //!
 //! While nobody reads the journal, nothing is recorded.
 
+use crate::resp::write_request;
+
 /// Bytes of a buffer that is kept when what it held was taken.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -114,9 +116,9 @@ impl Journal {
         if self.db != Some(db) {
             self.db = Some(db);
             let number = db.to_string();
-            write_command(&mut self.bytes, [&b"SELECT"[..], number.as_bytes()].into_iter());
+            write_request(&mut self.bytes, [&b"SELECT"[..], number.as_bytes()].into_iter());
         }
-        write_command(&mut self.bytes, words);
+        write_request(&mut self.bytes, words);
         self.unit_commands += 1;
     }
 
@@ -161,9 +163,9 @@ impl Journal {
         if self.unit_commands > 1 {
             // Rare: most units are one command. SELECT stands behind MULTI, as in Redis.
             let mut multi = Vec::new();
-            write_command(&mut multi, [&b"MULTI"[..]].into_iter());
+            write_request(&mut multi, [&b"MULTI"[..]].into_iter());
             self.bytes.splice(self.unit_begin..self.unit_begin, multi);
-            write_command(&mut self.bytes, [&b"EXEC"[..]].into_iter());
+            write_request(&mut self.bytes, [&b"EXEC"[..]].into_iter());
         }
         self.position += (self.bytes.len() - self.unit_begin) as u64;
         self.unit_begin = self.bytes.len();
@@ -225,22 +227,6 @@ impl Journal {
 /// The command that removes a key, at once or with its value freed later.
 pub(super) fn removal(in_background: bool) -> &'static [u8] {
     if in_background { b"UNLINK" } else { b"DEL" }
-}
-
-/// `*<count>\r\n`, then `$<length>\r\n<bytes>\r\n` for each word.
-pub fn write_command<'a>(into: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
-    let mut digits = itoa::Buffer::new();
-    let mut number = |into: &mut Vec<u8>, mark: u8, number: usize| {
-        into.push(mark);
-        into.extend_from_slice(digits.format(number).as_bytes());
-        into.extend_from_slice(b"\r\n");
-    };
-    number(into, b'*', words.len());
-    for word in words {
-        number(into, b'$', word.len());
-        into.extend_from_slice(word);
-        into.extend_from_slice(b"\r\n");
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 
 use crate::base::hex::HexId;
 use crate::base::number::parse_i64;
+use crate::resp::write_request;
 
 /// Longest line that an answer may have.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -156,19 +157,9 @@ impl Handshake {
         let mut bytes = Vec::new();
         for (asked, words) in lines {
             self.asked.push_back(*asked);
-            write_request(&mut bytes, words);
+            write_request(&mut bytes, words.iter().copied());
         }
         bytes
-    }
-}
-
-/// Appends a request in the wire's format: `*<count>\r\n`, then `$<length>\r\n<bytes>\r\n` for each word.
-pub fn write_request(into: &mut Vec<u8>, words: &[&[u8]]) {
-    into.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-    for word in words {
-        into.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        into.extend_from_slice(word);
-        into.extend_from_slice(b"\r\n");
     }
 }
 

@@ -8,9 +8,11 @@ mod buffer;
 mod lookahead;
 mod reply;
 mod request;
+mod write;
 
 pub use args::{Args, ArgsBuf, Span};
 pub use buffer::{Mark, ReplyBuffer, SHARED_BYTES_MIN};
 pub use lookahead::{LOOKAHEAD_MAX, Lookahead, Stopped};
 pub use reply::{Deferred, Reply, RespVersion};
 pub use request::{Parse, ProtocolError, RequestLimits, RequestParser};
+pub use write::write_request;

@@ -10,10 +10,9 @@ pub use subscriptions::{Delivery, Kind, Subscriptions, encoded_invalidation};
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
-use super::journal::write_command;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
 use crate::base::glob;
-use crate::resp::{Args, Reply};
+use crate::resp::{Args, Reply, write_request};
 
 /// Delivers a message to whoever has subscribed; how many receivers there are.
 pub fn publish(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
@@ -30,7 +29,7 @@ pub fn publish(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
 fn tell_replicas(cx: &mut Context<'_>, args: &Args<'_>) {
     if cx.core.replication.feeds && !cx.core.cluster.enabled {
         let mut bytes = Vec::new();
-        write_command(&mut bytes, args.iter());
+        write_request(&mut bytes, args.iter());
         cx.core.effects.push(Effect::ForReplicas(bytes));
     }
 }

@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use crate::base::random::Random;
     use crate::cluster::view::SlotOwners;
-    use crate::replication::handshake::write_request;
+    use crate::resp::write_request;
 
     fn routes() -> Routes {
         Routes { owners: SlotOwners::all_first(), in_cluster: false, databases: 16 }
@@ -252,7 +252,7 @@ mod tests {
         let mut bytes = Vec::new();
         for line in lines {
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            write_request(&mut bytes, &words);
+            write_request(&mut bytes, words.into_iter());
         }
         bytes
     }

@@ -16,8 +16,7 @@ use crate::command::persistence::replay::{Destination, Routes};
 use crate::command::replication::stream::{Action, Data, Group, Item, Stream};
 use crate::command::spec::Run;
 use crate::command::table::table;
-use crate::replication::handshake::write_request;
-use crate::resp::{Args, ReplyBuffer, RespVersion};
+use crate::resp::{Args, ReplyBuffer, RespVersion, write_request};
 use crate::runtime::batch::RequestBatch;
 use crate::runtime::mesh::Message;
 use crate::runtime::requests::Requests;
@@ -468,7 +467,7 @@ impl Requests {
             words.extend([&b"FACK"[..], durable.as_bytes()]);
         }
         let mut bytes = Vec::new();
-        write_request(&mut bytes, &words);
+        write_request(&mut bytes, words.into_iter());
         self.push(client, &Bytes::from(bytes));
     }
 

@@ -3,9 +3,10 @@
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
 use crate::command::core::Core;
-use crate::command::journal::{JournalReader, write_command};
+use crate::command::journal::JournalReader;
 use crate::command::replication::replicas::ReplicaState;
 use crate::config::OutputLimit;
+use crate::resp::write_request;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::SwitchKind;
 use crate::runtime::requests::Requests;
@@ -157,7 +158,7 @@ impl Requests {
     /// Appends a command of ours to the log, where nothing stands between (core 0).
     pub(super) fn say_to_replicas(&mut self, words: &[&[u8]]) {
         let mut bytes = Vec::new();
-        write_command(&mut bytes, words.iter().copied());
+        write_request(&mut bytes, words.iter().copied());
         self.feed_log();
         self.core.node().replication.say(CoreId::FIRST.index(), &bytes);
     }

@@ -20,9 +20,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("runtime", &["base", "config", "resp", "keyspace", "persist", "replication", "cluster", "command"]),
 ];
 
-/// What only `runtime/` may name: executors, rings, sockets and what threads share.
+/// What only `runtime/` may name: rings, sockets and what threads share.
 const RUNTIME_ONLY: &[&str] = &[
-    "glommio",
     "io_uring",
     "TcpStream",
     "TcpListener",
@@ -56,7 +55,6 @@ const UNSAFE_FILES: &[&str] = &[
     "runtime/connection.rs",
     "runtime/listen.rs",
     "runtime/log.rs",
-    "runtime/park.rs",
     "runtime/persistence/priority.rs",
     "runtime/ring.rs",
 ];

@@ -325,6 +325,11 @@ impl Connection {
         Some(Outgoing::Many(&**message))
     }
 
+    /// Whether there is output behind the send under way.
+    pub fn has_more_than_is_sent(&self) -> bool {
+        self.send_bytes < self.sending.len_bytes() || !self.output.is_empty()
+    }
+
     /// A send has moved `count` bytes. Fewer than it should have: the socket is full.
     pub fn sent(&mut self, count: usize) {
         self.is_sending = false;

@@ -5,12 +5,12 @@
 //! destination: cross-core messages are cheap only in batches. Within an envelope, and between envelopes, order is kept; that
 //! is what keeps the order of one connection's commands on one slot.
 //!
-//! A core that waits in its ring or is parked has said so in its `Bell`; whoever sends to it then rings. A busy
-//! core looks into its queues each turn and needs no bell.
+//! A core that waits in its ring has said so in its `Bell`; whoever sends to it then rings. A busy core looks into its queues each
+//! turn and needs no bell.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use bytes::Bytes;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -219,40 +219,26 @@ pub enum Message {
     Stop,
 }
 
-/// What a core is doing, as far as those who send to it care.
-const BUSY: u8 = 0;
-const WAITS_IN_RING: u8 = 1;
-const PARKED: u8 = 2;
-
-/// Wakes a core that waits.
-///
-/// A core that waits in its client ring sees `eventfd` through a poll of that ring. A parked core waits for `parking`, which
-/// the ring signals too; it is written directly, because a ring that is told of a bell from within the write to
-/// another eventfd has to put its own signal off, and the kernel has been seen to lose it.
+/// Wakes a core that waits: it sees `eventfd` through a poll of its client ring.
 pub struct Bell {
     eventfd: EventFd,
-    parking: EventFd,
-    state: AtomicU8,
+    /// Whether the core waits, or is about to, and nobody has rung.
+    is_waiting: AtomicBool,
 }
 
 impl Bell {
     fn new() -> std::io::Result<Bell> {
-        let eventfd = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        Ok(Bell { eventfd: eventfd()?, parking: eventfd()?, state: AtomicU8::new(BUSY) })
+        let eventfd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Bell { eventfd, is_waiting: AtomicBool::new(false) })
     }
 
     fn ring_if_waiting(&self) {
         // Pairs with the fence in `Mesh::begin_wait`: either we see the flag, or the waiter sees our envelope.
         fence(Ordering::SeqCst);
-        if self.state.load(Ordering::Relaxed) == BUSY {
-            return;
+        if self.is_waiting.load(Ordering::Relaxed) && self.is_waiting.swap(false, Ordering::Relaxed) {
+            // A write fails only when the counter is at its end, and then it is ringing.
+            let _ = self.eventfd.write(1);
         }
-        // A write fails only when the counter is at its end, and then it is ringing.
-        let _ = match self.state.swap(BUSY, Ordering::Relaxed) {
-            WAITS_IN_RING => self.eventfd.write(1),
-            PARKED => self.parking.write(1),
-            _ => return,
-        };
     }
 }
 
@@ -278,12 +264,10 @@ impl BellPull {
     pub fn ring(&self) {
         let bell = &self.bells[self.core.index()];
         fence(Ordering::SeqCst);
+        bell.is_waiting.store(false, Ordering::Relaxed);
         // A core that is awake does not look into the ringer's queue before it waits, unlike into the mesh: it is
         // rung for all the same. A write fails only when the counter is at its end, and then it is ringing.
-        let _ = match bell.state.swap(BUSY, Ordering::Relaxed) {
-            PARKED => bell.parking.write(1),
-            _ => bell.eventfd.write(1),
-        };
+        let _ = bell.eventfd.write(1);
     }
 }
 
@@ -351,11 +335,6 @@ impl Mesh {
         self.bells[self.me.index()].eventfd.as_raw_fd()
     }
 
-    /// The descriptor that wakes this core when it is parked.
-    pub fn parking_descriptor(&self) -> RawFd {
-        self.bells[self.me.index()].parking.as_raw_fd()
-    }
-
     /// The other cores.
     pub fn others(&self) -> impl Iterator<Item = CoreId> + use<> {
         let me = self.me;
@@ -414,28 +393,19 @@ impl Mesh {
 
     /// Says that this core is about to wait. False when something has come meanwhile: do not wait.
     pub fn begin_wait(&mut self) -> bool {
-        self.begin(WAITS_IN_RING)
-    }
-
-    /// `begin_wait` for a core that parks.
-    pub fn begin_park(&mut self) -> bool {
-        self.begin(PARKED)
-    }
-
-    fn begin(&mut self, state: u8) -> bool {
         let bell = &self.bells[self.me.index()];
-        bell.state.store(state, Ordering::Relaxed);
+        bell.is_waiting.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let quiet = self.from.iter().flatten().all(|queue| queue.is_empty());
         if !quiet {
-            bell.state.store(BUSY, Ordering::Relaxed);
+            bell.is_waiting.store(false, Ordering::Relaxed);
         }
         quiet
     }
 
     /// This core is awake and looks into its queues by itself.
     pub fn end_wait(&mut self) {
-        self.bells[self.me.index()].state.store(BUSY, Ordering::Relaxed);
+        self.bells[self.me.index()].is_waiting.store(false, Ordering::Relaxed);
     }
 }
 

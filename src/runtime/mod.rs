@@ -1,8 +1,14 @@
-//! The node at work: threads, rings, sockets, signals. The only folder that names glommio, io-uring or a socket.
+//! The node at work: threads, rings, sockets, signals. The only folder that names io-uring or a socket.
 //!
 //! `start` takes a configuration and returns when the node has stopped: `preflight` (can this machine run us),
-//! `listen` (the doors), then one `worker` per core, tied together by the `mesh`. A core's thread runs a glommio executor
-//! whose main task is the worker's turn loop; client sockets have a `ring` of their own.
+//! `listen` (the doors), then one `worker` per core, tied together by the `mesh`. A core's thread runs the worker's turn loop and
+//! sleeps in its `ring`, nowhere else: everything that a core waits for comes through it.
+//!
+//! There is no executor. The turn loop was once a task of one (glommio 0.9), and a quiet core slept in that. Its `run_task_queues`
+//! tells "nothing ran, because the time slice was over before it began" as "nothing is left to run"; a core that lost its CPU for
+//! the length of a slice between two of its calls then slept with its task runnable and no timer, until a signal came: minutes
+//! without a reply, once in some hundred starts on a machine with many more threads than CPUs. Sleeping in the ring costs a system call
+//! less, locks no memory, and needs no second thread per core.
 
 mod admission;
 pub mod allocator;
@@ -13,7 +19,6 @@ mod listen;
 pub mod log;
 mod machine;
 mod mesh;
-mod park;
 mod persistence;
 mod preflight;
 mod replication;
@@ -26,9 +31,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use glommio::Placement;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
 use slab::Slab;
 
 use crate::base::clock::{Clock, NanoClock};
@@ -37,7 +43,7 @@ use crate::base::hex::HexId;
 use crate::base::random::Random;
 use crate::cluster::membership::Membership;
 use crate::cluster::view::{ClusterView, SlotOwners};
-use crate::command::core::{Core, NodeFacts, ShutdownOptions};
+use crate::command::core::{Core, NodeFacts};
 use crate::command::latency::LatencyEvents;
 use crate::command::node::Node;
 use crate::command::pause::Pause;
@@ -88,14 +94,14 @@ struct FirstCore {
 /// One line for the operator: what cannot be had and how to mend it.
 pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     end_with_the_first_panic();
-    preflight::check()?;
-    let signals = take_signals()?;
-    config.maxclients = preflight::fit_open_files(config.maxclients)?;
-    let cpus = placement_cpus(&config)?;
     let cores_count = match config.cores {
         Cores::Count(count) => usize::from(count),
         Cores::Auto => std::thread::available_parallelism().map_or(1, |n| n.get()).min(CoreId::COUNT_MAX),
     };
+    preflight::check(cores_count)?;
+    let signals = take_signals()?;
+    config.maxclients = preflight::fit_open_files(config.maxclients)?;
+    let cpus = placement_cpus(&config)?;
     let mut random = Random::from_entropy();
     let facts = facts(&mut random, cores_count, config_file);
     tracing::warn!(
@@ -221,10 +227,10 @@ fn run_cores(
     let mut first = Some(first);
     let mut threads = Vec::new();
     for (index, mesh) in meshes.into_iter().enumerate() {
-        let placement = if cpus.is_empty() { Placement::Unbound } else { Placement::Fixed(cpus[index % cpus.len()]) };
+        let cpu = (!cpus.is_empty()).then(|| cpus[index % cpus.len()]);
         let (seed, first, part) = (seed.clone(), first.take_if(|_| index == 0), parts.next());
         let thread = std::thread::Builder::new().name(format!("core-{index}")).stack_size(STACK_BYTES);
-        let thread = thread.spawn(move || run_core(CoreId::new(index), &seed, first, part, mesh, placement));
+        let thread = thread.spawn(move || run_core(CoreId::new(index), &seed, first, part, mesh, cpu));
         threads.push(thread.map_err(|error| format!("Can't start a thread: {error}"))?);
     }
     if let Some(load) = load {
@@ -247,10 +253,11 @@ fn run_core(
     first: Option<FirstCore>,
     part: Option<(Inbox, KeyRules)>,
     mesh: Mesh,
-    placement: Placement,
+    cpu: Option<usize>,
 ) -> Result<(), String> {
-    let executor = preflight::executor(placement, &format!("core-{}", id.index())).make();
-    let executor = executor.map_err(|error| format!("Core {} could not be set up: {error}", id.index()))?;
+    if let Some(cpu) = cpu {
+        pin_to(cpu).map_err(|error| format!("Core {} could not be pinned to CPU {cpu}: {error}", id.index()))?;
+    }
     let (membership, doors, append_only, underway) = first.map_or((None, None, None, None), |first| {
         (first.membership, Some(first.doors), first.append_only, first.underway)
     });
@@ -258,24 +265,29 @@ fn run_core(
     let core = new_core(id, seed, membership, doors.as_ref());
     let (folder, files) = append_only.map_or((None, Vec::new()), |(folder, files)| (Some(folder), files));
     let census = seed.census.clone();
-    let stopped: std::io::Result<Option<ShutdownOptions>> = executor.run(async move {
-        let first = doors.is_some();
-        let mut worker = Worker::new(core, mesh, census, doors)?;
-        worker.requests.folder = folder;
-        worker.requests.begin_append_only(files);
-        worker.requests.underway = underway;
-        worker.requests.loading = part.map(|(inbox, rules)| Box::new(Part::new(inbox, rules, &worker.requests.core)));
-        if first && worker.requests.underway.is_none() {
-            tracing::info!("Ready to accept connections tcp");
-        }
-        worker.run().await
-    });
-    match stopped {
+    let is_first = doors.is_some();
+    let worker = Worker::new(core, mesh, census, doors);
+    let mut worker = worker.map_err(|error| format!("Core {} could not be set up: {error}", id.index()))?;
+    worker.requests.folder = folder;
+    worker.requests.begin_append_only(files);
+    worker.requests.underway = underway;
+    worker.requests.loading = part.map(|(inbox, rules)| Box::new(Part::new(inbox, rules, &worker.requests.core)));
+    if is_first && worker.requests.underway.is_none() {
+        tracing::info!("Ready to accept connections tcp");
+    }
+    match worker.run() {
         Ok(Some(_)) => tracing::warn!("slotcore is now ready to exit, bye bye..."),
         Ok(None) => {}
         Err(error) => return Err(format!("Core {} could not go on: {error}", id.index())),
     }
     Ok(())
+}
+
+/// Keeps the calling thread on one CPU.
+fn pin_to(cpu: usize) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &set)
 }
 
 /// What the node begins as: `replicaof`.

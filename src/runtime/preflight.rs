@@ -2,26 +2,23 @@
 
 use std::io;
 
-use glommio::{LocalExecutorBuilder, Placement};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::ring::ClientRing;
+use super::ring::{ClientRing, RING_BYTES};
 
 /// The oldest kernel with multishot receive and `DEFER_TASKRUN`.
 const KERNEL_FLOOR: (u32, u32) = (6, 1);
-/// glommio's rings and buffers per core, in lockable memory; root needs none.
-pub const EXECUTOR_MEMORY_BYTES: usize = 1 << 20;
 /// Descriptors beside clients: listeners, rings, files, the bus.
 const RESERVED_DESCRIPTORS: u64 = 32;
 
-/// Tries everything that a core needs, on a thread of its own that then ends.
+/// Tries everything that so many cores need, on a thread of its own that then ends.
 ///
 /// # Errors
 /// One line: what is missing and how to mend it.
-pub fn check() -> Result<(), String> {
+pub fn check(cores_count: usize) -> Result<(), String> {
     check_kernel()?;
-    check_lockable_memory()?;
-    let probe = std::thread::Builder::new().name("preflight".into()).spawn(probe_rings);
+    raise_lockable_memory(cores_count);
+    let probe = std::thread::Builder::new().name("preflight".into()).spawn(move || probe_rings(cores_count));
     let probe = probe.map_err(|error| format!("Can't start a thread: {error}"))?;
     probe.join().map_err(|_| "io_uring could not be set up: the probe failed. See the kernel's log.".to_owned())?
 }
@@ -44,59 +41,38 @@ fn judge_kernel(release: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_lockable_memory() -> Result<(), String> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| format!("getrlimit: {error}"))?;
-    match judge_lockable_memory(soft, hard, nix::unistd::geteuid().is_root())? {
-        Some(raised) => {
-            // Where it fails after all, the rings tell.
-            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, raised, hard);
-            Ok(())
-        }
-        None => Ok(()),
+/// What the rings of all cores may be counted against. Where raising it fails, the rings tell.
+fn raise_lockable_memory(cores_count: usize) {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) else { return };
+    let wanted = (cores_count * RING_BYTES) as u64;
+    if soft < wanted {
+        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, wanted.min(hard), hard);
     }
 }
 
-/// The limits in bytes; the soft limit to raise to, if it is too low.
-fn judge_lockable_memory(soft: u64, hard: u64, is_root: bool) -> Result<Option<u64>, String> {
-    let needed = EXECUTOR_MEMORY_BYTES as u64;
-    if soft >= needed {
-        Ok(None)
-    } else if hard >= needed {
-        Ok(Some(hard))
-    } else if is_root {
-        // Root's memory is not counted.
-        Ok(None)
-    } else {
-        Err(format!(
-            "Too little lockable memory: {} KiB, {} KiB are needed per core. Raise it with 'ulimit -l', LimitMEMLOCK= of the service or --ulimit memlock of the container.",
-            soft / 1024,
-            needed / 1024
-        ))
-    }
-}
-
-fn probe_rings() -> Result<(), String> {
+fn probe_rings(cores_count: usize) -> Result<(), String> {
+    let explain = |error: io::Error| explain(&error, cores_count);
     // A profile may let rings be made and forbid to enter them, which nothing else here would notice.
-    ClientRing::new().and_then(|mut ring| ring.enter(0)).map_err(|error| explain(&error))?;
-    executor(Placement::Unbound, "preflight").make().map(drop).map_err(|error| match error {
-        glommio::GlommioError::IoError(error) => explain(&error),
-        other => format!("The executor could not be set up: {other}"),
-    })
+    let mut first = ClientRing::new().map_err(explain)?;
+    first.enter(0).map_err(explain)?;
+    let others: io::Result<Vec<_>> = (1..cores_count).map(|_| ClientRing::bare()).collect();
+    others.map(drop).map_err(explain)
 }
 
-/// The settings of every core's executor. Client sockets are not its business, so its rings are small.
-pub fn executor(placement: Placement, name: &str) -> LocalExecutorBuilder {
-    LocalExecutorBuilder::new(placement).name(name).io_memory(EXECUTOR_MEMORY_BYTES / 2).ring_depth(64)
-}
-
-fn explain(error: &io::Error) -> String {
+fn explain(error: &io::Error, cores_count: usize) -> String {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
             "io_uring is forbidden here: allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile, or set kernel.io_uring_disabled=0.".to_owned()
         }
         Some(libc::ENOSYS) => "This kernel has no io_uring: use Linux 6.1 or newer built with CONFIG_IO_URING.".to_owned(),
         Some(libc::EINVAL) => "This kernel's io_uring lacks a feature (SINGLE_ISSUER, DEFER_TASKRUN or provided buffer rings): use Linux 6.1 or newer.".to_owned(),
-        Some(libc::ENOMEM) => "Too little lockable memory for io_uring: raise 'ulimit -l' (LimitMEMLOCK=, --ulimit memlock).".to_owned(),
+        Some(libc::ENOMEM) => {
+            let there = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(_, hard)| hard / 1024);
+            let needed = cores_count * RING_BYTES / 1024;
+            format!(
+                "Too little lockable memory for io_uring: {there} KiB, {needed} KiB are needed for {cores_count} core(s). Raise it with 'ulimit -l', LimitMEMLOCK= of the service or --ulimit memlock of the container."
+            )
+        }
         _ => format!("io_uring could not be set up: {error}"),
     }
 }
@@ -148,27 +124,16 @@ mod tests {
     }
 
     #[test]
-    fn lockable_memory_is_enough_or_raised_or_roots() {
-        let needed = EXECUTOR_MEMORY_BYTES as u64;
-        assert_eq!(judge_lockable_memory(needed, needed, false), Ok(None));
-        assert_eq!(judge_lockable_memory(u64::MAX, u64::MAX, false), Ok(None));
-        assert_eq!(judge_lockable_memory(65536, needed, false), Ok(Some(needed)));
-        assert_eq!(judge_lockable_memory(65536, 65536, true), Ok(None));
-        let line = judge_lockable_memory(65536, 65536, false).unwrap_err();
-        assert!(line.starts_with("Too little lockable memory: 64 KiB, 1024 KiB are needed per core."), "{line}");
-    }
-
-    #[test]
     fn what_the_kernel_refuses_is_one_line_with_the_way_to_mend_it() {
         for (error, mends) in [
             (libc::EPERM, "seccomp profile, or set kernel.io_uring_disabled=0"),
             (libc::EACCES, "seccomp profile"),
             (libc::ENOSYS, "CONFIG_IO_URING"),
             (libc::EINVAL, "use Linux 6.1 or newer"),
-            (libc::ENOMEM, "ulimit -l"),
+            (libc::ENOMEM, "KiB, 512 KiB are needed for 2 core(s). Raise it with 'ulimit -l'"),
             (libc::EMFILE, "Too many open files"),
         ] {
-            let line = explain(&io::Error::from_raw_os_error(error));
+            let line = explain(&io::Error::from_raw_os_error(error), 2);
             assert!(line.contains(mends) && !line.contains('\n'), "{line}");
         }
     }

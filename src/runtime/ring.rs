@@ -1,4 +1,4 @@
-//! The client ring: one io_uring per core for client sockets, set up with flags that glommio's rings lack.
+//! The client ring: one io_uring per core, for client sockets, append-only files and all that wakes the core.
 //!
 //! Owns the ring, the provided receive buffers and the encoding of what was asked (`Operation`) in a
 //! completion's 64 bits. Called by the turn loop of its core only (`SINGLE_ISSUER`). It never looks into the
@@ -25,6 +25,9 @@ const RECEIVE_BUFFERS_COUNT: u16 = 128;
 const BUFFER_GROUP: u16 = 0;
 const SUBMISSION_ENTRIES: u32 = 1024;
 const COMPLETION_ENTRIES: u32 = 8192;
+/// The kernel's memory for one ring, rounded up: both queues and the table of buffers. Since about 6.14 it is counted against the limit of
+/// lockable memory, for all rings of a user together.
+pub const RING_BYTES: usize = 256 * 1024;
 
 /// What a completion answers. The index is a connection's or a listener's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +39,8 @@ pub enum Operation {
     Bell,
     /// The timer of the periodic work.
     Tick,
-    /// The timer by which the turn loop stops for breath.
-    Breath,
+    /// The timer of what is gone on with in a moment.
+    Nap,
     /// The timer of the blocked client whose time is over first.
     Deadline,
     /// The signal descriptor (core 0 only).
@@ -60,7 +63,7 @@ impl Operation {
             Operation::Tick => (5, 0),
             Operation::Signal => (6, 0),
             Operation::Cancel => (7, 0),
-            Operation::Breath => (8, 0),
+            Operation::Nap => (8, 0),
             Operation::Deadline => (9, 0),
             Operation::DiskWrite => (10, 0),
             Operation::DiskSync => (11, 0),
@@ -78,7 +81,7 @@ impl Operation {
             5 => Operation::Tick,
             6 => Operation::Signal,
             7 => Operation::Cancel,
-            8 => Operation::Breath,
+            8 => Operation::Nap,
             9 => Operation::Deadline,
             10 => Operation::DiskWrite,
             11 => Operation::DiskSync,
@@ -123,7 +126,7 @@ pub struct ClientRing {
     ring: IoUring,
     buffers: ReceiveBuffers,
     tick: Box<Timespec>,
-    breath: Box<Timespec>,
+    nap: Box<Timespec>,
     deadline: Box<Timespec>,
 }
 
@@ -133,36 +136,22 @@ impl ClientRing {
     /// # Errors
     /// What the kernel says when io_uring is forbidden, too old or short of memory (see `preflight`).
     pub fn new() -> io::Result<ClientRing> {
-        let ring = IoUring::builder()
+        let ring = ClientRing::bare()?;
+        let buffers = ReceiveBuffers::register(&ring)?;
+        Ok(ClientRing { ring, buffers, tick: Box::new(Timespec::new()), nap: Box::default(), deadline: Box::default() })
+    }
+
+    /// The ring without what is registered with it: as much of the kernel's memory as a core needs.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn bare() -> io::Result<IoUring> {
+        IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_submit_all()
             .setup_cqsize(COMPLETION_ENTRIES)
-            .build(SUBMISSION_ENTRIES)?;
-        let buffers = ReceiveBuffers::register(&ring)?;
-        Ok(ClientRing {
-            ring,
-            buffers,
-            tick: Box::new(Timespec::new()),
-            breath: Box::default(),
-            deadline: Box::default(),
-        })
-    }
-
-    /// Lets completions signal this eventfd; off until `arm_wakeup`.
-    pub fn register_wakeup(&mut self, eventfd: RawFd) -> io::Result<()> {
-        self.ring.submitter().register_eventfd(eventfd)?;
-        self.disarm_wakeup();
-        Ok(())
-    }
-
-    /// From now on a completion signals the eventfd: needed only while the core is parked.
-    pub fn arm_wakeup(&mut self) {
-        self.ring.completion().enable_eventfd();
-    }
-
-    pub fn disarm_wakeup(&mut self) {
-        self.ring.completion().disable_eventfd();
+            .build(SUBMISSION_ENTRIES)
     }
 
     fn push(&mut self, entry: squeue::Entry) {
@@ -234,11 +223,11 @@ impl ClientRing {
         self.push(entry.build().user_data(Operation::Tick.encode()));
     }
 
-    /// Completes once with `Breath` after `delay`.
-    pub fn breath_after(&mut self, delay: Duration) {
-        *self.breath = Timespec::from(delay);
-        let entry = opcode::Timeout::new(&*self.breath);
-        self.push(entry.build().user_data(Operation::Breath.encode()));
+    /// Completes once with `Nap` after `delay`.
+    pub fn nap_after(&mut self, delay: Duration) {
+        *self.nap = Timespec::from(delay);
+        let entry = opcode::Timeout::new(&*self.nap);
+        self.push(entry.build().user_data(Operation::Nap.encode()));
     }
 
     /// Completes once with `Deadline` after `delay`.

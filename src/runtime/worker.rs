@@ -4,9 +4,9 @@
 //! cores have sent, send the replies and the envelopes, and enter the ring once, which submits everything
 //! and, when there is nothing left to do, waits for the next event.
 //!
-//! A timer in the ring gives the loop its breath, every `BREATH`: a core that has worked since the last one lets the
-//! other tasks of its executor run, a core that has not parks in glommio (see `park`). One timer for many
-//! waits: a timeout with every wait cost some 3 % of the core's time in small turns.
+//! The core sleeps nowhere but in that enter. What wakes it is in the ring: the sockets, the bell, the tick `hz` times a second, and,
+//! where something is to be gone on with in a moment, the nap. One timer for many waits: a timeout with every wait cost some
+//! 3 % of the core's time in small turns.
 //!
 //! The path of a request: `Worker::completed` (bytes are here) -> `requests::Requests::input` (parse) -> `gate::check`
 //! -> `execute::run` here, or `mesh` to the owning core and the reply back through `Connection::arrived` ->
@@ -26,7 +26,6 @@ use super::connection::Outgoing;
 use super::ledger::NodeLedger;
 use super::listen::{Accepted, Listener};
 use super::mesh::Mesh;
-use super::park::Parking;
 use super::persistence::append_only::writer::News;
 use super::persistence::append_only::{Order, Writer};
 use super::requests::Requests;
@@ -38,9 +37,9 @@ use crate::command::core::{Core, ShutdownOptions};
 use crate::command::journal::JournalReader;
 use crate::command::shutdown;
 
-/// How long a quiet core waits in its ring before it parks (the next request costs one system call less than after
-/// parking), and how often a busy one lets other tasks of its executor run.
-const BREATH: Duration = Duration::from_millis(1);
+/// How long a core sleeps at most that has something to go on with: the walk of a snapshot, whose share of the time is used
+/// up, an append-only file that is written to once in a millisecond, or a send that found its socket full.
+const NAP: Duration = Duration::from_millis(1);
 /// Longest that an ending core waits for room in another's queue.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// Keys or large values freed in one turn while the core is otherwise busy.
@@ -115,7 +114,6 @@ impl Doors {
 /// One core with everything that drives it.
 pub struct Worker {
     ring: ClientRing,
-    parking: Parking,
     pub requests: Requests,
     census: Arc<Census>,
     doors: Option<Rc<RefCell<Doors>>>,
@@ -124,23 +122,15 @@ pub struct Worker {
     accepts_to_arm: Vec<usize>,
     /// Sends submitted in this turn, each of which completes when it is submitted.
     sends_submitted: usize,
+    /// One of them is not the last of its output: there is more to send as soon as it has completed.
+    sends_more: bool,
     turn_clock: TurnClock,
-    breath: Breath,
+    /// The timer of a nap is in the ring.
+    naps: bool,
     /// This core's append-only file.
     writer: Writer,
     /// The earliest deadline of a waiting client for which a timer is in the ring, in monotonic milliseconds.
     deadline_ms: Option<u64>,
-}
-
-/// Where the core stands between two breaths.
-#[derive(Clone, Copy, Debug, Default)]
-struct Breath {
-    /// The timer is in the ring.
-    armed: bool,
-    /// It has run out in this turn.
-    taken: bool,
-    /// Something was done since the last breath.
-    worked: bool,
 }
 
 impl Worker {
@@ -150,23 +140,21 @@ impl Worker {
     /// When the ring or its descriptors cannot be had.
     pub fn new(core: Core, mesh: Mesh, census: Arc<Census>, doors: Option<Rc<RefCell<Doors>>>) -> io::Result<Worker> {
         let mut ring = ClientRing::new()?;
-        let parking = Parking::on(mesh.parking_descriptor())?;
-        ring.register_wakeup(parking.descriptor())?;
         ring.watch(Operation::Bell, mesh.bell_descriptor());
         if let Some(doors) = &doors {
             ring.watch(Operation::Signal, doors.borrow().signals.as_raw_fd());
         }
         let mut worker = Worker {
             ring,
-            parking,
             requests: Requests::new(core, mesh, census.clone()),
             census,
             doors,
             completions: Vec::with_capacity(1024),
             accepts_to_arm: Vec::new(),
             sends_submitted: 0,
+            sends_more: false,
             turn_clock: TurnClock::read(),
-            breath: Breath::default(),
+            naps: false,
             writer: Writer::new(),
             deadline_ms: None,
         };
@@ -178,26 +166,17 @@ impl Worker {
     ///
     /// # Errors
     /// When the ring itself fails; nothing can be served any more.
-    pub async fn run(mut self) -> io::Result<Option<ShutdownOptions>> {
+    pub fn run(mut self) -> io::Result<Option<ShutdownOptions>> {
         loop {
             let busy = self.turn();
             if let Some(stopped) = self.requests.stopped.take() {
                 self.say_goodbye();
                 return Ok(stopped);
             }
-            let breathe = std::mem::take(&mut self.breath.taken);
-            // A walk that waits for its time is woken by the next breath.
-            if breathe && !std::mem::take(&mut self.breath.worked) && !busy && !self.requests.is_walking() {
-                self.park().await?;
-                continue;
-            }
             self.enter(busy)?;
             self.ring.reap(&mut self.completions);
             // The replies of the turn are on their way.
             self.requests.walk(self.is_asked());
-            if breathe {
-                glommio::executor().yield_task_queue_now().await;
-            }
         }
     }
 
@@ -229,7 +208,6 @@ impl Worker {
         self.close_connections();
         self.flush_connections();
         if worked {
-            self.breath.worked = true;
             self.requests.core.stats.turn_ends();
         }
         let held_back = self.requests.mesh.flush();
@@ -238,7 +216,7 @@ impl Worker {
 
     /// Whether something has come for the next turn.
     fn is_asked(&self) -> bool {
-        self.completions.iter().any(|completion| !matches!(completion.operation, Operation::Breath))
+        self.completions.iter().any(|completion| !matches!(completion.operation, Operation::Nap))
     }
 
     fn set_clock(&mut self) {
@@ -251,12 +229,14 @@ impl Worker {
     /// Enters the ring: submits, and waits when the core has nothing else to do.
     fn enter(&mut self, busy: bool) -> io::Result<()> {
         self.arm_deadline();
-        if !self.breath.armed {
-            self.breath.armed = true;
-            self.ring.breath_after(BREATH);
+        let sends = std::mem::take(&mut self.sends_submitted);
+        if !self.naps && (sends > 0 || self.requests.is_walking() || self.writer.writes_soon()) {
+            self.naps = true;
+            self.ring.nap_after(NAP);
         }
-        // Each send of this turn completes within the call, with an error where the socket is full: wait for one event more.
-        let want = std::mem::take(&mut self.sends_submitted) + 1;
+        // Each send of this turn completes within the call: wait for one event more. Where a socket was full the next event may be
+        // the end of the nap.
+        let want = sends + usize::from(!std::mem::take(&mut self.sends_more));
         if busy || !self.requests.begin_wait() {
             return self.ring.enter(0);
         }
@@ -265,27 +245,12 @@ impl Worker {
         result
     }
 
-    /// Sleeps in glommio until the ring has something.
-    async fn park(&mut self) -> io::Result<()> {
-        self.arm_deadline();
-        self.ring.arm_wakeup();
-        // Whatever came before the eventfd was armed shows up here; whatever comes later signals it.
-        self.ring.enter(0)?;
-        self.ring.reap(&mut self.completions);
-        if self.completions.is_empty() && self.requests.begin_park() {
-            self.parking.park().await;
-        }
-        self.requests.mesh.end_wait();
-        self.ring.disarm_wakeup();
-        Ok(())
-    }
-
     fn take_completions(&mut self) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
         let mut worked = false;
         for completion in completions.drain(..) {
-            if let Operation::Breath = completion.operation {
-                (self.breath.armed, self.breath.taken) = (false, true);
+            if let Operation::Nap = completion.operation {
+                self.naps = false;
             } else {
                 worked = true;
                 self.completed(completion);
@@ -325,7 +290,7 @@ impl Worker {
                 let news = self.writer.synced(&mut self.ring, completion.result, now_ms);
                 self.appended(news);
             }
-            Operation::Breath | Operation::Cancel => {}
+            Operation::Nap | Operation::Cancel => {}
         }
     }
 
@@ -571,7 +536,10 @@ impl Worker {
             Some(Outgoing::One(bytes)) => self.ring.send(index, descriptor, bytes, patience),
             Some(Outgoing::Many(message)) => self.ring.send_vectored(index, descriptor, message, patience),
         }
-        self.sends_submitted += usize::from(patience == Patience::None);
+        if patience == Patience::None {
+            self.sends_submitted += 1;
+            self.sends_more |= connection.has_more_than_is_sent();
+        }
     }
 
     /// Shuts the sockets of clients that are to go; they are forgotten once their operations have completed.

@@ -355,11 +355,6 @@ impl Requests {
         self.mesh.begin_wait() && self.stays_waiting()
     }
 
-    /// `begin_wait` for a core that parks.
-    pub fn begin_park(&mut self) -> bool {
-        self.mesh.begin_park() && self.stays_waiting()
-    }
-
     /// Who leaves parcels rings behind it: either it sees that the core waits, or the core sees the parcel here.
     fn stays_waiting(&mut self) -> bool {
         let stays = !self.has_more_to_load();

@@ -291,7 +291,7 @@ impl Requests {
         self.walk.is_under_way()
     }
 
-    /// Whether the walk would get on: the core does not park then.
+    /// Whether the walk would get on: the core sleeps a moment at most then.
     pub fn is_walking(&self) -> bool {
         self.walk.has_work()
     }

@@ -343,7 +343,7 @@ impl Writer {
     /// Begins one operation. True when it has ended at once, so that another may be due.
     ///
     /// Where no reply waits for it, a write begins once in a millisecond at most: one in each of thousands of turns would cost
-    /// more than the requests in them. Whoever sleeps meanwhile is woken by the turn loop's breath, which is as long.
+    /// more than the requests in them. Whoever sleeps meanwhile is woken by the turn loop's nap (`writes_soon`), which is as long.
     fn step(&mut self, ring: &mut ClientRing, news: &mut News) -> bool {
         let batches = self.policy == AppendFsync::Always || self.ends;
         if self.syncing.is_none() && self.is_sync_due() && !(batches && self.writing.is_some()) {
@@ -587,6 +587,14 @@ impl Writer {
     /// The node ends: everything is to become durable now, whatever `appendfsync` says.
     pub fn begin_end(&mut self) {
         self.ends = true;
+    }
+
+    /// Whether something waits for the next millisecond to be written.
+    pub fn writes_soon(&self) -> bool {
+        self.written_position < self.gathered_position
+            && self.writing.is_none()
+            && self.failure.is_none()
+            && self.chunks.get(self.written.chunk).is_some_and(|chunk| self.file(chunk.slot).is_some())
     }
 
     /// Whether something is under way or, in an end that has not failed, left to do.

@@ -162,7 +162,8 @@ fn any_value() -> impl Strategy<Value = Owned> {
             }
             object(set)
         }),
-        proptest::collection::vec((any_word(), any_word()), 1..9).prop_map(|pairs| {
+        // No field twice: a long value that a short one replaces leaves a large form that loads as a small one.
+        proptest::collection::btree_map(any_word(), any_word(), 1..9).prop_map(|pairs| {
             let mut hash = Hash::default();
             for (field, value) in pairs {
                 hash.set(&field, &value, LIMITS.hash);

@@ -83,6 +83,12 @@ const KNOWN: &[Known] = &[
         reason: "since 7.2 a command without arguments may be asked about, and the answer depends on it",
     },
     Known {
+        command: "LPOS",
+        redis_70: "nil",
+        redis_72: "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        reason: "7.2 refuses the rank that has no opposite",
+    },
+    Known {
         command: "OBJECT",
         redis_70: "'quicklist'",
         redis_72: "'listpack'",

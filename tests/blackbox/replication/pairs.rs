@@ -43,18 +43,36 @@ fn replicate(primary: Kind, replica: Kind, args: &[&str]) {
     assert_same(&primary, &[&before, &during, &after], Sameness::Values);
 }
 
-/// The requests of the differential test, odd ones among them: what is not exact in them has no common digest.
+/// The requests of the differential test, odd ones among them: what is not exact in them has no common digest. Left out is what
+/// redis-server 7.0 replicates wrongly, and what 7.2 does otherwise.
 fn mixed_load(primary: &Server) {
     let mut mixed = Mixed::new(MIXED_CONNECTIONS);
     println!("SLOTCORE_DIFF_SEED={}", mixed.seed());
     let mut clients: Vec<Client> = (0..MIXED_CONNECTIONS).map(|_| primary.connect()).collect();
     let mut sent = 0;
     while sent < MIXED_COMMANDS {
-        let (connection, batch) = mixed.next();
+        let (connection, mut batch) = mixed.next();
+        batch.retain(|request| is_replicated_alike(request));
         let client = &mut clients[connection];
         client.send(&batch.iter().flat_map(|args| encode(args)).collect::<Vec<u8>>());
         batch.iter().for_each(|_| drop(client.read()));
         sent += batch.len() as u64;
+    }
+}
+
+fn is_replicated_alike(request: &[Vec<u8>]) -> bool {
+    let name = request[0].to_ascii_lowercase();
+    match name.as_slice() {
+        // 7.0 tells no replica that it made a string longer by zeros.
+        b"bitfield" => false,
+        // 7.2 takes some damaged HyperLogLogs that 7.0 refuses: only those are merged and counted that nothing damages.
+        b"pfadd" | b"pfcount" | b"pfmerge" => {
+            let keys = request.get(1..).unwrap_or_default();
+            let keys = if name == b"pfadd" { keys.get(..1).unwrap_or_default() } else { keys };
+            keys.iter().all(|key| key.starts_with(b"kh"))
+        }
+        b"pfdebug" => false,
+        _ => true,
     }
 }
 

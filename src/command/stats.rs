@@ -58,6 +58,8 @@ pub struct CoreStats {
     pub error_replies: u64,
     /// Bytes of a primary's stream; those of them in `received_bytes`.
     pub replication_received_bytes: u64,
+    /// Bytes for replicas, snapshots among them; those of them in `sent_bytes`.
+    pub replication_sent_bytes: u64,
     /// Commands of the primary that failed here.
     pub unexpected_error_replies: u64,
     pub client_output_limit_disconnections: u64,
@@ -99,21 +101,24 @@ pub struct PerSecond {
     pub commands: u64,
     pub received_bytes: u64,
     pub sent_bytes: u64,
+    pub replication_received_bytes: u64,
+    pub replication_sent_bytes: u64,
     pub turns: u64,
     /// Microseconds that a turn took on average.
     pub turn_us: u64,
 }
 
-/// Samples for INFO's `instantaneous_*`: commands, received bytes, sent bytes, turns, microseconds of turns.
+/// Samples for INFO's `instantaneous_*`: commands, received and sent bytes, those of replication, turns, microseconds of turns.
 #[derive(Clone, Copy, Default)]
 struct Rates {
     sampled_us: u64,
     /// As of the last sample.
-    counted: [u64; 5],
-    samples: [[u64; SAMPLES_COUNT]; 5],
+    counted: [u64; RATES_COUNT],
+    samples: [[u64; SAMPLES_COUNT]; RATES_COUNT],
     next: usize,
 }
 
+const RATES_COUNT: usize = 7;
 /// Samples averaged (Redis's STATS_METRIC_SAMPLES).
 const SAMPLES_COUNT: usize = 16;
 /// Shortest time between samples, in microseconds.
@@ -126,7 +131,15 @@ impl CoreStats {
         if elapsed_us < SAMPLE_EVERY_US {
             return;
         }
-        let counted = [self.commands_processed, self.received_bytes, self.sent_bytes, self.turns, self.turns_ns / 1000];
+        let counted = [
+            self.commands_processed,
+            self.received_bytes,
+            self.sent_bytes,
+            self.replication_received_bytes,
+            self.replication_sent_bytes,
+            self.turns,
+            self.turns_ns / 1000,
+        ];
         for (index, now) in counted.into_iter().enumerate() {
             let per_second = now.saturating_sub(self.rates.counted[index]).saturating_mul(1_000_000) / elapsed_us;
             self.rates.samples[index][self.rates.next] = per_second;
@@ -139,8 +152,17 @@ impl CoreStats {
     /// What was counted per second, averaged over the last samples.
     pub fn rates(&self) -> PerSecond {
         let averages = self.rates.samples.map(|samples| samples.iter().sum::<u64>() / SAMPLES_COUNT as u64);
-        let [commands, received_bytes, sent_bytes, turns, turns_us] = averages;
-        PerSecond { commands, received_bytes, sent_bytes, turns, turn_us: turns_us.checked_div(turns).unwrap_or(0) }
+        let [commands, received_bytes, sent_bytes, replication_received_bytes, replication_sent_bytes, turns, turns_us] =
+            averages;
+        PerSecond {
+            commands,
+            received_bytes,
+            sent_bytes,
+            replication_received_bytes,
+            replication_sent_bytes,
+            turns,
+            turn_us: turns_us.checked_div(turns).unwrap_or(0),
+        }
     }
 
     /// A copy for another core: with or without the counters of commands, with or without their histograms.
@@ -239,6 +261,7 @@ impl CoreStats {
         self.writes_processed += other.writes_processed;
         self.error_replies += other.error_replies;
         self.replication_received_bytes += other.replication_received_bytes;
+        self.replication_sent_bytes += other.replication_sent_bytes;
         self.unexpected_error_replies += other.unexpected_error_replies;
         self.client_output_limit_disconnections += other.client_output_limit_disconnections;
         self.client_query_buffer_limit_disconnections += other.client_query_buffer_limit_disconnections;

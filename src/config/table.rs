@@ -21,7 +21,6 @@ const LONG: i128 = i64::MAX as i128;
 
 /// What a group of directives waits for.
 const PERSISTENCE: Applies = Later("RDB and AOF");
-const REPLICATION: Applies = Later("replication");
 const BUS: Applies = Later("the cluster bus");
 const ACL: Applies = Later("ACL users");
 const TLS: Applies = Later("TLS");
@@ -246,7 +245,7 @@ directives! {
     replica_read_only: bool = true; "replica-read-only" | "slave-read-only", YesNo, [DEBUG], Now;
     replica_lazy_flush: bool = false; "replica-lazy-flush" | "slave-lazy-flush", YesNo, [], Now;
     replica_ignore_maxmemory: bool = true; "replica-ignore-maxmemory" | "slave-ignore-maxmemory", YesNo, [], Now;
-    replica_ignore_disk_write_errors: bool = false; "replica-ignore-disk-write-errors", YesNo, [], REPLICATION;
+    replica_ignore_disk_write_errors: bool = false; "replica-ignore-disk-write-errors", YesNo, [], Now;
     replica_priority: u32 = 100; "replica-priority" | "slave-priority", integer(0, INT), [], Now;
     replica_announced: bool = true; "replica-announced", YesNo, [], Now;
     replica_announce_ip: String = String::new(); "replica-announce-ip" | "slave-announce-ip", text_or_unset(), [], Now;
@@ -266,8 +265,8 @@ directives! {
     /// Seconds.
     repl_diskless_sync_delay: u32 = 5; "repl-diskless-sync-delay", integer(0, INT), [], Now;
     repl_diskless_sync_max_replicas: u32 = 0; "repl-diskless-sync-max-replicas", integer(0, INT), [], Now;
-    repl_diskless_load: DisklessLoad = DisklessLoad::Disabled; "repl-diskless-load", choice(), [DEBUG, DENY_LOADING], REPLICATION;
-    propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore; "propagation-error-behavior", choice(), [], REPLICATION;
+    repl_diskless_load: DisklessLoad = DisklessLoad::Disabled; "repl-diskless-load", choice(), [DEBUG, DENY_LOADING], Now;
+    propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore; "propagation-error-behavior", choice(), [], Now;
 
     // Cluster.
     cluster_enabled: bool = false; "cluster-enabled", YesNo, [IMMUTABLE], Now;

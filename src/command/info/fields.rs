@@ -251,7 +251,7 @@ pub const FIELDS: &[Field] = &[
     is(Memory, "lazyfreed_objects", |f| f.keyspace.lazyfreed_objects.to_string()),
     //
     is(Saved, "loading", |f| u8::from(f.loading.progress.is_some()).to_string()),
-    until(Saved, "async_loading", "0", Replication),
+    always(Saved, "async_loading", "0", "a primary's data are received whole before the old ones go"),
     always(Saved, "current_cow_peak", "0", NO_FORK),
     always(Saved, "current_cow_size", "0", NO_FORK),
     always(Saved, "current_cow_size_age", "0", NO_FORK),
@@ -303,11 +303,15 @@ pub const FIELDS: &[Field] = &[
     is(Stats, "total_net_input_bytes", |f| f.stats.received_bytes.to_string()),
     is(Stats, "total_net_output_bytes", |f| f.stats.sent_bytes.to_string()),
     is(Stats, "total_net_repl_input_bytes", |f| f.stats.replication_received_bytes.to_string()),
-    until(Stats, "total_net_repl_output_bytes", "0", Replication),
+    is(Stats, "total_net_repl_output_bytes", |f| f.stats.replication_sent_bytes.to_string()),
     is(Stats, "instantaneous_input_kbps", |f| format!("{:.2}", ratio(f.stats.rates().received_bytes, 1024))),
     is(Stats, "instantaneous_output_kbps", |f| format!("{:.2}", ratio(f.stats.rates().sent_bytes, 1024))),
-    until(Stats, "instantaneous_input_repl_kbps", "0.00", Replication),
-    until(Stats, "instantaneous_output_repl_kbps", "0.00", Replication),
+    is(Stats, "instantaneous_input_repl_kbps", |f| {
+        format!("{:.2}", ratio(f.stats.rates().replication_received_bytes, 1024))
+    }),
+    is(Stats, "instantaneous_output_repl_kbps", |f| {
+        format!("{:.2}", ratio(f.stats.rates().replication_sent_bytes, 1024))
+    }),
     is(Stats, "rejected_connections", |f| f.stats.connections_rejected.to_string()),
     is(Stats, "sync_full", |f| f.replication.syncs_full.to_string()),
     is(Stats, "sync_partial_ok", |f| f.replication.syncs_partial.to_string()),

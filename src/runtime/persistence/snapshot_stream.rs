@@ -7,6 +7,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -34,6 +36,8 @@ pub struct Sink {
     pub client_id: u64,
     /// A copy of the descriptor.
     pub socket: OwnedFd,
+    /// Counts what it was sent.
+    pub sent_bytes: Arc<AtomicU64>,
 }
 
 /// How a stream is written.
@@ -128,6 +132,7 @@ fn spawn(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<MemoryFigures
 struct Target {
     client_id: u64,
     socket: OwnedFd,
+    sent_bytes: Arc<AtomicU64>,
     /// Bytes of the piece under way that it has taken.
     taken: usize,
     /// When it last took some.
@@ -137,7 +142,9 @@ struct Target {
 fn targets(sinks: Vec<Sink>) -> Vec<Target> {
     let now = Instant::now();
     let targets = sinks.into_iter();
-    targets.map(|Sink { client_id, socket }| Target { client_id, socket, taken: 0, moved: now }).collect()
+    let target =
+        |Sink { client_id, socket, sent_bytes }| Target { client_id, socket, sent_bytes, taken: 0, moved: now };
+    targets.map(target).collect()
 }
 
 /// Sends the same to several sockets.
@@ -206,7 +213,10 @@ impl Target {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
             match send(self.socket.as_raw_fd(), &piece[self.taken..], flags) {
                 Ok(0) => return false,
-                Ok(count) => (self.taken, self.moved) = (self.taken + count, now),
+                Ok(count) => {
+                    (self.taken, self.moved) = (self.taken + count, now);
+                    self.sent_bytes.fetch_add(count as u64, Ordering::Relaxed);
+                }
                 Err(Errno::EAGAIN) => return true,
                 Err(Errno::EINTR) => {}
                 Err(_) => return false,
@@ -297,7 +307,7 @@ mod tests {
     fn pairs(count: u64) -> (Vec<Sink>, Vec<UnixStream>) {
         let pairs = (1..=count).map(|client_id| {
             let (ours, theirs) = UnixStream::pair().unwrap();
-            (Sink { client_id, socket: ours.into() }, theirs)
+            (Sink { client_id, socket: ours.into(), sent_bytes: Arc::default() }, theirs)
         });
         pairs.unzip()
     }

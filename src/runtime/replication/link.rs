@@ -1,5 +1,6 @@
 //! The link to a primary while it is made: a thread of its own connects, says what `replication::handshake` has it say, and
-//! receives the primary's data into a file. Then the socket goes to core 0, where the stream is received as a client's requests are.
+//! receives the primary's data into a file, on the disk or in memory (`repl-diskless-load`). Then the socket goes to core 0, where the
+//! stream is received as a client's requests are.
 //!
 //! One thread for each attempt, begun by core 0. It reports by a channel and rings core 0's bell. An attempt that nobody wants any
 //! more is cancelled by shutting its socket down; the thread clears away what it has begun.
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
 use nix::sys::time::TimeVal;
 
@@ -46,6 +48,8 @@ pub struct LinkSettings {
     pub introduction: Introduction,
     /// `dir`: where the data are received into a file.
     pub folder: PathBuf,
+    /// `repl-diskless-load`: the file is one of memory.
+    pub in_memory: bool,
 }
 
 /// What the thread reports.
@@ -72,6 +76,8 @@ pub struct Made {
 /// The primary's data, and the link over which the rest comes.
 pub struct Received {
     pub path: PathBuf,
+    /// What keeps a file of memory alive; the path leads to it.
+    pub memory: Option<File>,
     pub bytes: u64,
     /// Their end was known by a mark: the primary waits to hear that they have come.
     pub by_mark: bool,
@@ -99,6 +105,15 @@ pub struct Link {
     reports: Receiver<Report>,
     temporary: PathBuf,
     thread: JoinHandle<MemoryFigures>,
+}
+
+impl Received {
+    /// Nobody wants the data any more.
+    pub fn discard(&self) {
+        if self.memory.is_none() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Link {
@@ -195,11 +210,16 @@ impl Attempt {
                 Next::Continue { id } => return peer.into_made().map(|link| Report::Continues { id, link }),
                 Next::Full { id, place } => {
                     self.say(Report::Full);
-                    let (bytes, by_mark) = self.receive(&mut peer).inspect_err(|_| {
+                    let target = self.target()?;
+                    let (target, by_mark) = self.receive(&mut peer, target).inspect_err(|_| {
                         let _ = fs::remove_file(&self.temporary);
                     })?;
-                    let (path, link) = (self.temporary.clone(), peer.into_made()?);
-                    return Ok(Report::Received(Box::new(Received { path, bytes, by_mark, id, place, link })));
+                    let (bytes, link) = (target.bytes, peer.into_made()?);
+                    let (path, memory) = match self.settings.in_memory {
+                        true => (format!("/proc/self/fd/{}", target.file.as_raw_fd()).into(), Some(target.file)),
+                        false => (self.temporary.clone(), None),
+                    };
+                    return Ok(Report::Received(Box::new(Received { path, memory, bytes, by_mark, id, place, link })));
                 }
             }
         }
@@ -240,26 +260,36 @@ impl Attempt {
         Ok(socket)
     }
 
-    /// Receives the data into the file; returns how many bytes they are, and whether a mark stood behind them.
-    fn receive(&self, peer: &mut Peer<'_>) -> Result<(u64, bool), String> {
+    /// The file that the data go to.
+    fn target(&self) -> Result<Target<'_>, String> {
+        let (in_memory, path) = (self.settings.in_memory, self.temporary.as_path());
+        let opened = match in_memory {
+            true => memfd_create("sync", MFdFlags::MFD_CLOEXEC).map(File::from).map_err(io::Error::from),
+            false => File::create(path),
+        };
+        let file = opened.map_err(|error| {
+            format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {}", reason(&error))
+        })?;
+        Ok(Target { file, path, in_memory, bytes: 0, synced_bytes: 0 })
+    }
+
+    /// Receives the data into the file; returns it, and whether a mark stood behind them.
+    fn receive<'a>(&self, peer: &mut Peer<'_>, mut target: Target<'a>) -> Result<(Target<'a>, bool), String> {
         let form = loop {
             if let Some(form) = Form::parse(&peer.line()?)? {
                 break form;
             }
         };
+        let place = if target.in_memory { "memory" } else { "disk" };
         match form {
             Form::Length(bytes) => {
                 self.shared.total_bytes.store(bytes, Ordering::Relaxed);
-                tracing::info!("MASTER <-> REPLICA sync: receiving {bytes} bytes from master to disk");
+                tracing::info!("MASTER <-> REPLICA sync: receiving {bytes} bytes from master to {place}");
             }
             Form::Mark(_) => {
-                tracing::info!("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF to disk");
+                tracing::info!("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF to {place}");
             }
         }
-        let file = File::create(&self.temporary).map_err(|error| {
-            format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {}", reason(&error))
-        })?;
-        let mut target = Target { file, path: &self.temporary, bytes: 0, synced_bytes: 0 };
         let mut payload = Payload::new(form);
         while !payload.is_empty() {
             let chunk = peer.chunk(payload.wanted_max())?;
@@ -270,8 +300,10 @@ impl Attempt {
                 break;
             }
         }
-        target.file.sync_all().map_err(|error| target.failed(&error))?;
-        Ok((target.bytes, matches!(form, Form::Mark(_))))
+        if !target.in_memory {
+            target.file.sync_all().map_err(|error| target.failed(&error))?;
+        }
+        Ok((target, matches!(form, Form::Mark(_))))
     }
 }
 
@@ -279,6 +311,7 @@ impl Attempt {
 struct Target<'a> {
     file: File,
     path: &'a Path,
+    in_memory: bool,
     bytes: u64,
     synced_bytes: u64,
 }
@@ -287,7 +320,7 @@ impl Target<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.file.write_all(bytes).map_err(|error| self.failed(&error))?;
         self.bytes += bytes.len() as u64;
-        if self.bytes - self.synced_bytes >= SYNC_STEP_BYTES {
+        if !self.in_memory && self.bytes - self.synced_bytes >= SYNC_STEP_BYTES {
             self.synced_bytes = self.bytes;
             self.file.sync_data().map_err(|error| self.failed(&error))?;
         }

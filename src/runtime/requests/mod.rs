@@ -409,6 +409,7 @@ impl Requests {
         }
         self.account_all();
         idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
+        self.count_snapshots_sent();
         self.core.stats.sample(self.core.clock.monotonic_us());
         let clock = self.core.clock;
         if let Some(publication) = self.core.node.as_mut().and_then(|node| node.tick(&clock)) {
@@ -436,6 +437,9 @@ impl Requests {
         self.core.stats.writes_processed += 1;
         if let Some(client) = self.core.clients.get_mut(index as usize) {
             client.traffic.sent_bytes += count as u64;
+            if client.is_replica {
+                self.core.stats.replication_sent_bytes += count as u64;
+            }
         }
         let Some(connection) = self.connection(index) else { return };
         connection.sent(count);

@@ -72,6 +72,61 @@ fn a_string_without_end_takes_no_room() {
     }
 }
 
+/// `propagation-error-behavior`: a command that the primary has run and this node cannot run.
+#[test]
+fn a_command_that_fails_is_named_or_ends_the_replica() {
+    for kind in [Kind::Redis, Kind::Slotcore] {
+        for (behavior, ends) in [("ignore", false), ("panic", true), ("panic-on-replicas", true)] {
+            let args = ["--propagation-error-behavior", behavior, "--crash-memcheck-enabled", "no"];
+            let mut replica = node(kind, &args);
+            let primary = FakePrimary::start();
+            follow(&replica, primary.port);
+            let mut link = primary.synchronised("k", "v", 100);
+            wait_for_key(&replica, "k", "v");
+            link.send(b"*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n*3\r\n$3\r\nSET\r\n$5\r\nafter\r\n$1\r\n1\r\n");
+            if ends {
+                assert!(!replica.wait_for_exit().success(), "{kind:?} {behavior}");
+                assert!(replica.log().contains("This replica panicked sending an error to its master"));
+            } else {
+                wait_for_key(&replica, "after", "1");
+                assert!(replica.log().contains("== CRITICAL == This replica is sending an error to its master"));
+            }
+        }
+    }
+}
+
+/// `replica-ignore-disk-write-errors`: what the primary writes cannot be kept here.
+#[test]
+fn a_replica_whose_disk_fails_ends_unless_told_to_go_on() {
+    if !Kind::Slotcore.is_slotcore() {
+        return; // redis-server has no disk that fails when it is told to
+    }
+    for ignores in ["no", "yes"] {
+        let args = ["--appendonly", "yes", "--appendfsync", "always", "--replica-ignore-disk-write-errors", ignores];
+        let primary = node(Kind::Slotcore, &[]);
+        let mut replica = node(Kind::Slotcore, &args);
+        follow(&replica, primary.port);
+        settle(&primary, &replica);
+        let mut theirs = replica.connect();
+        // The files are begun anew after a full synchronisation, and have nothing of what comes before that.
+        let has_files = || theirs.info_number("aof_rewrites") > 0 && theirs.info_number("aof_rewrite_in_progress") == 0;
+        assert!(holds_within(SYNC_LIMIT, has_files));
+        theirs.must(&format!("DEBUG DISK-FAULT WRITE {}", libc::ENOSPC));
+        let mut client = primary.connect();
+        client.must("SET first 1");
+        assert!(holds_within(SYNC_LIMIT, || theirs.line("PING").is_error()), "{}", replica.log());
+        client.must("SET second 2");
+        let said = if ignores == "yes" {
+            wait_for_key(&replica, "second", "2");
+            "Replica is applying a command it is unable to write to disk."
+        } else {
+            assert!(!replica.wait_for_exit().success());
+            "Replica was unable to write command to disk."
+        };
+        assert!(replica.log().contains(said), "{}", replica.log());
+    }
+}
+
 /// What a primary may answer to PSYNC that is no answer: the replica asks again, and what it had is there until then.
 #[test]
 fn an_odd_answer_to_psync_is_no_end() {

@@ -121,6 +121,40 @@ fn a_primary_killed_during_a_full_synchronisation_is_followed_after_its_restart(
     }
 }
 
+/// `repl-diskless-load`: nothing comes to the replica's disk, and its old data serve until the new are there all the same.
+#[test]
+fn data_that_are_received_in_memory_leave_the_disk_alone() {
+    if !Kind::Slotcore.is_slotcore() {
+        return; // redis-server gives its old data up first
+    }
+    for (takes, has_file) in [("disabled", true), ("on-empty-db", false), ("swapdb", false)] {
+        let primary = node(Kind::Slotcore, &[]);
+        fill(&primary, KEYS, VALUE_BYTES);
+        let replica = node(Kind::Slotcore, &["--repl-diskless-load", takes]);
+        replica.connect().must("SET own data");
+        let files = |ends: &str| {
+            let names = std::fs::read_dir(&replica.dir).expect("the replica's folder");
+            names
+                .filter(|file| file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().ends_with(ends)))
+                .count()
+        };
+        let proxy = hold_in_the_middle(&primary, &replica);
+        let comes = || {
+            let info = Info::of(&replica);
+            info.field("master_sync_read_bytes")
+                .and_then(|bytes| bytes.parse().ok())
+                .is_some_and(|bytes: u64| bytes > 1000)
+        };
+        assert!(holds_within(SYNC_LIMIT, comes), "{takes}");
+        assert_eq!(files(".rdb"), usize::from(has_file), "{takes}");
+        assert_eq!(replica.connect().line("GET own").to_string(), "'data'");
+        proxy.hold(Way::ToReplica, false);
+        settle(&primary, &replica);
+        assert_same(&primary, &[&replica], Sameness::All);
+        assert_eq!(files(".rdb"), usize::from(has_file), "{takes}: the file that stays is that of dbfilename");
+    }
+}
+
 /// Killed at random moments of its first synchronisation, a replica that starts again begins anew.
 #[test]
 fn a_replica_killed_while_it_loads_begins_anew() {

@@ -337,6 +337,34 @@ fn info_says_how_long_ago_the_other_was_heard_of() {
 }
 
 /// Directives of replication: their names, old names, ranges, and that they can be set at run time.
+/// Bytes of snapshots and of the stream, on both sides.
+#[test]
+fn what_replication_sends_and_receives_is_counted() {
+    const HALF: i64 = 1_000_000;
+    for (primary, replica) in ALL_PAIRS {
+        let primary = node(*primary, &["--rdbcompression", "no"]);
+        let replica = node(*replica, &[]);
+        fill(&primary, 1000, 1000);
+        follow(&replica, primary.port);
+        settle(&primary, &replica);
+        fill(&primary, 1000, 1000);
+        settle(&primary, &replica);
+        for (server, ours, all, rate) in [
+            (&primary, "total_net_repl_output_bytes", "total_net_output_bytes", "instantaneous_output_repl_kbps"),
+            (&replica, "total_net_repl_input_bytes", "total_net_input_bytes", "instantaneous_input_repl_kbps"),
+        ] {
+            let counted = || {
+                let info = Info::of(server);
+                let is_counted = (2 * HALF..3 * HALF).contains(&info.number(ours));
+                let has_rate = info.field(rate).and_then(|rate| rate.parse().ok()).is_some_and(|rate: f64| rate > 0.0);
+                is_counted && info.number(all) >= info.number(ours) && has_rate
+            };
+            let shown = || [ours, all, rate].map(|name| format!("{name}: {:?}", Info::of(server).field(name)));
+            assert!(holds_within(SYNC_LIMIT, counted), "{:?}: {:?}", server.kind, shown());
+        }
+    }
+}
+
 #[test]
 fn directives_of_replication_are_known() {
     on_both(|server| {

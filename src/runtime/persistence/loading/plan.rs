@@ -50,14 +50,14 @@ pub struct Afterwards {
 }
 
 impl Plan {
-    /// A snapshot that was received from a primary. It takes the place of `dbfilename`, unless nothing is kept on disk here and
+    /// A snapshot that was received from a primary. A file takes the place of `dbfilename`, unless nothing is kept on disk here and
     /// `rdb-del-sync-files` says so.
-    pub fn received(path: PathBuf, bytes: u64, config: &Config) -> Plan {
+    pub fn received(path: PathBuf, bytes: u64, is_file: bool, config: &Config) -> Plan {
         let name = path.display().to_string();
         let keeps_nothing = config.rdb_del_sync_files && config.save.is_empty() && !config.appendonly;
         let becomes = (!keeps_nothing).then(|| PathBuf::from(&config.dir).join(&config.dbfilename));
         let file = PlannedFile { path: path.clone(), name, bytes, sequence: None, writer: None };
-        let afterwards = Some(Afterwards { path, becomes });
+        let afterwards = is_file.then_some(Afterwards { path, becomes });
         Plan { source: Source::Snapshot, files: vec![file], total_bytes: bytes, afterwards }
     }
 

@@ -14,8 +14,9 @@ use crate::command::execute::{self, Call};
 use crate::command::monitor;
 use crate::command::persistence::replay::{Destination, Routes};
 use crate::command::replication::stream::{Action, Data, Group, Item, Stream};
-use crate::command::spec::Run;
+use crate::command::spec::{Flags, Run};
 use crate::command::table::table;
+use crate::config::PropagationErrorBehavior;
 use crate::resp::{Args, ReplyBuffer, RespVersion, write_request};
 use crate::runtime::batch::RequestBatch;
 use crate::runtime::mesh::Message;
@@ -28,6 +29,8 @@ const UNAPPLIED_BYTES_MAX: u64 = 16 << 20;
 const ACKNOWLEDGE_AFTER_MS: u64 = 1000;
 /// Errors that are named in the log within one second.
 const COMPLAINTS_MAX: u32 = 10;
+/// That what is applied cannot be kept is said so often.
+const UNKEPT_EVERY_S: i64 = 10;
 
 /// What one core is to apply of a piece of the stream.
 #[derive(Default)]
@@ -68,6 +71,8 @@ pub(super) struct Applying {
     is_paused: bool,
     /// Errors in this second, and which second that is.
     complaints: (i64, u32),
+    /// When it was last said that what is applied cannot be kept.
+    unkept_s: i64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -210,6 +215,9 @@ impl Requests {
 
     fn apply_item(&mut self, client: ClientRef, item: &Item, args: &Args<'_>, raw: u64, scratch: &mut ReplyBuffer) {
         let caller = caller_of(client, item.db);
+        if self.core.disk.refusal.is_some() {
+            self.applies_unkept(&item.action);
+        }
         let mark = if item.in_transaction { Mark::Within } else { Mark::Alone };
         if let Some(client) = self.core.own_client(client) {
             client.db = item.db;
@@ -343,6 +351,33 @@ impl Requests {
                 String::from_utf8_lossy(error),
                 String::from_utf8_lossy(command.get(..128).unwrap_or(command))
             );
+        }
+        let config = &self.core.config;
+        if config.replica_read_only && config.propagation_error_behavior != PropagationErrorBehavior::Ignore {
+            let command = String::from_utf8_lossy(command);
+            give_up(&format!(
+                "This replica panicked sending an error to its master after processing the command '{command}'"
+            ));
+        }
+    }
+
+    /// The primary writes, and this node's disk does not take it: `replica-ignore-disk-write-errors`.
+    #[cold]
+    fn applies_unkept(&mut self, action: &Action) {
+        let command = match action {
+            Action::Data(Destination::Core { command, .. } | Destination::EveryCore(command)) => *command,
+            _ => return,
+        };
+        if !command.spec().flags.has(Flags::WRITE) {
+            return;
+        }
+        if !self.core.config.replica_ignore_disk_write_errors {
+            give_up("Replica was unable to write command to disk.");
+        }
+        let (now_s, said_s) = (self.core.clock.unix().seconds(), &mut self.following.applying.unkept_s);
+        if now_s > *said_s + UNKEPT_EVERY_S {
+            *said_s = now_s;
+            tracing::warn!("Replica is applying a command it is unable to write to disk.");
         }
     }
 
@@ -491,6 +526,12 @@ impl Requests {
             self.say_what_there_is(u64::MAX);
         }
     }
+}
+
+/// Ends the process where the settings say that a replica had better not go on.
+fn give_up(line: &str) -> ! {
+    tracing::error!("{line}");
+    std::process::abort()
 }
 
 /// Who runs the commands of the primary.

@@ -7,6 +7,8 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Asking;
@@ -36,6 +38,8 @@ pub(super) struct Syncing {
     file: Option<SnapshotStream>,
     /// When replicas that wait were last sent an empty line, in seconds.
     comforted_s: i64,
+    /// What threads have sent to replicas and no statistics have yet.
+    sent_bytes: Arc<AtomicU64>,
 }
 
 impl Requests {
@@ -260,7 +264,7 @@ impl Requests {
     /// The sockets of these replicas, which begin to receive.
     fn sinks(&mut self, wanted: impl Fn(&Replica) -> bool) -> Vec<Sink> {
         let Some(node) = self.core.node.as_mut() else { return Vec::new() };
-        let mut sinks = Vec::new();
+        let (mut sinks, sent_bytes) = (Vec::new(), &self.replicating.sync.sent_bytes);
         let log_end = node.replication.log.end();
         for replica in node.replication.replicas.list.iter_mut().filter(|replica| wanted(replica)) {
             let Some(Some(connection)) = self.connections.get(replica.client.index as usize) else { continue };
@@ -270,7 +274,7 @@ impl Requests {
                     replica.place = log_end;
                 }
                 replica.state = ReplicaState::Receives;
-                sinks.push(Sink { client_id: replica.client.id, socket });
+                sinks.push(Sink { client_id: replica.client.id, socket, sent_bytes: sent_bytes.clone() });
             }
         }
         sinks
@@ -377,6 +381,13 @@ impl Requests {
                 _ => tracing::info!("Synchronization with replica {} succeeded", replica.name()),
             }
         }
+    }
+
+    /// Takes what threads have sent to replicas into the statistics.
+    pub(in crate::runtime::requests) fn count_snapshots_sent(&mut self) {
+        let bytes = self.replicating.sync.sent_bytes.swap(0, Ordering::Relaxed);
+        self.core.stats.sent_bytes += bytes;
+        self.core.stats.replication_sent_bytes += bytes;
     }
 
     /// Takes in what is reported of a file on its way to replicas (core 0). True when there was anything.

@@ -26,6 +26,7 @@ use crate::command::replication::failover::Stage;
 use crate::command::replication::stream::Stream;
 use crate::command::replication::upstream::{FollowOrder, Link as LinkState, Transfer, Upstream};
 use crate::command::tracking;
+use crate::config::DisklessLoad;
 use crate::keyspace::Disposal;
 use crate::replication::handshake::Introduction;
 use crate::replication::history::History;
@@ -89,7 +90,7 @@ impl Requests {
             self.retired_writers.push(link.cancel());
         }
         if let Some(received) = self.following.received.take_if(|_| !self.following.is_loading) {
-            let _ = std::fs::remove_file(&received.path);
+            received.discard();
         }
         if let Some(client) = self.following.client.take() {
             self.close(client.index, CloseReason::Killed);
@@ -165,6 +166,7 @@ impl Requests {
                 hands_over: upstream.takes_over,
             },
             folder: config.dir.clone().into(),
+            in_memory: config.repl_diskless_load != DisklessLoad::Disabled,
         };
         (upstream.link, upstream.transfer) = (LinkState::Connecting, Transfer::default());
         tracing::info!("Connecting to MASTER {}:{}", upstream.host, upstream.port);
@@ -346,10 +348,13 @@ impl Requests {
     fn note_transfer(&mut self, link: &Link) {
         let ((total_bytes, read_bytes), heard_ms) = (link.transferred(), link.heard_ms());
         let Some(upstream) = self.upstream() else { return };
+        let new_bytes = read_bytes.saturating_sub(upstream.transfer.read_bytes);
         upstream.transfer = Transfer { total_bytes, read_bytes, ..upstream.transfer };
         if heard_ms > 0 {
             upstream.last_io = UnixMillis(i64::try_from(heard_ms).unwrap_or(i64::MAX));
         }
+        self.core.stats.received_bytes += new_bytes;
+        self.core.stats.replication_received_bytes += new_bytes;
     }
 
     /// A primary that hears nothing for long takes its replica for gone: while the data are loaded it is sent an empty line each second.
@@ -394,7 +399,8 @@ impl Requests {
         tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
         let Some(received) = &self.following.received else { return };
         let config = self.core.config.clone();
-        let plan = Plan::received(received.path.clone(), received.bytes, &config);
+        let is_file = received.memory.is_none();
+        let plan = Plan::received(received.path.clone(), received.bytes, is_file, &config);
         let cores_count = self.core.facts.cores_count;
         let mut prepared = Prepared::new(plan, None, &config, self.core.owners.clone(), self.mesh.bells(), cores_count);
         // What clients of a replica that can be written to have sent before may still come.
@@ -421,11 +427,10 @@ impl Requests {
         self.following.is_loading = false;
         let is_superseded = std::mem::take(&mut self.following.is_superseded);
         let Some(received) = self.following.received.take() else { return };
-        let Received { path, id, place, by_mark, link, .. } = *received;
         if let Some(line) = underway.shared.failure() {
             tracing::error!("{line}");
             tracing::warn!("Failed trying to load the MASTER synchronization DB from disk, check server logs.");
-            let _ = std::fs::remove_file(path);
+            received.discard();
             self.empty_all();
             let Core { node: Some(node), random, .. } = &mut self.core else { return };
             node.replication.history.replace(random);
@@ -433,6 +438,7 @@ impl Requests {
             self.core.node().persistence.saving.forget_changes(changes);
             return self.link_failed("The data of the master are given up");
         }
+        let Received { id, place, by_mark, link, .. } = *received;
         let HistoryFacts { db, .. } = underway.shared.history();
         let Core { node: Some(node), random, .. } = &mut self.core else { return };
         let replication = &mut node.replication;

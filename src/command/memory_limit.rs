@@ -148,9 +148,12 @@ fn clients_excess_bytes(core: &Core) -> i64 {
 }
 
 fn ease(core: &mut Core, begun_ns: u64) -> Pressure {
-    let Some(rule) = EvictionRule::of(core.config.maxmemory_policy).filter(|_| excess_bytes(core) > 0) else {
+    let rule = EvictionRule::of(core.config.maxmemory_policy);
+    let is_above = excess_bytes(core) > 0;
+    let Some(rule) = rule.filter(|_| is_above) else {
         core.ledger.answer(core.ledger.asked(core.id));
-        return if excess_bytes(core) > 0 { Pressure::Full } else { Pressure::None };
+        // Looked at once: other cores allocate meanwhile, and what is above the limit only now is the next command's business.
+        return if is_above { Pressure::Full } else { Pressure::None };
     };
     // A core that turns out to have nothing leaves what it was asked for to the others: hence a second time.
     for _ in 0..2 {

@@ -39,6 +39,12 @@ pub trait Ledger {
     /// As `settle`, and remembers the largest sum that there was at a call of this.
     fn note_peak(&mut self, own_bytes: i64);
 
+    /// Enters what this core keeps that is no reason to evict: what waits for its append-only file, and, on core 0, for replicas.
+    fn spare(&mut self, own_bytes: i64);
+
+    /// What all cores keep that is no reason to evict.
+    fn spared_bytes(&self) -> i64;
+
     /// Enters how many keys this core could evict.
     fn offer(&self, keys: u64);
 
@@ -128,12 +134,13 @@ fn relieve_slowly(core: &mut Core) -> Pressure {
     pressure
 }
 
-/// Bytes above the limit; negative below it.
+/// Bytes above the limit; negative below it. What waits for replicas is spared: a key that is evicted has them told, and were that
+/// a reason to evict the next one, a slow replica would empty the node.
 #[inline]
 fn excess_bytes(core: &mut Core) -> i64 {
     let own_bytes = core.allocated_bytes();
-    let allocated_bytes = core.ledger.settle(own_bytes);
-    let excess_bytes = allocated_bytes.saturating_sub(i64::try_from(core.config.maxmemory).unwrap_or(i64::MAX));
+    let counted_bytes = core.ledger.settle(own_bytes) - core.ledger.spared_bytes();
+    let excess_bytes = counted_bytes.saturating_sub(i64::try_from(core.config.maxmemory).unwrap_or(i64::MAX));
     if excess_bytes > 0 && limits_clients(&core.config) {
         return excess_bytes - clients_excess_bytes(core);
     }
@@ -391,6 +398,10 @@ mod tests {
             own_bytes
         }
         fn note_peak(&mut self, _: i64) {}
+        fn spare(&mut self, _: i64) {}
+        fn spared_bytes(&self) -> i64 {
+            0
+        }
         fn offer(&self, _: u64) {}
         fn offered(&self, core: CoreId) -> u64 {
             self.0[core.index()].0

@@ -17,6 +17,7 @@ pub struct NodeLedger {
     allocated_bytes: AtomicI64,
     allocated_peak_bytes: AtomicI64,
     clients_bytes: AtomicI64,
+    spared_bytes: AtomicI64,
     cores: Vec<CoreLine>,
 }
 
@@ -40,6 +41,7 @@ impl NodeLedger {
             allocated_bytes: AtomicI64::new(0),
             allocated_peak_bytes: AtomicI64::new(0),
             clients_bytes: AtomicI64::new(0),
+            spared_bytes: AtomicI64::new(0),
             cores: (0..cores_count).map(|_| CoreLine::default()).collect(),
         }
     }
@@ -57,11 +59,12 @@ pub struct CoreLedger {
     /// What this core has entered in the sums.
     entered_bytes: i64,
     entered_clients_bytes: i64,
+    entered_spared_bytes: i64,
 }
 
 impl CoreLedger {
     pub fn new(node: Arc<NodeLedger>, id: CoreId) -> CoreLedger {
-        CoreLedger { node, id, entered_bytes: 0, entered_clients_bytes: 0 }
+        CoreLedger { node, id, entered_bytes: 0, entered_clients_bytes: 0, entered_spared_bytes: 0 }
     }
 
     fn line(&self, core: CoreId) -> &CoreLine {
@@ -83,6 +86,19 @@ impl Ledger for CoreLedger {
     fn note_peak(&mut self, own_bytes: i64) {
         let allocated_bytes = self.settle(own_bytes);
         self.node.allocated_peak_bytes.fetch_max(allocated_bytes, Ordering::Relaxed);
+    }
+
+    fn spare(&mut self, own_bytes: i64) {
+        let change = own_bytes - self.entered_spared_bytes;
+        if change != 0 {
+            self.entered_spared_bytes = own_bytes;
+            self.node.spared_bytes.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn spared_bytes(&self) -> i64 {
+        self.node.spared_bytes.load(Ordering::Relaxed)
     }
 
     fn offer(&self, keys: u64) {
@@ -163,6 +179,15 @@ mod tests {
         cores[0].note_peak(50_000);
         cores[0].note_peak(0);
         assert_eq!(cores[1].node.allocated_peak_bytes(), 30_000);
+    }
+
+    #[test]
+    fn what_is_spared_is_what_every_core_entered_last() {
+        let mut cores = handles(2);
+        cores[0].spare(1000);
+        cores[1].spare(50);
+        cores[0].spare(400);
+        assert_eq!((cores[0].spared_bytes(), cores[1].spared_bytes()), (450, 450));
     }
 
     #[test]

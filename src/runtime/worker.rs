@@ -203,6 +203,7 @@ impl Worker {
             self.requests.core.journal.discard();
         }
         self.requests.feed_replicas();
+        self.requests.enter_spared();
         self.open_doors();
         self.adopt_connections();
         self.close_connections();

@@ -7,6 +7,14 @@ use crate::command::memory_limit::{self, Pressure};
 use crate::runtime::tick::report;
 
 impl Requests {
+    /// Tells all cores what this one keeps that is no reason to evict keys, each turn.
+    pub fn enter_spared(&mut self) {
+        let backlog_bytes = self.core.config.repl_backlog_size;
+        let log_bytes = self.core.node.as_ref().map_or(0, |node| node.replication.log.memory_bytes() as u64);
+        let spared_bytes = log_bytes.saturating_sub(backlog_bytes) + self.core.append_figures.buffer_bytes;
+        self.core.ledger.spare(i64::try_from(spared_bytes).unwrap_or(i64::MAX));
+    }
+
     /// Frees memory while the node has more than it may, for as long as the settings allow at a time. Clients go before keys.
     pub fn keep_limits(&mut self) {
         let clients_limit_bytes = memory_limit::clients_limit_bytes(&self.core.config);

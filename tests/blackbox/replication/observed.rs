@@ -365,6 +365,39 @@ fn what_replication_sends_and_receives_is_counted() {
     }
 }
 
+/// What waits for a slow replica is no reason to evict keys: each would have the replica told, and more would wait.
+#[test]
+fn what_waits_for_a_replica_evicts_no_keys() {
+    const ROOM: i64 = 8 << 20;
+    for (primary, replica) in ALL_PAIRS {
+        let args = ["--client-output-buffer-limit", "replica 0 0 0", "--maxmemory-policy", "allkeys-lru"];
+        let primary = node(*primary, &[&args[..], &["--repl-backlog-size", "1mb"]].concat());
+        let replica = node(*replica, &[]);
+        let proxy = super::proxy::Proxy::start(primary.port);
+        follow(&replica, proxy.port);
+        settle(&primary, &replica);
+        fill(&primary, 20, 10_000);
+        settle(&primary, &replica);
+        proxy.hold(super::proxy::Way::ToReplica, true);
+        let mut client = primary.connect();
+        let limit = client.info_number("used_memory") + ROOM;
+        client.must(&format!("CONFIG SET maxmemory {limit}"));
+        // The same keys again and again: 30 MB for the replica, of which sockets and the proxy take some.
+        for _ in 0..150 {
+            fill(&primary, 20, 10_000);
+        }
+        let info = Info::of(&primary);
+        let spared = info.number("mem_not_counted_for_evict");
+        assert!(spared > ROOM, "{:?}: only {spared} bytes wait", primary.kind);
+        assert_eq!(info.number("evicted_keys"), 0, "{:?}", primary.kind);
+        assert_eq!(client.must("DBSIZE").integer(), 20);
+        proxy.hold(super::proxy::Way::ToReplica, false);
+        settle(&primary, &replica);
+        let returned = || Info::of(&primary).number("mem_not_counted_for_evict") < ROOM / 2;
+        assert!(holds_within(SYNC_LIMIT, returned), "{:?}", primary.kind);
+    }
+}
+
 #[test]
 fn directives_of_replication_are_known() {
     on_both(|server| {

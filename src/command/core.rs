@@ -21,6 +21,7 @@ use super::persistence::loading::Reload;
 use super::persistence::saving::SaveFor;
 use super::pubsub::{Delivery, Subscriptions};
 use super::replication::ReplicationView;
+use super::replication::own_expiries::OwnExpiries;
 use super::replication::peers::{ReplicaQuestion, SyncRequest};
 use super::replication::upstream::FollowOrder;
 use super::slowlog::{SlowEntry, SlowLog};
@@ -70,6 +71,8 @@ pub struct Core {
     pub cluster: ClusterView,
     /// What this core must know of who copies whom.
     pub replication: ReplicationView,
+    /// On a replica: keys that its own clients have given a time to live.
+    pub own_expiries: OwnExpiries,
     /// What this core must know of the node's files.
     pub disk: DiskView,
     /// What the runtime tells of this core's append-only file.

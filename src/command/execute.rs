@@ -8,6 +8,7 @@ use super::core::{Core, Effect};
 use super::error::CommandError;
 use super::memory_limit;
 use super::redact::redacted;
+use super::replication::own_expiries;
 use super::slowlog::SlowEntry;
 use super::spec::{Flags, Part, Run};
 use super::table::CommandId;
@@ -161,6 +162,9 @@ fn timed(
     }
     if call.caller.tracks {
         tracking::remember(core, call);
+    }
+    if core.replication.role.is_replica() && call.command.spec().flags.has(Flags::WRITE) && !core.obeys() {
+        own_expiries::written(core, call);
     }
     let ended_ns = core.nanos.now_ns();
     let duration_ns = ended_ns.saturating_sub(begun_ns) + spent_ns;

@@ -4,6 +4,7 @@ use super::connection::Connection;
 use crate::base::clock::UnixMillis;
 use crate::command::client::Client;
 use crate::command::core::Core;
+use crate::command::replication::own_expiries;
 
 /// Buckets or entries that one tick of active expiry looks at: about 1 ms of work.
 const EXPIRE_BUDGET: usize = 20_000;
@@ -12,6 +13,9 @@ const SHRINK_AFTER_MS: i64 = 2_000;
 
 /// Deletes keys whose time has come, unless they are loaded, CLIENT PAUSE keeps them as they are, or a primary says what has expired. True when more are waiting.
 pub fn expire(core: &mut Core) -> bool {
+    if !core.disk.loading && core.active_expire {
+        own_expiries::expire(core);
+    }
     if core.disk.loading
         || core.replication.role.is_replica()
         || !core.active_expire

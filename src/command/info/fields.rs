@@ -105,7 +105,6 @@ pub enum Show {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coming {
     Persistence,
-    Replication,
     Bus,
     Scripts,
     Migration,
@@ -143,7 +142,7 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
     Field { section, name, show: Show::Lines(value) }
 }
 
-use Coming::{Acl, Bus, Migration, Persistence, Replication, Scripts};
+use Coming::{Acl, Bus, Migration, Persistence, Scripts};
 use Section::{
     Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
     Persistence as Saved, Replication as Replicas, Server, Stats,
@@ -334,7 +333,7 @@ pub const FIELDS: &[Field] = &[
     always(Stats, "latest_fork_usec", "0", NO_FORK),
     always(Stats, "total_forks", "0", NO_FORK),
     until(Stats, "migrate_cached_sockets", "0", Migration),
-    until(Stats, "slave_expires_tracked_keys", "0", Replication),
+    is(Stats, "slave_expires_tracked_keys", |f| f.own_expiries.to_string()),
     always(Stats, "active_defrag_hits", "0", NO_DEFRAG),
     always(Stats, "active_defrag_misses", "0", NO_DEFRAG),
     always(Stats, "active_defrag_key_hits", "0", NO_DEFRAG),
@@ -346,7 +345,12 @@ pub const FIELDS: &[Field] = &[
     is(Stats, "tracking_total_prefixes", |f| f.core.tracking.prefixes_count().to_string()),
     is(Stats, "unexpected_error_replies", |f| f.stats.unexpected_error_replies.to_string()),
     is(Stats, "total_error_replies", |f| f.stats.error_replies.to_string()),
-    always(Stats, "dump_payload_sanitizations", "0", "every payload is looked through once, by whoever makes its value"),
+    always(
+        Stats,
+        "dump_payload_sanitizations",
+        "0",
+        "every payload is looked through once, by whoever makes its value",
+    ),
     is(Stats, "total_reads_processed", |f| f.stats.reads_processed.to_string()),
     is(Stats, "total_writes_processed", |f| f.stats.writes_processed.to_string()),
     always(Stats, "io_threaded_reads_processed", "0", NO_IO_THREADS),

@@ -38,6 +38,7 @@ pub struct Share {
     waits: WaitFigures,
     tracked_keys: usize,
     tracked_items: usize,
+    own_expiries: usize,
     append: AppendFigures,
     databases: Vec<DatabaseFigures>,
     node: Option<NodeShare>,
@@ -91,6 +92,8 @@ pub struct Figures<'a> {
     /// Keys of which clients keep copies, and pairs of such a key and a client.
     pub tracked_keys: usize,
     pub tracked_items: usize,
+    /// Keys of a replica that expire without its primary.
+    pub own_expiries: usize,
     /// The append-only files of all cores.
     pub append: AppendFigures,
     pub rewrite: RewriteFigures,
@@ -127,6 +130,7 @@ impl Share {
             waits: core.blocked.figures(),
             tracked_keys: core.tracking.keys_count(),
             tracked_items: core.tracking.items_count(),
+            own_expiries: core.own_expiries.len(),
             append: core.append_figures,
             databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
             node,
@@ -209,6 +213,7 @@ impl<'a> Figures<'a> {
             waits: WaitFigures::default(),
             tracked_keys: 0,
             tracked_items: 0,
+            own_expiries: 0,
             append: AppendFigures::default(),
             rewrite: RewriteFigures::default(),
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
@@ -238,6 +243,7 @@ impl<'a> Figures<'a> {
         self.waits.add(share.waits);
         self.tracked_keys += share.tracked_keys;
         self.tracked_items += share.tracked_items;
+        self.own_expiries += share.own_expiries;
         self.append.add(share.append);
         for (ours, theirs) in self.databases.iter_mut().zip(share.databases) {
             ours.add(theirs);

@@ -10,6 +10,7 @@
 
 pub mod failover;
 pub mod figures;
+pub mod own_expiries;
 pub mod peers;
 pub mod replicas;
 pub mod stream;

@@ -204,6 +204,28 @@ fn a_replica_hides_expired_keys_until_its_primary_deletes_them() {
     }
 }
 
+/// What a replica's own clients have written expires there, since its primary knows nothing of it.
+#[test]
+fn what_clients_of_a_replica_write_expires_by_itself() {
+    for (primary, replica) in ALL_PAIRS {
+        let (primary, replica) = pair(*primary, *replica, &["--replica-read-only", "no"]);
+        primary.connect().must("SET theirs v PX 100000");
+        settle(&primary, &replica);
+        let mut client = replica.connect();
+        for number in 0..50 {
+            client.must(&format!("SET own:{number} v PX 100"));
+        }
+        client.must("SET stays v PX 100");
+        client.must("PERSIST stays");
+        client.must("SET later v EX 1000");
+        let kind = replica.kind;
+        assert!(client.info_number("slave_expires_tracked_keys") >= 51, "{kind:?}");
+        let are_gone = || client.must("DBSIZE").integer() == 3 && client.info_number("slave_expires_tracked_keys") == 1;
+        assert!(holds_within(SYNC_LIMIT, are_gone), "{kind:?}: {}", client.must("DBSIZE").integer());
+        check(&mut client, &[("GET theirs", "'v'"), ("GET stays", "'v'"), ("GET later", "'v'"), ("TTL stays", ":-1")]);
+    }
+}
+
 #[test]
 fn messages_reach_subscribers_of_replicas() {
     for (primary, replica) in ALL_PAIRS {

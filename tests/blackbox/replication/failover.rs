@@ -6,7 +6,9 @@ use nix::sys::signal::Signal;
 
 use super::compare::{Sameness, assert_same};
 use super::load::Load;
-use super::nodes::{ALL_PAIRS, Info, SYNC_LIMIT, fill, follow, granted, node, pair, settle, wait_for_replicas};
+use super::nodes::{
+    ALL_PAIRS, Info, SYNC_LIMIT, fill, follow, follow_nobody, granted, node, pair, settle, wait_for_replicas,
+};
 use super::seed;
 use crate::support::{Kind, Server, check, holds_within, on_both};
 
@@ -87,7 +89,7 @@ fn failover_changes_places_and_loses_nothing() {
         assert_same(&new, &[&old, &sibling], Sameness::All);
         assert_eq!(digest(&new), digest(&old));
 
-        sibling.connect().must("REPLICAOF NO ONE");
+        follow_nobody(&sibling);
         assert!(holds_within(SYNC_LIMIT, || Info::of(&new).is("connected_slaves", "1")));
         wait_for_replicas(&new, 1);
         new.connect().must("FAILOVER");

@@ -51,7 +51,21 @@ pub fn pair(primary: Kind, replica: Kind, args: &[&str]) -> (Server, Server) {
 }
 
 pub fn follow(replica: &Server, port: u16) {
-    replica.connect().must(&format!("REPLICAOF 127.0.0.1 {port}"));
+    ask_until_loaded(replica, &format!("REPLICAOF 127.0.0.1 {port}"));
+}
+
+pub fn follow_nobody(replica: &Server) {
+    ask_until_loaded(replica, "REPLICAOF NO ONE");
+}
+
+/// A replica that is loading its primary's data refuses most commands until it has.
+fn ask_until_loaded(server: &Server, line: &str) {
+    let (mut client, mut said) = (server.connect(), String::new());
+    let is_answered = holds_within(SYNC_LIMIT, || {
+        said = client.line(line).to_string();
+        !said.starts_with("-LOADING")
+    });
+    assert!(is_answered && said.starts_with("+OK"), "{line}: {said}");
 }
 
 /// The fields of INFO replication, and of others of the same reply, at one moment.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::compare::{Sameness, assert_same};
 use super::nodes::{
-    ALL_PAIRS, Info, SYNC_LIMIT, fill, follow, granted, node, pair, settle, wait_for_replicas, wait_until_down,
-    wait_until_up,
+    ALL_PAIRS, Info, SYNC_LIMIT, fill, follow, follow_nobody, granted, node, pair, settle, wait_for_replicas,
+    wait_until_down, wait_until_up,
 };
 use crate::support::{Client, Kind, Server, check, holds_within, on_both};
 
@@ -70,7 +70,7 @@ fn info_and_role_say_the_same_as_redis_server() {
         primary.connect().must("CONFIG SET min-replicas-to-write 1");
         say("replicas are needed", &[&primary]);
         primary.connect().must("CONFIG SET min-replicas-to-write 0");
-        replica.connect().must("REPLICAOF NO ONE");
+        follow_nobody(&replica);
         // The chained one loses its link and comes back.
         settle(&replica, &chained);
         wait_for_replicas(&replica, 1);

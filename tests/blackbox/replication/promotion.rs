@@ -3,8 +3,8 @@
 use super::compare::{Sameness, assert_same, expire_all};
 use super::load::Load;
 use super::nodes::{
-    ALL_PAIRS, Info, PAIRS, SYNC_LIMIT, fill, follow, granted, node, node_with_file, settle, wait_for_replicas,
-    wait_until_up,
+    ALL_PAIRS, Info, PAIRS, SYNC_LIMIT, fill, follow, follow_nobody, granted, node, node_with_file, settle,
+    wait_for_replicas, wait_until_up,
 };
 use super::seed;
 use crate::support::{Kind, Server, check, holds_within, on_both};
@@ -42,7 +42,7 @@ fn siblings_and_the_old_primary_resynchronise_partially_after_a_promotion() {
     for (primary, replicas) in GROUPS {
         let (old, [promoted, sibling]) = group(*primary, *replicas);
         let before = Info::of(&promoted);
-        promoted.connect().must("REPLICAOF NO ONE");
+        follow_nobody(&promoted);
         let after = Info::of(&promoted);
         assert!(after.is("role", "master"), "{}", after.replication());
         assert_ne!(after.field("master_replid"), before.field("master_replid"));
@@ -66,7 +66,7 @@ fn a_primary_that_wrote_on_by_itself_is_synchronised_from_the_beginning() {
         let (old, promoted) = super::nodes::pair(*primary, *replica, NO_PINGS);
         fill(&old, 100, 10);
         settle(&old, &promoted);
-        promoted.connect().must("REPLICAOF NO ONE");
+        follow_nobody(&promoted);
         wait_until_alone(&old);
         old.connect().must("SET lost write");
         promoted.connect().must("SET kept write");
@@ -91,7 +91,7 @@ fn promotions_one_after_the_other_stay_partial() {
         for _ in 0..3 {
             nodes.rotate_left(1);
             let [new, others @ ..] = &nodes;
-            new.connect().must("REPLICAOF NO ONE");
+            follow_nobody(&new);
             for other in others {
                 follow(other, new.port);
                 settle(new, other);
@@ -168,7 +168,7 @@ fn the_role_is_written_to_the_configuration() {
         settle(&primary, &replica);
         let shown = replica.connect().line("CONFIG GET replicaof").to_string();
         assert_eq!(shown, format!("['replicaof', '127.0.0.1 {}']", primary.port));
-        replica.connect().must("REPLICAOF NO ONE");
+        follow_nobody(&replica);
         replica.connect().must("CONFIG REWRITE");
         replica.restart();
         assert!(Info::of(&replica).is("role", "master"), "{:?}", replica.kind);
@@ -238,7 +238,7 @@ fn a_change_of_role_keeps_clients_and_data() {
         settle(&primary, &replica);
         let mut client = replica.connect();
         check(&mut client, &[("SET k v", "-READONLY..."), ("DBSIZE", ":100")]);
-        replica.connect().must("REPLICAOF NO ONE");
+        follow_nobody(&replica);
         check(&mut client, &[("SET k v", "+OK"), ("DBSIZE", ":101")]);
         follow(&replica, primary.port);
         settle(&primary, &replica);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::nodes::{ALL_PAIRS, Info, SYNC_LIMIT, follow, node, pair, settle, wait_for_replicas};
+use super::nodes::{ALL_PAIRS, Info, SYNC_LIMIT, follow, follow_nobody, node, pair, settle, wait_for_replicas};
 use crate::support::{Kind, check, holds_within};
 
 /// A write is there when WAIT says so.
@@ -153,7 +153,7 @@ fn waitaof_counts_replicas_that_have_it_on_disk() {
     assert_eq!(client.must("WAITAOF 0 1 0").items()[1].integer(), 1);
     // A replica without files has nothing on disk, and neither has one that does not speak of it.
     for other in [node(Kind::Slotcore, &[]), node(Kind::Redis, &appending)] {
-        replica.connect().must("REPLICAOF NO ONE");
+        follow_nobody(&replica);
         follow(&other, primary.port);
         settle(&primary, &other);
         client.must("SET k again");

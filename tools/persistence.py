@@ -81,9 +81,9 @@ def timed_gets(port, seconds, until=None):
     return taken
 
 
-def gets(port, seconds):
+def gets(port, seconds, until=None):
     """The latencies of these GETs in ms, sorted."""
-    return sorted(latency for _, latency in timed_gets(port, seconds))
+    return sorted(latency for _, latency in timed_gets(port, seconds, until))
 
 
 def at(latencies, share):

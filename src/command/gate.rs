@@ -139,8 +139,8 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
         return Verdict::Refused { error: CommandError::OutOfMemory, command: Some(command) };
     }
     let client = &core.clients[index as usize];
-    let refused = disk_refusal(core, spec)
-        .or_else(|| (lacks_replicas(core) && spec.flags.has(Flags::WRITE)).then_some(CommandError::NoReplicas))
+    let refused = disk_refusal(core, client, spec)
+        .or_else(|| (lacks_replicas(core) && writes(client, spec)).then_some(CommandError::NoReplicas))
         .or_else(|| replica_refusal(core, client, spec))
         .or_else(|| listening_refusal(client, spec, args))
         .or_else(|| stale_refusal(core, client, spec))
@@ -225,16 +225,16 @@ fn refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandEr
 
 /// Nothing is changed that could not be kept. PING says so, too: it is how clients look whether a node is well.
 #[inline]
-fn disk_refusal(core: &Core, spec: &CommandSpec) -> Option<CommandError> {
+fn disk_refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandError> {
     let refusal = core.disk.refusal.as_ref()?;
-    (spec.flags.has(Flags::WRITE) || spec.name == "ping").then(|| refusal.error())
+    (writes(client, spec) || spec.name == "ping").then(|| refusal.error())
 }
 
 /// A replica is written to by its primary alone, unless the settings say otherwise.
 #[inline]
 fn replica_refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandError> {
     let is_only_read = core.replication.role.is_replica() && core.config.replica_read_only;
-    (is_only_read && any_of(client, spec, |spec| spec.flags.has(Flags::WRITE))).then_some(CommandError::ReadOnly)
+    (is_only_read && writes(client, spec)).then_some(CommandError::ReadOnly)
 }
 
 /// A replica without its primary may have old data, and does not show them if the settings say so.
@@ -245,6 +245,11 @@ fn stale_refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<Com
     is_refused.then_some(CommandError::text_static(
         "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
     ))
+}
+
+/// Whether the command writes, or one that EXEC is about to run.
+fn writes(client: &Client, spec: &CommandSpec) -> bool {
+    any_of(client, spec, |spec| spec.flags.has(Flags::WRITE))
 }
 
 /// Whether this holds for the command, or for one that EXEC is about to run.

@@ -81,6 +81,19 @@ fn an_exec_that_is_refused_ends_the_transaction() {
     });
 }
 
+/// What has changed since the commands were queued counts for EXEC.
+#[test]
+fn writes_that_lack_replicas_by_the_time_of_exec_are_refused() {
+    on_both(|server| {
+        let (mut client, mut other) = (server.connect(), server.connect());
+        let no_replicas = "-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.";
+        check(&mut client, &[("MULTI", "+OK"), ("SET k v", "+QUEUED")]);
+        other.must("CONFIG SET min-replicas-to-write 1");
+        check(&mut client, &[("EXEC", no_replicas), ("GET k", "nil")]);
+        check(&mut client, &[("MULTI", "+OK"), ("GET k", "+QUEUED"), ("EXEC", "[nil]")]);
+    });
+}
+
 #[test]
 fn commands_about_the_connection_keep_what_they_set() {
     table(&[

@@ -70,14 +70,15 @@ fn loaded_by_redis(from: &Path, args: &[&str]) -> Server {
     redis
 }
 
-/// On one connection until the first refusal: how many were acknowledged before.
+/// On one connection until the first refusal: how many were acknowledged before. Where a core's file is full the others hear of it
+/// from core 0; on a busy machine they take some more until then, which is kept until there is space.
 fn write_until_refused(client: &mut Client, random: &mut Random) -> (u64, String) {
     for number in 0.. {
         let reply = client.cmd(&["SET", &format!("key:{number}"), &value(random)]);
         if reply.is_error() {
             return (number, reply.to_string());
         }
-        assert!(number < 2 * DISK_BYTES / VALUE_BYTES as u64, "a full disk takes everything");
+        assert!(number < 20 * DISK_BYTES / VALUE_BYTES as u64, "a full disk takes everything");
     }
     unreachable!("the loop returns")
 }

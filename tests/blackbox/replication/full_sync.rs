@@ -159,6 +159,7 @@ fn data_that_are_received_in_memory_leave_the_disk_alone() {
 #[test]
 fn a_replica_killed_while_it_loads_begins_anew() {
     const ROUNDS: u64 = 4;
+    const LOAD_LIMIT: Duration = Duration::from_secs(15);
     for (primary, replica) in PAIRS {
         let mut random = Random::new(seed("killed"));
         let primary = node(*primary, &[]);
@@ -167,14 +168,17 @@ fn a_replica_killed_while_it_loads_begins_anew() {
         let load = Load::start(&primary, random.next());
         let slow = ["--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024"];
         let mut replica = node(*replica, &[&slow[..], &["--replicaof", "127.0.0.1", &port]].concat());
-        for round in 0..ROUNDS {
-            let loads = || Info::of(&replica).is("loading", "1");
-            assert!(holds_within(SYNC_LIMIT, loads), "round {round}: {}", Info::of(&replica).replication());
+        let mut met = 0;
+        for _ in 0..ROUNDS {
+            // The load may flush everything, so that there is nothing to be long at.
+            fill(&primary, KEYS, VALUE_BYTES);
+            met += u64::from(holds_within(LOAD_LIMIT, || Info::of(&replica).is("loading", "1")));
             std::thread::sleep(Duration::from_millis(random.below(300)));
             replica.signal(Signal::SIGKILL);
             replica.wait_for_exit();
             replica.restart();
         }
+        assert!(met > 0, "never loading: {}", Info::of(&replica).replication());
         let mut client = replica.connect();
         assert!(holds_within(SYNC_LIMIT, || !client.line("CONFIG SET key-load-delay 0").is_error()));
         assert!(holds_within(SYNC_LIMIT, || is_up(&replica)));

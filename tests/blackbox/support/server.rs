@@ -233,6 +233,17 @@ impl Server {
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.pid()).expect("a pid")), signal).expect("the server can be signalled");
+        // A thread that is running stops when it next enters the kernel.
+        if signal == Signal::SIGSTOP {
+            assert!(holds_within(STOP_LIMIT, || self.stands_still()), "the server does not stop");
+        }
+    }
+
+    /// Whether all threads are stopped by a signal.
+    fn stands_still(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the server's threads");
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        stats.into_iter().all(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
     }
 
     /// Waits for the server to end by itself.

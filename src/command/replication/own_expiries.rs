@@ -64,7 +64,7 @@ pub fn expire(core: &mut Core) {
     for _ in 0..LOOKS_PER_TICK {
         let Some((db, key)) = core.own_expiries.round.pop() else { break };
         let found = core.keyspace.peek_info(usize::from(db), Key::new(&key));
-        if !found.is_some_and(|info| info.expiry.is_some()) {
+        if found.is_none_or(|info| info.expiry.is_none()) {
             core.own_expiries.keys.remove(&(db, key));
         }
     }

@@ -91,7 +91,7 @@ fn promotions_one_after_the_other_stay_partial() {
         for _ in 0..3 {
             nodes.rotate_left(1);
             let [new, others @ ..] = &nodes;
-            follow_nobody(&new);
+            follow_nobody(new);
             for other in others {
                 follow(other, new.port);
                 settle(new, other);

@@ -8,7 +8,7 @@
 //! tells "nothing ran, because the time slice was over before it began" as "nothing is left to run"; a core that lost its CPU for
 //! the length of a slice between two of its calls then slept with its task runnable and no timer, until a signal came: minutes
 //! without a reply, once in some hundred starts on a machine with many more threads than CPUs. Sleeping in the ring costs a system call
-//! less, locks no memory, and needs no second thread per core.
+//! less, locks a quarter of the memory, and needs no second thread per core.
 
 mod admission;
 pub mod allocator;

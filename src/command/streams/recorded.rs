@@ -69,7 +69,8 @@ impl Recorded {
         if let Some(Place { last_id, entries_read }) = self.place {
             let mut text = IdText::new();
             let words: [&[u8]; 6] = [b"XGROUP", b"SETID", key, group, last_id.format(&mut text), b"ENTRIESREAD"];
-            cx.journal_as_number(&words, entries_read.unwrap_or(-1));
+            // A count that a client set to the highest number wraps, as in Redis, and no command accepts what it becomes.
+            cx.journal_as_number(&words, entries_read.filter(|&count| count >= 0).unwrap_or(-1));
         }
     }
 }

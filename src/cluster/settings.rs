@@ -18,6 +18,17 @@ pub struct ClusterSettings {
     pub no_failover: bool,
     pub require_full_coverage: bool,
     pub node_timeout_ms: u64,
+    /// cluster-ping-interval; 0 for half the node timeout.
+    pub ping_interval_ms: u64,
+    /// Replicas that a primary keeps before one of them may migrate.
+    pub migration_barrier: usize,
+    pub allow_replica_migration: bool,
+    /// A replica whose primary was last heard longer ago than this many node timeouts does not take over; 0: however long.
+    pub validity_factor: u64,
+    /// repl-ping-replica-period: so long may be between two words of a primary that is well.
+    pub replica_ping_ms: u64,
+    /// The bus speaks TLS: its packets name the port for TLS first.
+    pub tls_cluster: bool,
     pub endpoint_type: EndpointType,
 }
 
@@ -36,6 +47,12 @@ impl ClusterSettings {
             no_failover: config.cluster_replica_no_failover,
             require_full_coverage: config.cluster_require_full_coverage,
             node_timeout_ms: config.cluster_node_timeout,
+            ping_interval_ms: config.cluster_ping_interval,
+            migration_barrier: config.cluster_migration_barrier as usize,
+            allow_replica_migration: config.cluster_allow_replica_migration,
+            validity_factor: u64::from(config.cluster_replica_validity_factor),
+            replica_ping_ms: u64::from(config.repl_ping_replica_period) * 1000,
+            tls_cluster: config.tls_cluster,
             endpoint_type: config.cluster_preferred_endpoint_type,
         }
     }

@@ -8,16 +8,16 @@ mod slots;
 mod topology;
 
 use super::context::Context;
-use super::core::{Effect, Publication};
 use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::hex::HexId;
 use crate::base::number::parse_i64;
 use crate::base::slot::key_slot;
 use crate::cluster::describe;
+use crate::cluster::machine::{Machine, Now};
 use crate::cluster::membership::Membership;
 use crate::cluster::node::Epoch;
-use crate::cluster::state::{ClusterState, EpochRefusal, Reset};
+use crate::cluster::state::{EpochRefusal, Reset};
 use crate::resp::Args;
 
 /// What the rows of this family have in common.
@@ -245,12 +245,12 @@ fn needs_cluster(cx: &Context<'_>) -> CommandResult {
     if cx.core.cluster.enabled { Ok(()) } else { Err(CommandError::ClusterDisabled) }
 }
 
-/// Changes the cluster state, saves it and publishes it; answers OK unless `change` left a reply of its own.
-fn change(cx: &mut Context<'_>, change: impl FnOnce(&mut ClusterState)) -> CommandResult {
+/// Has an order carried out and saved; what follows from it is done, and the new view published, before the reply leaves.
+fn order<T>(cx: &mut Context<'_>, order: impl FnOnce(&mut Machine, Now) -> T) -> Result<T, CommandError> {
     let clock = cx.core.clock;
-    let view = membership(cx)?.change(&clock, change).map_err(|error| not_saved(&error))?;
-    cx.core.effects.push(Effect::Publish(Publication::Cluster(Box::new(view))));
-    Ok(())
+    let (outcome, step) = membership(cx)?.order(&clock, order).map_err(|error| not_saved(&error))?;
+    cx.core.take_step(step);
+    Ok(outcome)
 }
 
 fn not_saved(error: &std::io::Error) -> CommandError {
@@ -292,8 +292,7 @@ fn key_slot_of(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 
 /// CLUSTER BUMPEPOCH: `BUMPED epoch`, or `STILL epoch` when this node's is the largest already.
 fn bump_epoch(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    let mut bumped = false;
-    change(cx, |state| bumped = state.bump_epoch())?;
+    let bumped = order(cx, |machine, _| machine.bump_epoch())?;
     let epoch = membership(cx)?.state().myself().config_epoch;
     cx.reply.simple(&format!("{} {epoch}", if bumped { "BUMPED" } else { "STILL" }));
     Ok(())
@@ -306,9 +305,7 @@ fn set_config_epoch(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let Ok(epoch) = u64::try_from(epoch) else {
         return Err(CommandError::formatted(format!("ERR Invalid config epoch specified: {epoch}")));
     };
-    let mut outcome = Ok(());
-    change(cx, |state| outcome = state.set_config_epoch(Epoch(epoch)))?;
-    outcome.map_err(|refusal| match refusal {
+    order(cx, |machine, _| machine.set_config_epoch(Epoch(epoch)))?.map_err(|refusal| match refusal {
         EpochRefusal::NodesKnown => CommandError::text_static(
             "ERR The user can assign a config epoch only when the node does not know any other node.",
         ),
@@ -343,7 +340,7 @@ fn reset(cx: &mut Context<'_>, args: &Args<'_>, parts: Vec<super::spec::Part>) -
         true => Reset::Hard { id: HexId::random(random), shard: HexId::random(random) },
         false => Reset::Soft,
     };
-    change(cx, |state| state.reset(kind))?;
+    order(cx, |machine, now| machine.reset(now, kind))?;
     cx.reply.ok();
     Ok(())
 }

@@ -1,12 +1,11 @@
 //! What there is once per node, owned by core 0: handlers that say `OnFirstCore` reach it.
 
-use super::core::Publication;
 use super::error::CommandError;
 use super::machine::Machine;
 use super::persistence::Persistence;
 use super::replication::Replication;
 use crate::base::clock::Clock;
-use crate::cluster::membership::Membership;
+use crate::cluster::membership::{Membership, Step};
 use crate::config::Config;
 
 /// The node's state. The configuration here is the authority; every core has a snapshot of it.
@@ -30,9 +29,8 @@ impl Node {
         Ok(cluster)
     }
 
-    /// Core 0's periodic work. Returns what every core must have.
-    pub fn tick(&mut self, clock: &Clock) -> Option<Publication> {
-        let view = self.cluster.as_deref_mut()?.tick(clock, &self.config)?;
-        Some(Publication::Cluster(Box::new(view)))
+    /// What the cluster has to do ten times a second.
+    pub fn tick(&mut self, clock: &Clock) -> Option<Step> {
+        Some(self.cluster.as_deref_mut()?.tick(clock, &self.config))
     }
 }

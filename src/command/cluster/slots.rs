@@ -3,7 +3,7 @@
 use super::super::context::Context;
 use super::super::error::CommandError;
 use super::super::spec::{CommandResult, Part};
-use super::{change, membership, needs_cluster};
+use super::{membership, needs_cluster};
 use crate::base::number::parse_i64;
 use crate::base::slot::{Slot, SlotSet};
 use crate::cluster::state::{SlotOrder, SlotRefusal};
@@ -60,7 +60,7 @@ fn by_ranges(cx: &mut Context<'_>, args: &Args<'_>, order: SlotOrder) -> Command
 }
 
 fn carry_out(cx: &mut Context<'_>, order: SlotOrder, picked: &SlotSet) -> CommandResult {
-    change(cx, |state| state.order(order, picked))?;
+    super::order(cx, |machine, _| machine.order_slots(order, picked))?;
     cx.reply.ok();
     Ok(())
 }
@@ -93,7 +93,7 @@ pub fn flush_slots(cx: &mut Context<'_>, _: &Args<'_>, parts: Vec<Part>) -> Comm
     if total(parts) != 0 {
         return Err(CommandError::text_static("ERR DB must be empty to perform CLUSTER FLUSHSLOTS."));
     }
-    change(cx, |state| state.release_own_slots())?;
+    super::order(cx, |machine, _| machine.release_own_slots())?;
     cx.reply.ok();
     Ok(())
 }

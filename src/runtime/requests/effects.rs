@@ -76,6 +76,7 @@ impl Requests {
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
             Effect::Follow(order) => self.follow(order),
+            Effect::Cluster(actions) => drop(actions),
             Effect::Publish(publication) => self.core.apply(publication),
         }
     }

@@ -157,8 +157,9 @@ impl Requests {
         if claimed.is_empty() {
             return None;
         }
-        match cluster.change(&clock, |state| state.order(SlotOrder::Assign, &claimed)) {
-            Ok(view) => Some(Publication::Cluster(Box::new(view))),
+        match cluster.order(&clock, |machine, _| machine.order_slots(SlotOrder::Assign, &claimed)) {
+            // Nobody is told yet: the bus is not open before the data are loaded.
+            Ok(((), step)) => step.view.map(|view| Publication::Cluster(Box::new(view))),
             Err(error) => {
                 let line = format!("Fatal: can't update cluster config file: {error}");
                 tracing::error!("{line}");

@@ -40,7 +40,8 @@ use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
 use crate::command::client::{Client, ClientRef, CloseReason};
-use crate::command::core::{Core, ShutdownOptions};
+use crate::cluster::membership::Step;
+use crate::command::core::{Core, Effect, Publication, ShutdownOptions};
 use crate::command::execute::Share;
 use crate::command::persistence::loading::Reload;
 use crate::command::persistence::saving::SaveFor;
@@ -412,8 +413,8 @@ impl Requests {
         self.count_snapshots_sent();
         self.core.stats.sample(self.core.clock.monotonic_us());
         let clock = self.core.clock;
-        if let Some(publication) = self.core.node.as_mut().and_then(|node| node.tick(&clock)) {
-            self.publish(vec![publication], None);
+        if let Some(step) = self.core.node.as_mut().and_then(|node| node.tick(&clock)) {
+            self.take_step(step);
         }
         if self.core.id == CoreId::FIRST {
             self.tick_upstream();
@@ -423,6 +424,14 @@ impl Requests {
             self.tell_append_size();
         }
         self.core.stats.ticks_ns += self.core.nanos.now_ns().saturating_sub(begun_ns);
+    }
+
+    /// What the cluster's state machine has decided outside of a request.
+    pub(super) fn take_step(&mut self, step: Step) {
+        if let Some(view) = step.view {
+            self.publish(vec![Publication::Cluster(Box::new(view))], None);
+        }
+        self.carry_out(Effect::Cluster(step.actions));
     }
 
     /// Answers blocked clients that have waited long enough.

@@ -234,6 +234,11 @@ impl ClusterState {
         self.current_epoch
     }
 
+    /// The epoch of this node's last vote.
+    pub fn last_vote_epoch(&self) -> Epoch {
+        self.last_vote_epoch
+    }
+
     pub fn endpoint_type(&self) -> EndpointType {
         self.settings.endpoint_type
     }

@@ -147,7 +147,7 @@ pub struct Machine {
     /// Slots have become this node's: everybody is to be told at the end of the step.
     is_taking_over: bool,
     /// The state before the first change of this step that must be on disk before anybody hears of it.
-    copy: Option<Box<ClusterState>>,
+    copy: Option<Box<Copy>>,
     /// nodes.conf is behind.
     is_unsaved: bool,
     /// The view that cores route by is behind.
@@ -155,6 +155,12 @@ pub struct Machine {
     /// The cluster is to be judged anew.
     is_unjudged: bool,
     actions: Vec<Action>,
+}
+
+/// What is put back when the file cannot be written.
+struct Copy {
+    state: ClusterState,
+    following: Option<Following>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,7 +242,7 @@ impl Machine {
     /// True when the step's actions were dropped.
     pub fn not_saved(&mut self) -> bool {
         let Some(copy) = self.copy.take() else { return false };
-        self.state = *copy;
+        (self.state, self.following) = (copy.state, copy.following);
         self.relink();
         self.actions.retain(|action| matches!(action, Action::Connect { .. } | Action::Close(_)));
         (self.is_unjudged, self.is_unpublished) = (true, true);
@@ -251,7 +257,7 @@ impl Machine {
     /// To be called before a change that nobody may hear of before it is on disk.
     fn keep_copy(&mut self) {
         if self.copy.is_none() {
-            self.copy = Some(Box::new(self.state.clone()));
+            self.copy = Some(Box::new(Copy { state: self.state.clone(), following: self.following.clone() }));
         }
         self.is_unsaved = true;
     }

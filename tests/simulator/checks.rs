@@ -1,0 +1,91 @@
+//! What must hold after every step of every node, whatever the network and the disks do.
+
+use std::collections::HashMap;
+
+use slotcore::base::hex::HexId;
+use slotcore::base::slot::SlotSet;
+use slotcore::cluster::node::Epoch;
+use slotcore::cluster::state::ClusterState;
+
+/// What a node serves, in its own eyes.
+#[derive(Clone, PartialEq, Eq)]
+struct Claim {
+    id: HexId,
+    epoch: Epoch,
+    slots: SlotSet,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    current: Epoch,
+    last_vote: Epoch,
+}
+
+#[derive(Default)]
+pub struct Checks {
+    /// By node.
+    claims: HashMap<usize, Claim>,
+    seen: HashMap<usize, Seen>,
+    /// Who was voted for, by voter and epoch: also before a restart.
+    votes: HashMap<(HexId, u64), HexId>,
+    pub elections: u64,
+    pub votes_count: u64,
+}
+
+impl Checks {
+    /// A process has started: what it had in memory only is gone.
+    pub fn started(&mut self, node: usize, state: &ClusterState) {
+        self.claims.remove(&node);
+        self.seen.insert(node, Seen { current: state.current_epoch(), last_vote: state.last_vote_epoch() });
+    }
+
+    /// A vote is on its way.
+    pub fn voted(&mut self, voter: HexId, epoch: Epoch, candidate: Option<HexId>) {
+        let Some(candidate) = candidate else { return };
+        self.votes_count += 1;
+        if let Some(before) = self.votes.insert((voter, epoch.0), candidate) {
+            assert_eq!(before, candidate, "{voter} has voted twice in epoch {epoch}");
+        }
+    }
+
+    /// A node has taken a step.
+    pub fn stepped(&mut self, node: usize, state: &ClusterState) {
+        let seen = self.seen.entry(node).or_default();
+        assert!(state.current_epoch() >= seen.current, "the epoch of node {node} went back");
+        assert!(state.last_vote_epoch() >= seen.last_vote, "the last vote of node {node} went back");
+        assert!(state.current_epoch() >= state.myself().config_epoch, "node {node} is ahead of the cluster's epoch");
+        (seen.current, seen.last_vote) = (state.current_epoch(), state.last_vote_epoch());
+        self.check_claim(node, state);
+    }
+
+    /// Never two primaries with the same slot in the same epoch.
+    fn check_claim(&mut self, node: usize, state: &ClusterState) {
+        let myself = state.myself();
+        let Some(slots) = myself.slots().filter(|_| myself.is_primary()) else {
+            self.claims.remove(&node);
+            return;
+        };
+        let before = self.claims.get(&node);
+        let is_known = before.is_some_and(|before| {
+            before.id == myself.id && before.epoch == myself.config_epoch && before.slots == *slots
+        });
+        if is_known {
+            return;
+        }
+        if let Some(before) = before.filter(|before| before.id == myself.id) {
+            assert!(myself.config_epoch >= before.epoch, "the config epoch of node {node} went back");
+        } else {
+            self.elections += 1;
+        }
+        let claim = Claim { id: myself.id, epoch: myself.config_epoch, slots: slots.clone() };
+        for (other, theirs) in self.claims.iter().filter(|(other, _)| **other != node) {
+            if theirs.epoch != claim.epoch {
+                continue;
+            }
+            if let Some(slot) = claim.slots.iter().find(|slot| theirs.slots.contains(*slot)) {
+                panic!("nodes {node} and {other} both serve slot {slot} in epoch {}", claim.epoch);
+            }
+        }
+        self.claims.insert(node, claim);
+    }
+}

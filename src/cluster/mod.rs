@@ -8,6 +8,7 @@
 pub mod describe;
 pub mod file;
 pub mod membership;
+pub mod message;
 pub mod node;
 pub mod nodes_conf;
 pub mod settings;

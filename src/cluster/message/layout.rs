@@ -57,7 +57,7 @@ pub(super) const SIGNATURE: &[u8; 4] = b"RCmb";
 pub(super) const TOTAL_AT: usize = 4;
 /// Bytes up to the end of the packet's length.
 pub(super) const PREFIX_BYTES: usize = 8;
-/// No packet is longer: a published message has 512 MiB at most where proto-max-bulk-len was left alone.
+/// No packet is longer. One with a message of 512 MiB fits, the longest that clients can publish by default.
 pub(super) const PACKET_BYTES_MAX: usize = 1 << 30;
 pub(super) const VERSION: u16 = 1;
 

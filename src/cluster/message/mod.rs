@@ -190,7 +190,7 @@ pub struct GossipNode {
 /// What a ping may have behind its gossip section; unknown ones of later versions are passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
-    /// The sender knows of extensions at all: Redis 7.0 on.
+    /// The sender knows of extensions at all: Redis 7.2 says so in every ping, 7.0 only when it has a host name to tell.
     pub are_known: bool,
     /// cluster-announce-hostname; empty for none.
     pub hostname: String,

@@ -121,17 +121,14 @@ fn the_header_has_the_layout_of_the_bus() {
     assert_eq!(packet[40..80], [b'a'; 40]);
     assert_eq!((packet[80], packet[81], packet[82], packet[2127]), (1, 2, 0, 128));
     assert_eq!(packet[2128..2168], [0; 40]);
-    assert_eq!(packet[2168..2214], *b"10.0.0.1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_eq!(
+        packet[2168..2214],
+        *b"10.0.0.1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+    );
     assert_eq!(packet[2214..2246], [0; 32]);
     assert_eq!(packet[2246..2256], [1, 2, 0x42, 0x68, 2, 1, 0, 0, 0, 0]);
-    let header = Header {
-        primary: Some(id(b'p')),
-        is_ok: false,
-        is_paused: true,
-        is_ordered: true,
-        is_kin: true,
-        ..header()
-    };
+    let header =
+        Header { primary: Some(id(b'p')), is_ok: false, is_paused: true, is_ordered: true, is_kin: true, ..header() };
     let other = Message { header, body: Body::Vote }.encode();
     assert_eq!(other[2128..2168], [b'p'; 40]);
     assert_eq!(other[2216..2246], *b"slotcore\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
@@ -274,14 +271,17 @@ fn damage_to_the_header_is_told() {
         assert_eq!(decode(&patched(&vote, at, bytes)), Err(damage), "{} at {at}", bytes.escape_ascii());
     }
     // What only pings have, and states and flags of later versions, are passed over.
-    for (at, bytes) in [(14, &b"\xff\xff"[..]), (2214, b"\0\x01"), (2224, b"x"), (2252, b"\x07"), (2253, b"\xf8\xff\xff")] {
+    for (at, bytes) in
+        [(14, &b"\xff\xff"[..]), (2214, b"\0\x01"), (2224, b"x"), (2252, b"\x07"), (2253, b"\xf8\xff\xff")]
+    {
         assert!(decode(&patched(&vote, at, bytes)).is_ok(), "{} at {at}", bytes.escape_ascii());
     }
 }
 
 #[test]
 fn damage_to_a_body_is_told() {
-    let [ping, _, _, fail, publish, _, _, update, _, module, ..] = &bodies().into_iter().map(packet).collect::<Vec<_>>()[..]
+    let [ping, _, _, fail, publish, _, _, update, _, module, ..] =
+        &bodies().into_iter().map(packet).collect::<Vec<_>>()[..]
     else {
         unreachable!()
     };
@@ -299,7 +299,7 @@ fn damage_to_a_body_is_told() {
         (publish, 2256, b"\0\0\0\x05", Damage::Size),
         (publish, 2256, b"\0\0\0\x03", Damage::Size),
         (publish, 2256, b"\xff\xff\xff\xff\xff\xff\xff\xff", Damage::Size),
-        // 32 bits would be enough for their sum, which wraps round.
+        // In 32 bits their sum wraps round to the right one.
         (publish, 2256, b"\0\0\0\x08\xff\xff\xff\xff", Damage::Size),
         (update, 2264, b"F", Damage::Id),
         (module, 2264, b"\0\0\0\x01", Damage::Size),
@@ -351,8 +351,8 @@ fn damage_to_extensions_is_told() {
 
 #[test]
 fn unknown_extensions_are_passed_over() {
-    let extensions = b"\0\0\0\x08\0\x04\0\0\0\0\0\x10\0\0\0\0b\0ignored\0\0\0\x10\xff\xff\0\0????????";
-    let message = decode(&extended(3, &extensions[..40])).unwrap();
+    let extensions = b"\0\0\0\x08\0\x04\0\0\0\0\0\x10\0\0\0\0b\0ignore\0\0\0\x10\xff\xff\0\0????????";
+    let message = decode(&extended(3, extensions)).unwrap();
     let Body::Ping(gossip) = message.body else { unreachable!() };
     let expected = Extensions { are_known: true, hostname: "b".to_owned(), ..Extensions::default() };
     assert_eq!(gossip.extensions, expected);
@@ -488,4 +488,108 @@ proptest! {
         }
         assert_stable(&packet);
     }
+}
+
+// ---- packets of Redis ------------------------------------------------------------------------------------------
+
+/// What nodes of Redis 7.0.15 sent to a node of ours that had met them. Theirs and ours are the same to the last byte.
+fn captured(packet: &[u8]) -> Message {
+    assert_eq!(packet_len(packet), Ok(Some(packet.len())));
+    let message = decode(packet).unwrap();
+    assert!(message.encode() == packet, "{message:?}");
+    message
+}
+
+/// Flag of Redis that has no name here: the primary may be given replicas.
+const MAY_HAVE_REPLICAS: NodeFlags = NodeFlags(256);
+
+fn id_of(text: &str) -> HexId {
+    HexId::parse(text.as_bytes()).unwrap()
+}
+
+fn range(first: u16, last: u16) -> Box<SlotSet> {
+    slots(&(first..=last).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_pong_of_redis_is_read() {
+    let Message { header, body } = captured(include_bytes!("captured/pong"));
+    let expected = Header {
+        sender: id_of("0c2bdb45497fbfe0bca3796613ceb628056cdd47"),
+        port: 25839,
+        other_port: 0,
+        bus_port: 35839,
+        ip: String::new(),
+        flags: NodeFlags::PRIMARY.and(NodeFlags::MYSELF),
+        current_epoch: Epoch(9),
+        config_epoch: Epoch(1),
+        slots: range(0, 4000),
+        primary: None,
+        offset: 0,
+        is_ok: true,
+        is_paused: false,
+        is_ordered: false,
+        is_kin: false,
+    };
+    assert_eq!(header, expected);
+    let Body::Pong(Gossip { nodes, extensions }) = body else { panic!("{body:?}") };
+    let primary = NodeFlags::PRIMARY.and(MAY_HAVE_REPLICAS);
+    let node = |id: HexId, port: u16, flags: NodeFlags| GossipNode {
+        id,
+        ping_sent_s: 0,
+        pong_received_s: 1_795_823_612,
+        ip: "127.0.0.1".to_owned(),
+        port,
+        other_port: 0,
+        bus_port: port + 10_000,
+        flags,
+    };
+    let expected = [
+        node(id(b'f'), 28487, primary),
+        node(id_of("546b99818d2a472673baac4d00a46f7b004398ec"), 23822, NodeFlags::REPLICA),
+        node(id_of("39719ec8fff59f2765d2a4e967596817d81e3b5e"), 28764, primary),
+    ];
+    assert_eq!(nodes, expected);
+    let hostname = "host-a.example".to_owned();
+    assert_eq!(extensions, Extensions { are_known: true, hostname, ..Extensions::default() });
+}
+
+#[test]
+fn a_meet_of_redis_is_read() {
+    let message = captured(include_bytes!("captured/meet"));
+    let Body::Meet(Gossip { nodes, extensions }) = message.body else { panic!("{:?}", message.body) };
+    assert_eq!(nodes.len(), 3);
+    // Redis 7.0 has no host name to tell, and does not say then that it knows of extensions.
+    assert_eq!(extensions, Extensions::default());
+}
+
+#[test]
+fn what_redis_sends_besides_pings_is_read() {
+    let bodies = [
+        (&include_bytes!("captured/fail")[..], Body::Fail(id_of("546b99818d2a472673baac4d00a46f7b004398ec"))),
+        (
+            include_bytes!("captured/publish"),
+            Body::Publish { channel: Bytes::from_static(b"news"), message: Bytes::from_static(b"hello bus") },
+        ),
+        (
+            include_bytes!("captured/update"),
+            Body::Update {
+                node: id_of("0c2bdb45497fbfe0bca3796613ceb628056cdd47"),
+                config_epoch: Epoch(1),
+                slots: range(0, 4000),
+            },
+        ),
+        (include_bytes!("captured/vote_request"), Body::VoteRequest),
+    ];
+    for (packet, body) in bodies {
+        assert_eq!(captured(packet).body, body);
+    }
+    // It was CLUSTER FAILOVER that made this replica ask.
+    let header = captured(include_bytes!("captured/vote_request")).header;
+    assert_eq!((header.flags, header.offset), (NodeFlags::REPLICA.and(NodeFlags::MYSELF), 14));
+    assert_eq!(
+        (header.primary, header.slots),
+        (Some(id_of("39719ec8fff59f2765d2a4e967596817d81e3b5e")), range(8001, 12000))
+    );
+    assert!(header.is_ordered && !header.is_paused);
 }

@@ -142,7 +142,9 @@ impl Membership {
             Err(error) if !std::mem::replace(&mut self.has_failed, true) => {
                 tracing::warn!("Can't update the cluster config file, trying again: {error}");
             }
-            Ok(()) if std::mem::take(&mut self.has_failed) => tracing::info!("The cluster config file is written again"),
+            Ok(()) if std::mem::take(&mut self.has_failed) => {
+                tracing::info!("The cluster config file is written again")
+            }
             _ => {}
         }
     }

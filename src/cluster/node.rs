@@ -157,6 +157,8 @@ pub struct Contact {
     pub inbound: Option<LinkId>,
     /// When the ping was sent that is still without an answer.
     pub ping_sent_ms: Option<u64>,
+    /// When the last ping was sent, whether or not one was awaited already.
+    pub pinged_ms: u64,
     /// When it last answered, as far as this node knows.
     pub pong_ms: u64,
     /// When anything last came from it.
@@ -219,6 +221,7 @@ impl ClusterNode {
 
     /// A ping has been sent, or something that would have been one; the time of an earlier one without an answer stays.
     pub(super) fn note_ping(&mut self, now: Now) {
+        self.contact.pinged_ms = now.ms;
         if self.contact.ping_sent_ms.is_none() {
             self.contact.ping_sent_ms = Some(now.ms);
             self.ping_sent = now.unix;

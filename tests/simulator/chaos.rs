@@ -1,5 +1,7 @@
 //! A cluster is made, suffers for a while, is left in peace, and must agree again.
 
+use std::collections::BTreeSet;
+
 use slotcore::base::hex::HexId;
 use slotcore::base::slot::{Slot, SlotSet};
 use slotcore::cluster::machine::FailoverKind;
@@ -71,7 +73,9 @@ pub fn found(world: &mut World, plan: &Plan) {
         let primary = world.id(replica % plan.primaries);
         world.order(replica, Order::Replicate { primary });
     }
-    world.run_until(MEETING_LIMIT_MS, agrees).unwrap_or_else(|| panic!("no agreement at first: {}", disagreement(world)));
+    world
+        .run_until(MEETING_LIMIT_MS, agrees)
+        .unwrap_or_else(|| panic!("no agreement at first: {}", disagreement(world)));
 }
 
 /// Whether all nodes that are up have the same view, and it is a good one.
@@ -94,6 +98,15 @@ pub fn disagreement(world: &World) -> String {
         return format!("{covered} slots are covered");
     }
     let known = world.state(first).nodes().len();
+    let epochs: BTreeSet<u64> = agreed
+        .iter()
+        .filter_map(|(id, ..)| Some(world.state(first).find(&(*id)?)?))
+        .map(|at| world.state(first).node(at).config_epoch.0)
+        .collect();
+    let serving = agreed.iter().map(|(id, ..)| *id).collect::<BTreeSet<_>>().len();
+    if epochs.len() != serving {
+        return format!("{serving} primaries have {} epochs", epochs.len());
+    }
     for node in world.up() {
         let state = world.state(node);
         if owners(node) != agreed {
@@ -123,6 +136,17 @@ pub fn disagreement(world: &World) -> String {
         }
     }
     String::new()
+}
+
+/// Every node's CLUSTER NODES, for whoever looks for the cause.
+pub fn portrait(world: &World) -> String {
+    let of = |node: usize| {
+        let state = world.state(node);
+        let (epoch, vote) = (state.current_epoch(), state.last_vote_epoch());
+        let text = slotcore::cluster::describe::nodes_text(state, slotcore::cluster::describe::Form::Client);
+        format!("node {node}, epoch {epoch}, voted in {vote}, offset {}:\n{text}", world.nodes[node].offset)
+    };
+    world.up().map(of).collect::<Vec<_>>().join("\n")
 }
 
 /// Faults at random, for as long as the plan says.

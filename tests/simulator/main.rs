@@ -30,9 +30,10 @@ fn live(seed: u64) -> (Plan, u64) {
     chaos::found(&mut world, &plan);
     chaos::suffer(&mut world, &plan);
     chaos::heal(&mut world);
-    let took_ms = world
-        .run_until(chaos::bound_ms(&plan), chaos::agrees)
-        .unwrap_or_else(|| panic!("no agreement after {} ms: {}", chaos::bound_ms(&plan), chaos::disagreement(&world)));
+    let took_ms = world.run_until(chaos::bound_ms(&plan), chaos::agrees).unwrap_or_else(|| {
+        let (bound_ms, why) = (chaos::bound_ms(&plan), chaos::disagreement(&world));
+        panic!("no agreement after {bound_ms} ms: {why}\n{}", chaos::portrait(&world))
+    });
     if plan.replicas_each > 0 {
         chaos::lose_a_disk(&mut world);
         world
@@ -48,7 +49,8 @@ fn faults_never_break_the_rules_and_peace_brings_agreement() {
         println!("{:?}", live(seed));
         return;
     }
-    let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64);
+    let first =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64);
     let first = number_from_env("SLOTCORE_SIM_FIRST").unwrap_or(first);
     let count = number_from_env("SLOTCORE_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
     let mut failed = Vec::new();
@@ -76,7 +78,8 @@ fn failover_ms(seed: u64, plan: &Plan) -> u64 {
     let is_served = |world: &World| {
         world.up().any(|node| {
             let state = world.state(node);
-            state.myself().is_primary() && state.health() == slotcore::cluster::state::Health::Ok
+            state.myself().is_primary()
+                && state.health() == slotcore::cluster::state::Health::Ok
                 && state.owner(slotcore::base::slot::Slot::new(0)) == Some(slotcore::cluster::node::NodeIndex::MYSELF)
         })
     };
@@ -139,6 +142,10 @@ fn a_thousand_nodes() {
             owner.is_some_and(|owner| world.index_of(&owner).is_some())
         })
     };
-    let took_ms = world.run_until(120_000, knows).expect("all nodes know who serves the slots of the one that was killed");
-    println!("all nodes agree on the new primary {took_ms} ms after the old one was killed ({:.0?} of work)", begun.elapsed());
+    let took_ms =
+        world.run_until(120_000, knows).expect("all nodes know who serves the slots of the one that was killed");
+    println!(
+        "all nodes agree on the new primary {took_ms} ms after the old one was killed ({:.0?} of work)",
+        begun.elapsed()
+    );
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use slotcore::base::clock::UnixMillis;
 use slotcore::base::hex::HexId;
 use slotcore::base::random::Random;
-use slotcore::cluster::machine::{Action, DataFacts, Ends, LinkId, Machine, Now};
+use slotcore::cluster::machine::{Action, DataFacts, Ends, FailoverKind, LinkId, Machine, Now};
 use slotcore::cluster::message::{self, Body};
 use slotcore::cluster::nodes_conf;
 use slotcore::cluster::settings::ClusterSettings;
@@ -38,15 +38,39 @@ struct End {
 
 #[derive(Debug)]
 enum Event {
-    Tick { node: usize, boot: u64 },
+    Tick {
+        node: usize,
+        boot: u64,
+    },
     /// A connection that was asked for reaches the other side, or not.
-    Connect { from: End, to: usize, gives_up_ms: u64 },
-    Connected { from: End, to_ip: String },
-    Refused { from: End },
-    Packet { to: End, from: usize, packet: Bytes },
-    Closed { at: End },
-    Held { node: usize, boot: u64 },
-    Order { node: usize, order: Order },
+    Connect {
+        from: End,
+        to: usize,
+        gives_up_ms: u64,
+    },
+    Connected {
+        from: End,
+        to_ip: String,
+    },
+    Refused {
+        from: End,
+    },
+    Packet {
+        to: End,
+        from: usize,
+        packet: Bytes,
+    },
+    Closed {
+        at: End,
+    },
+    Held {
+        node: usize,
+        boot: u64,
+    },
+    Order {
+        node: usize,
+        order: Order,
+    },
 }
 
 /// What an operator does, or the world.
@@ -54,7 +78,7 @@ enum Event {
 pub enum Order {
     Meet { target: usize },
     Replicate { primary: HexId },
-    FailOver(slotcore::cluster::machine::FailoverKind),
+    FailOver(FailoverKind),
     Forget(HexId),
 }
 
@@ -362,6 +386,7 @@ impl World {
             return;
         }
         let order = order.clone();
+        self.checks.had_takeover |= matches!(order, Order::FailOver(FailoverKind::Takeover));
         self.step(index, |machine, now| {
             machine.begin_order();
             match order {

@@ -249,12 +249,11 @@ impl Machine {
             interval_ms => interval_ms,
         };
         let is_quiet = now.ms.saturating_sub(node.contact.pong_ms) > interval_ms;
-        let is_due = waited_ms.is_none() && is_quiet;
+        // A ping that came to nothing although the node is heard is repeated: the answer may have been lost with a connection.
+        let is_overdue = waited_ms.is_some() && now.ms.saturating_sub(node.contact.pinged_ms) > timeout_ms;
+        let is_due = waited_ms.is_none() && is_quiet || is_overdue;
         if node.is_connected && (is_due || self.is_handing_over_to(&node.id)) {
             self.ping(now, index);
-            if is_due {
-                return;
-            }
         }
         // Whatever it sends shows that it lives: under much traffic a pong may be late.
         let is_silent = waited_ms.is_some_and(|waited_ms| waited_ms.min(silent_ms) > timeout_ms);
@@ -319,7 +318,9 @@ impl Machine {
         let mut packet = None;
         for index in self.state.indexes().skip(1) {
             let node = self.state.node(index);
-            let Some(link) = node.contact.link.filter(|_| node.is_connected && !node.is_in_handshake()) else { continue };
+            let Some(link) = node.contact.link.filter(|_| node.is_connected && !node.is_in_handshake()) else {
+                continue;
+            };
             if !is_meant(self, index) {
                 continue;
             }

@@ -38,9 +38,9 @@ use snapshots::{Ending, Save, Waiting};
 
 use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
+use crate::cluster::membership::Step;
 use crate::command::blocking;
 use crate::command::client::{Client, ClientRef, CloseReason};
-use crate::cluster::membership::Step;
 use crate::command::core::{Core, Effect, Publication, ShutdownOptions};
 use crate::command::execute::Share;
 use crate::command::persistence::loading::Reload;

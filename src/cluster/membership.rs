@@ -6,7 +6,7 @@
 use std::io;
 
 use super::file::NodesFile;
-use super::machine::{Action, Machine, Now};
+use super::machine::{Action, DataFacts, Machine, Now};
 use super::nodes_conf;
 use super::settings::ClusterSettings;
 use super::state::{ClusterState, Health};
@@ -79,10 +79,21 @@ impl Membership {
         &self.machine
     }
 
+    /// Where the primary is that this node copies, as far as that is known.
+    pub fn primary_address(&self) -> Option<(String, u16)> {
+        let address = &self.state().node(self.state().myself().primary?).address;
+        (!address.ip.is_empty() && address.port != 0).then(|| (address.ip.clone(), address.port))
+    }
+
     /// The view for every core; the caller must publish it.
     pub fn publish(&mut self) -> ClusterView {
         self.machine.take_unpublished();
         self.state().view()
+    }
+
+    /// Says what the data are like. True when a manual failover has waited for them: a step goes on with it.
+    pub fn note_data(&mut self, data: DataFacts) -> bool {
+        self.machine.note_data(data)
     }
 
     /// Lets the machine take note of an event.
@@ -142,7 +153,9 @@ impl Membership {
             Err(error) if !std::mem::replace(&mut self.has_failed, true) => {
                 tracing::warn!("Can't update the cluster config file, trying again: {error}");
             }
-            Ok(()) if std::mem::take(&mut self.has_failed) => tracing::info!("The cluster config file is written again"),
+            Ok(()) if std::mem::take(&mut self.has_failed) => {
+                tracing::info!("The cluster config file is written again")
+            }
             _ => {}
         }
     }

@@ -240,6 +240,11 @@ impl ClusterState {
 
     // ---- slots -----------------------------------------------------------------------------------------------------
 
+    /// Whether keys of this slot are coming here from its owner.
+    pub fn is_importing(&self, slot: Slot) -> bool {
+        self.importing_from.contains_key(&slot)
+    }
+
     pub fn owner(&self, slot: Slot) -> Option<NodeIndex> {
         let owner = self.owners[slot.index()];
         (owner != UNASSIGNED).then_some(NodeIndex(owner))

@@ -43,7 +43,7 @@ mod elements;
 mod events;
 mod expire;
 mod facts;
-mod flush;
+pub mod flush;
 mod geo;
 mod hash_numbers;
 mod hashes;

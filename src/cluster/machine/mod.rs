@@ -90,22 +90,38 @@ pub struct DataFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Open a connection to a node's bus; `link_up` or `link_down` follows.
-    Connect { link: LinkId, ip: String, port: u16 },
+    Connect {
+        link: LinkId,
+        ip: String,
+        port: u16,
+    },
     /// Close it and forget it; nothing is reported of it any more.
     Close(LinkId),
     /// Send a packet behind those that are on their way.
-    Send { link: LinkId, packet: Bytes },
+    Send {
+        link: LinkId,
+        packet: Bytes,
+    },
     /// Copy this primary; what this node has written itself is given up for what that one has.
-    Follow { ip: String, port: u16 },
+    Follow {
+        ip: String,
+        port: u16,
+    },
     /// Be a primary from now on, with the data that are there and under a history that goes on from them.
     Lead,
     /// Hold back writes of clients, until `ReleaseWrites` or for so long at most.
-    HoldWrites { for_ms: u64 },
+    HoldWrites {
+        for_ms: u64,
+    },
     ReleaseWrites,
     /// The keys of these slots belong to another node now: delete them.
     DropKeys(Box<SlotSet>),
     /// For the subscribers here: another node's client has published.
-    Publish { channel: Bytes, message: Bytes, is_sharded: bool },
+    Publish {
+        channel: Bytes,
+        message: Bytes,
+        is_sharded: bool,
+    },
 }
 
 /// What CLUSTER INFO counts.
@@ -208,6 +224,11 @@ impl Machine {
     /// Every connection, in no order.
     pub fn links(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         self.links.iter().map(|(id, link)| (*id, link))
+    }
+
+    /// One of them, while it is there.
+    pub fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.get(&id)
     }
 
     /// Says what the data are like. True when a manual failover waits for their offset and they have reached it: `tick` at once.

@@ -288,9 +288,10 @@ impl Machine {
         let shard = self.state.myself().shard;
         match is_sharded {
             false => self.broadcast(&Message { header, body: Body::Publish { channel, message } }, |_, _| true),
-            true => self.broadcast(&Message { header, body: Body::PublishShard { channel, message } }, |machine, index| {
-                machine.state.node(index).shard == shard
-            }),
+            true => self
+                .broadcast(&Message { header, body: Body::PublishShard { channel, message } }, |machine, index| {
+                    machine.state.node(index).shard == shard
+                }),
         }
     }
 }

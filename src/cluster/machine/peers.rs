@@ -319,7 +319,9 @@ impl Machine {
         let mut packet = None;
         for index in self.state.indexes().skip(1) {
             let node = self.state.node(index);
-            let Some(link) = node.contact.link.filter(|_| node.is_connected && !node.is_in_handshake()) else { continue };
+            let Some(link) = node.contact.link.filter(|_| node.is_connected && !node.is_in_handshake()) else {
+                continue;
+            };
             if !is_meant(self, index) {
                 continue;
             }

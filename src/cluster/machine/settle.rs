@@ -34,11 +34,9 @@ impl Machine {
         let myself = self.state.myself();
         let wanted = match myself.primary.map(|primary| self.state.node(primary)) {
             Some(primary) if primary.address.ip.is_empty() || primary.address.port == 0 => return,
-            Some(primary) => Some(Following {
-                id: primary.id,
-                ip: primary.address.ip.clone(),
-                port: primary.address.port,
-            }),
+            Some(primary) => {
+                Some(Following { id: primary.id, ip: primary.address.ip.clone(), port: primary.address.port })
+            }
             None if myself.is_replica() => return,
             None => None,
         };

@@ -64,9 +64,8 @@ impl Machine {
             if self.state.importing_from.contains_key(&slot) {
                 continue;
             }
-            let is_right = before.is_none_or(|before| {
-                self.unclaimed.contains(slot) || self.state.node(before).config_epoch < epoch
-            });
+            let is_right = before
+                .is_none_or(|before| self.unclaimed.contains(slot) || self.state.node(before).config_epoch < epoch);
             if !is_right {
                 continue;
             }
@@ -170,8 +169,7 @@ impl Machine {
         let shard = self.state.node(primary).shard;
         let myself = self.state.myself_mut();
         if myself.is_primary() {
-            myself.flags =
-                myself.flags.without(NodeFlags::PRIMARY.and(NodeFlags::MIGRATE_TO)).and(NodeFlags::REPLICA);
+            myself.flags = myself.flags.without(NodeFlags::PRIMARY.and(NodeFlags::MIGRATE_TO)).and(NodeFlags::REPLICA);
             self.state.migrating_to.clear();
             self.state.importing_from.clear();
         }

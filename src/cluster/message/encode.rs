@@ -126,9 +126,8 @@ fn write_header(header: &Header, frame: &Frame, out: &mut BytesMut) {
     out.put_u16(header.flags.0);
     out.put_u8(if header.is_ok { STATE_OK } else { STATE_FAIL });
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    let flags = flag(header.is_paused, PAUSED)
-        | flag(header.is_ordered, ORDERED)
-        | flag(frame.has_extensions, HAS_EXTENSIONS);
+    let flags =
+        flag(header.is_paused, PAUSED) | flag(header.is_ordered, ORDERED) | flag(frame.has_extensions, HAS_EXTENSIONS);
     out.put_slice(&[flags, 0, 0]);
 }
 

@@ -121,17 +121,14 @@ fn the_header_has_the_layout_of_the_bus() {
     assert_eq!(packet[40..80], [b'a'; 40]);
     assert_eq!((packet[80], packet[81], packet[82], packet[2127]), (1, 2, 0, 128));
     assert_eq!(packet[2128..2168], [0; 40]);
-    assert_eq!(packet[2168..2214], *b"10.0.0.1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_eq!(
+        packet[2168..2214],
+        *b"10.0.0.1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+    );
     assert_eq!(packet[2214..2246], [0; 32]);
     assert_eq!(packet[2246..2256], [1, 2, 0x42, 0x68, 2, 1, 0, 0, 0, 0]);
-    let header = Header {
-        primary: Some(id(b'p')),
-        is_ok: false,
-        is_paused: true,
-        is_ordered: true,
-        is_kin: true,
-        ..header()
-    };
+    let header =
+        Header { primary: Some(id(b'p')), is_ok: false, is_paused: true, is_ordered: true, is_kin: true, ..header() };
     let other = Message { header, body: Body::Vote }.encode();
     assert_eq!(other[2128..2168], [b'p'; 40]);
     assert_eq!(other[2216..2246], *b"slotcore\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
@@ -274,14 +271,17 @@ fn damage_to_the_header_is_told() {
         assert_eq!(decode(&patched(&vote, at, bytes)), Err(damage), "{} at {at}", bytes.escape_ascii());
     }
     // What only pings have, and states and flags of later versions, are passed over.
-    for (at, bytes) in [(14, &b"\xff\xff"[..]), (2214, b"\0\x01"), (2224, b"x"), (2252, b"\x07"), (2253, b"\xf8\xff\xff")] {
+    for (at, bytes) in
+        [(14, &b"\xff\xff"[..]), (2214, b"\0\x01"), (2224, b"x"), (2252, b"\x07"), (2253, b"\xf8\xff\xff")]
+    {
         assert!(decode(&patched(&vote, at, bytes)).is_ok(), "{} at {at}", bytes.escape_ascii());
     }
 }
 
 #[test]
 fn damage_to_a_body_is_told() {
-    let [ping, _, _, fail, publish, _, _, update, _, module, ..] = &bodies().into_iter().map(packet).collect::<Vec<_>>()[..]
+    let [ping, _, _, fail, publish, _, _, update, _, module, ..] =
+        &bodies().into_iter().map(packet).collect::<Vec<_>>()[..]
     else {
         unreachable!()
     };

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::node::{ClusterNode, NodeFlags, NodeIndex};
 use super::state::{ClusterState, Health};
-use crate::base::slot::Slot;
+use crate::base::slot::{Slot, SlotSet};
 
 /// Who reads the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,22 +20,25 @@ pub enum Form {
 /// One line per node, each with its line end:
 /// `id ip:port@bus-port[,hostname[,name=value ...]] flags primary ping-sent pong-received epoch link slots...`.
 pub fn nodes_text(state: &ClusterState, form: Form) -> String {
-    let mut ranges: Vec<Vec<(Slot, Slot)>> = vec![Vec::new(); state.nodes().len()];
-    for (owner, first, last) in state.owned_ranges() {
-        ranges[usize::from(owner.0)].push((first, last));
-    }
     let mut text = String::new();
-    for (node, ranges) in state.nodes().iter().zip(&ranges) {
+    for node in state.nodes() {
         if form == Form::File && node.flags.has(NodeFlags::HANDSHAKE) {
             continue;
         }
-        describe_node(state, node, ranges, form, &mut text);
+        describe_node(state, node, form, &mut text);
         text.push('\n');
     }
     text
 }
 
-fn describe_node(state: &ClusterState, node: &ClusterNode, ranges: &[(Slot, Slot)], form: Form, text: &mut String) {
+/// A node's line as clients are shown it, without its end.
+pub fn node_line(state: &ClusterState, node: &ClusterNode) -> String {
+    let mut text = String::new();
+    describe_node(state, node, Form::Client, &mut text);
+    text
+}
+
+fn describe_node(state: &ClusterState, node: &ClusterNode, form: Form, text: &mut String) {
     let address = &node.address;
     // Writing to a string does not fail.
     let _ = write!(text, "{} {}:{}@{}", node.id, address.ip, address.port, address.bus_port);
@@ -48,7 +51,7 @@ fn describe_node(state: &ClusterState, node: &ClusterNode, ranges: &[(Slot, Slot
     let link = if node.is_connected || node.flags.has(NodeFlags::MYSELF) { "connected" } else { "disconnected" };
     let (ping, pong, epoch) = (node.ping_sent.get(), node.pong_received.get(), state.shown_epoch(node));
     let _ = write!(text, " {} {primary} {ping} {pong} {epoch} {link}", node.flags);
-    for (first, last) in ranges {
+    for (first, last) in node.slots().into_iter().flat_map(SlotSet::ranges) {
         let _ = if first == last { write!(text, " {first}") } else { write!(text, " {first}-{last}") };
     }
     if node.flags.has(NodeFlags::MYSELF) {

@@ -6,7 +6,7 @@
 use std::io;
 
 use super::file::NodesFile;
-use super::machine::{Action, Machine, Now};
+use super::machine::{Action, DataFacts, Machine, Now};
 use super::nodes_conf;
 use super::settings::ClusterSettings;
 use super::state::{ClusterState, Health};
@@ -79,10 +79,21 @@ impl Membership {
         &self.machine
     }
 
+    /// Where the primary is that this node copies, as far as that is known.
+    pub fn primary_address(&self) -> Option<(String, u16)> {
+        let address = &self.state().node(self.state().myself().primary?).address;
+        (!address.ip.is_empty() && address.port != 0).then(|| (address.ip.clone(), address.port))
+    }
+
     /// The view for every core; the caller must publish it.
     pub fn publish(&mut self) -> ClusterView {
         self.machine.take_unpublished();
         self.state().view()
+    }
+
+    /// Says what the data are like. True when a manual failover has waited for them: a step goes on with it.
+    pub fn note_data(&mut self, data: DataFacts) -> bool {
+        self.machine.note_data(data)
     }
 
     /// Lets the machine take note of an event.

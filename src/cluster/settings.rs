@@ -35,8 +35,7 @@ pub struct ClusterSettings {
 impl ClusterSettings {
     pub fn of(config: &Config) -> ClusterSettings {
         let announced = |announced: u16, own: u16| if announced != 0 { announced } else { own };
-        let default_port = if config.tls_cluster { config.tls_port } else { config.port };
-        let bus_port = announced(config.cluster_port, default_port.saturating_add(BUS_PORT_OFFSET));
+        let bus_port = ClusterSettings::bus_port(config);
         ClusterSettings {
             announce_ip: config.cluster_announce_ip.clone(),
             port: announced(config.cluster_announce_port, config.port),
@@ -55,6 +54,12 @@ impl ClusterSettings {
             tls_cluster: config.tls_cluster,
             endpoint_type: config.cluster_preferred_endpoint_type,
         }
+    }
+
+    /// Where the bus listens.
+    pub fn bus_port(config: &Config) -> u16 {
+        let default_port = if config.tls_cluster { config.tls_port } else { config.port };
+        if config.cluster_port != 0 { config.cluster_port } else { default_port.saturating_add(BUS_PORT_OFFSET) }
     }
 
     /// A port that leaves no room for the bus is refused at the start.

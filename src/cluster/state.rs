@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::node::{ClusterNode, Epoch, NodeFlags, NodeIndex};
 use super::settings::ClusterSettings;
-use super::view::ClusterView;
+use super::view::{ClusterView, ViewNode};
 use crate::base::hex::HexId;
 use crate::base::slot::{SLOTS_COUNT, Slot, SlotSet};
 use crate::config::EndpointType;
@@ -244,6 +244,11 @@ impl ClusterState {
     }
 
     // ---- slots -----------------------------------------------------------------------------------------------------
+
+    /// Whether keys of this slot are coming here from its owner.
+    pub fn is_importing(&self, slot: Slot) -> bool {
+        self.importing_from.contains_key(&slot)
+    }
 
     pub fn owner(&self, slot: Slot) -> Option<NodeIndex> {
         let owner = self.owners[slot.index()];
@@ -478,17 +483,29 @@ impl ClusterState {
 
     /// The snapshot by which every core routes.
     pub fn view(&self) -> ClusterView {
-        let own = |node: &ClusterNode| format!("{}:{}", self.preferred_endpoint(node), node.address.port);
-        let mut view = ClusterView::unassigned(own(self.myself()));
+        let address = |node: &ClusterNode| format!("{}:{}", self.preferred_endpoint(node), node.address.port);
+        let mut view = ClusterView::unassigned(address(self.myself()));
         view.ok = self.health == Health::Ok;
-        let addresses: Vec<String> = self.nodes.iter().map(own).collect();
+        let mut known: Vec<Option<ViewNode>> = vec![None; self.nodes.len()];
+        known[0] = Some(ViewNode::MYSELF);
+        let mut number = |view: &mut ClusterView, index: NodeIndex| {
+            *known[usize::from(index.0)].get_or_insert_with(|| view.add_node(address(self.node(index))))
+        };
         for slot in Slot::all() {
-            match self.owner(slot) {
-                None => {}
-                Some(NodeIndex::MYSELF) => view.assign_here(slot),
-                Some(NodeIndex(other)) => view.assign_elsewhere(slot, &addresses[usize::from(other)]),
+            if let Some(owner) = self.owner(slot) {
+                let owner = number(&mut view, owner);
+                view.assign(slot, owner);
             }
         }
+        if let Some(primary) = self.myself().primary {
+            let primary = number(&mut view, primary);
+            view.set_primary(primary);
+        }
+        for (slot, to) in &self.migrating_to {
+            let to = number(&mut view, *to);
+            view.open_to(*slot, to);
+        }
+        self.importing_from.keys().for_each(|slot| view.open_from_elsewhere(*slot));
         view
     }
 }
@@ -620,7 +637,8 @@ mod tests {
             settings.endpoint_type = endpoint_type;
             state.follow(&settings);
             state.nodes[1].hostname = hostname.into();
-            assert_eq!(state.view().serving(Slot::new(3)), Serving::Elsewhere(expected));
+            let expected = Serving::Elsewhere { address: expected, is_primary: false };
+            assert_eq!(state.view().serving(Slot::new(3)), expected);
         }
     }
 

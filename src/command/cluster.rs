@@ -1,9 +1,9 @@
 //! CLUSTER and the commands around it.
 //!
 //! What there is to know of the cluster is core 0's: most handlers run there, change the `Membership` and publish the
-//! new view before their reply leaves. Keys of a slot are counted on the core that owns it. MEET, FORGET, REPLICATE,
-//! REPLICAS, FAILOVER, SETSLOT and COUNT-FAILURE-REPORTS come with the bus.
+//! new view before their reply leaves. Keys of a slot are counted on the core that owns it.
 
+pub mod members;
 mod slots;
 mod topology;
 
@@ -190,6 +190,15 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Sets the configuration epoch of a new node.",
         syntax: "config-epoch",
         run: Run::OnFirstCore(set_config_epoch),
+        ..ROW
+    },
+    CommandSpec {
+        name: "cluster|setslot",
+        arity: Arity::AtLeast(4),
+        flags: ADMIN,
+        summary: "Says whose a hash slot is, or that it is on its way to another node or from one.",
+        syntax: "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>",
+        run: Run::OnFirstCoreAfterAll { part: slots::count_keys_of_slot, merge: slots::set_slot },
         ..ROW
     },
     CommandSpec {
@@ -387,12 +396,18 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "    Take all slots of the ranges.",
             "BUMPEPOCH",
             "    Raise this node's config epoch above all others.",
+            "COUNT-FAILURE-REPORTS <node-id>",
+            "    Count who has lately said that a node does not answer.",
             "COUNTKEYSINSLOT <slot>",
             "    Count the keys in a slot.",
             "DELSLOTS <slot> [<slot> ...]",
             "    Forget who has the slots.",
             "DELSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
             "    Forget who has the slots of the ranges.",
+            "FAILOVER [FORCE|TAKEOVER]",
+            "    Take over from this node's primary: with its help, without (force), or without anybody's (takeover).",
+            "FORGET <node-id>",
+            "    Remove a node from the known ones.",
             "GETKEYSINSLOT <slot> <count>",
             "    List up to <count> keys in a slot.",
             "FLUSHSLOTS",
@@ -401,6 +416,8 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "    Show the state of the cluster.",
             "KEYSLOT <key>",
             "    Compute the slot of a key.",
+            "MEET <ip> <port> [<bus-port>]",
+            "    Get to know another node, and all that it knows.",
             "MYID",
             "    Show the node id.",
             "MYSHARDID",
@@ -408,10 +425,16 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "NODES",
             "    List the known nodes, one line each:",
             "    <id> <ip:port@bus-port[,hostname]> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
+            "REPLICATE <node-id>",
+            "    Become the replica of a node.",
             "RESET [HARD|SOFT]",
             "    Forget the cluster (default: soft); hard takes a new id too.",
             "SET-CONFIG-EPOCH <epoch>",
             "    Set the config epoch of a new node.",
+            "SETSLOT <slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
+            "    Say whose a slot is, or where it is going.",
+            "REPLICAS <node-id>",
+            "    List the replicas of a node.",
             "SAVECONFIG",
             "    Write the cluster configuration to disk.",
             "SLOTS",

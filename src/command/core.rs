@@ -215,6 +215,12 @@ pub enum Effect {
     Follow(FollowOrder),
     /// What the cluster's state machine has decided (core 0 only).
     Cluster(Vec<Action>),
+    /// A client has published: the other nodes' subscribers are to hear it.
+    Broadcast {
+        channel: Bytes,
+        message: Bytes,
+        is_sharded: bool,
+    },
     /// A client of this core waits (WAITAOF) until all that cores have recorded so far is on the disk.
     AwaitDurable(ClientRef),
     /// From now on this core's disk has a fault.

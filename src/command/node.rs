@@ -1,10 +1,13 @@
 //! What there is once per node, owned by core 0: handlers that say `OnFirstCore` reach it.
 
+use hashbrown::HashMap;
+
 use super::error::CommandError;
 use super::machine::Machine;
 use super::persistence::Persistence;
 use super::replication::Replication;
 use crate::base::clock::Clock;
+use crate::cluster::machine::{DataFacts, LinkId, Machine as ClusterMachine};
 use crate::cluster::membership::{Membership, Step};
 use crate::config::Config;
 
@@ -16,6 +19,18 @@ pub struct Node {
     /// With `cluster-enabled yes`.
     pub cluster: Option<Box<Membership>>,
     pub persistence: Persistence,
+    /// What the connections of the cluster bus keep; the runtime says it.
+    pub links: HashMap<LinkId, LinkBuffers>,
+}
+
+/// The buffers of a connection of the cluster bus, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkBuffers {
+    /// For the beginning of a packet that has not come whole.
+    pub received_bytes: u64,
+    /// Packets that have still to leave, and the room that is taken for them.
+    pub queued_bytes: u64,
+    pub allocated_bytes: u64,
 }
 
 impl Node {
@@ -30,7 +45,18 @@ impl Node {
     }
 
     /// What the cluster has to do ten times a second.
-    pub fn tick(&mut self, clock: &Clock) -> Option<Step> {
-        Some(self.cluster.as_deref_mut()?.tick(clock, &self.config))
+    pub fn tick(&mut self, clock: &Clock, data: DataFacts) -> Option<Step> {
+        let cluster = self.cluster.as_deref_mut()?;
+        cluster.follow(&self.config);
+        let tick = |machine: &mut ClusterMachine, now| {
+            machine.note_data(data);
+            machine.tick(now);
+        };
+        Some(cluster.step(clock, tick).1)
+    }
+
+    /// Bytes that all connections of the cluster bus keep.
+    pub fn links_bytes(&self) -> u64 {
+        self.links.values().map(|link| link.received_bytes + link.allocated_bytes).sum()
     }
 }

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
 
+use super::bus::RingOrder;
 use super::connection::Outgoing;
 use super::ledger::NodeLedger;
 use super::listen::{Accepted, Listener};
@@ -190,6 +191,7 @@ impl Worker {
         worked |= self.requests.attend_files();
         worked |= self.requests.attend_sync();
         worked |= self.requests.attend_upstream();
+        worked |= self.requests.attend_bus();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {
@@ -208,6 +210,7 @@ impl Worker {
         self.adopt_connections();
         self.close_connections();
         self.flush_connections();
+        self.flush_bus();
         if worked {
             self.requests.core.stats.turn_ends();
         }
@@ -291,7 +294,11 @@ impl Worker {
                 let news = self.writer.synced(&mut self.ring, completion.result, now_ms);
                 self.appended(news);
             }
-            Operation::Nap | Operation::Cancel => {}
+            Operation::BusAccept(listener) => self.requests.bus_accepts(listener),
+            Operation::BusRead(link) if completion.result != -libc::ECANCELED => self.requests.bus_readable(link),
+            Operation::BusWrite(link) if completion.result != -libc::ECANCELED => self.requests.bus_writable(link),
+            Operation::BusTick => self.requests.bus_tick(),
+            Operation::Nap | Operation::Cancel | Operation::BusRead(_) | Operation::BusWrite(_) => {}
         }
     }
 
@@ -543,6 +550,19 @@ impl Worker {
         }
     }
 
+    /// Sends what the cluster bus has gathered in this turn, and asks the ring for what it waits for.
+    fn flush_bus(&mut self) {
+        self.requests.flush_bus();
+        for order in self.requests.bus_orders() {
+            match order {
+                RingOrder::AwaitInput(operation, descriptor) => self.ring.await_input(operation, descriptor),
+                RingOrder::AwaitRoom(operation, descriptor) => self.ring.await_room(operation, descriptor),
+                RingOrder::Cancel(operation) => self.ring.cancel(operation),
+                RingOrder::Tick(delay) => self.ring.bus_tick_after(delay),
+            }
+        }
+    }
+
     /// Shuts the sockets of clients that are to go; they are forgotten once their operations have completed.
     fn close_connections(&mut self) {
         for index in self.requests.take_closable() {
@@ -591,6 +611,7 @@ impl Worker {
             self.end_append_only();
         }
         self.requests.abandon_link();
+        self.requests.on_bus = None;
         // Other cores may still write: the lock on their folder holds until the process has ended.
         std::mem::forget(self.requests.folder.take());
         self.flush_connections();

@@ -232,6 +232,11 @@ impl Machine {
         self.links.iter().map(|(id, link)| (*id, link))
     }
 
+    /// One of them, while it is there.
+    pub fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.get(&id)
+    }
+
     /// Says what the data are like. True when a manual failover waits for their offset and they have reached it: `tick` at once.
     pub fn note_data(&mut self, data: DataFacts) -> bool {
         self.data = data;

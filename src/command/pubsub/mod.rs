@@ -7,6 +7,8 @@ mod subscriptions;
 
 pub use subscriptions::{Delivery, Kind, Subscriptions, encoded_invalidation};
 
+use bytes::Bytes;
+
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
@@ -25,9 +27,23 @@ pub fn publish(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
     receivers
 }
 
-/// Messages change no data and have no place in a file, but replicas are sent all of them. In a cluster they go over the bus.
-fn tell_replicas(cx: &mut Context<'_>, args: &Args<'_>) {
-    if cx.core.replication.feeds && !cx.core.cluster.enabled {
+/// Delivers a message to whoever has subscribed to a shard channel; how many receivers there are.
+pub fn publish_in_shard(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
+    let delivery = core.subscriptions.shard_delivery(channel, payload);
+    let receivers = delivery.as_ref().map_or(0, |(to, _)| to.len());
+    core.effects.extend(delivery.map(|(to, delivery)| Effect::Deliver { to, delivery }));
+    receivers
+}
+
+/// Messages change no data and have no place in a file, but replicas are sent all of them. In a cluster they go over the bus, once:
+/// what a primary's stream or a file has of them was told by whoever wrote it.
+fn tell_others(cx: &mut Context<'_>, args: &Args<'_>, is_sharded: bool) {
+    if cx.core.cluster.enabled {
+        if !cx.core.obeys() {
+            let (channel, message) = (Bytes::copy_from_slice(&args[1]), Bytes::copy_from_slice(&args[2]));
+            cx.core.effects.push(Effect::Broadcast { channel, message, is_sharded });
+        }
+    } else if cx.core.replication.feeds {
         let mut bytes = Vec::new();
         write_request(&mut bytes, args.iter());
         cx.core.effects.push(Effect::ForReplicas(bytes));
@@ -36,7 +52,7 @@ fn tell_replicas(cx: &mut Context<'_>, args: &Args<'_>) {
 
 /// PUBLISH channel message: the number of receivers.
 fn publish_command(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    tell_replicas(cx, args);
+    tell_others(cx, args, false);
     let receivers = publish(cx.core, &args[1], &args[2]);
     cx.reply.integer(receivers as i64);
     Ok(())
@@ -44,10 +60,9 @@ fn publish_command(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 
 /// SPUBLISH shardchannel message.
 fn spublish(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    tell_replicas(cx, args);
-    let delivery = cx.core.subscriptions.shard_delivery(&args[1], &args[2]);
-    cx.reply.integer(delivery.as_ref().map_or(0, |(to, _)| to.len() as i64));
-    cx.core.effects.extend(delivery.map(|(to, delivery)| Effect::Deliver { to, delivery }));
+    tell_others(cx, args, true);
+    let receivers = publish_in_shard(cx.core, &args[1], &args[2]);
+    cx.reply.integer(receivers as i64);
     Ok(())
 }
 

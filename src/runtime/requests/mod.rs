@@ -3,10 +3,11 @@
 //!
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
-//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind),
+//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind), `bus` (other nodes),
 //! `durable` (replies that wait for the disk), `loading` (files that become data); and `limits` and `snapshots`, at the end of
 //! a turn.
 
+mod bus;
 mod crossing;
 mod dispatch;
 mod durable;
@@ -19,6 +20,7 @@ mod loading;
 mod replication;
 mod snapshots;
 
+pub use bus::OnBus;
 pub use replication::LogMark;
 pub use replication::apply::ApplyBatch;
 pub use replication::arrivals::Arrival;
@@ -147,6 +149,8 @@ pub struct Requests {
     replicating: Replicating,
     /// The link to the primary that this node copies; core 0's.
     following: Following,
+    /// The cluster bus; core 0's, in cluster mode.
+    pub on_bus: Option<Box<OnBus>>,
     /// Reused by every connection.
     ahead: Lookahead,
 }
@@ -194,6 +198,7 @@ impl Requests {
             durability: Durability::default(),
             replicating: Replicating::default(),
             following: Following::default(),
+            on_bus: None,
             ahead: Lookahead::default(),
         }
     }
@@ -349,6 +354,7 @@ impl Requests {
             || self.core.keyspace.lazyfree_pending() > 0
             || self.has_more_to_load()
             || !self.reloads.is_empty()
+            || self.has_bus_work()
     }
 
     /// Says that this core is about to wait. False when something has come meanwhile: do not wait.
@@ -412,10 +418,6 @@ impl Requests {
         idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
         self.count_snapshots_sent();
         self.core.stats.sample(self.core.clock.monotonic_us());
-        let clock = self.core.clock;
-        if let Some(step) = self.core.node.as_mut().and_then(|node| node.tick(&clock)) {
-            self.take_step(step);
-        }
         if self.core.id == CoreId::FIRST {
             self.tick_upstream();
             self.tick_saving();

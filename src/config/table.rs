@@ -14,6 +14,7 @@ use super::notify::{NotifyFlags, NotifyKind};
 use super::value::*;
 use super::words::*;
 use super::{Applies, Directive, FileRow, Flags};
+use crate::base::words::is_bare;
 use Applies::{Later, Never, Now};
 
 const INT: i128 = i32::MAX as i128;

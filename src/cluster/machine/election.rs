@@ -236,7 +236,7 @@ impl Machine {
         }
         self.end_manual_failover();
         self.forget_election(now);
-        self.is_taking_over = true;
+        self.has_news = true;
         self.changed();
     }
 

@@ -160,8 +160,8 @@ pub struct Machine {
     holds_writes: bool,
     /// Slots that this node has lost while it had keys for them, perhaps.
     lost_slots: Option<Box<SlotSet>>,
-    /// Slots have become this node's: everybody is to be told at the end of the step.
-    is_taking_over: bool,
+    /// This node has another role, or slots have become its own: everybody is to be told at the end of the step.
+    has_news: bool,
     /// The state before the first change of this step that must be on disk before anybody hears of it.
     copy: Option<Box<Copy>>,
     /// nodes.conf is behind.
@@ -210,7 +210,7 @@ impl Machine {
             following: None,
             holds_writes: false,
             lost_slots: None,
-            is_taking_over: false,
+            has_news: false,
             copy: None,
             is_unsaved: false,
             is_unpublished: true,

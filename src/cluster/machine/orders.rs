@@ -238,7 +238,7 @@ impl Machine {
             if self.bump_epoch() {
                 tracing::info!("configEpoch updated after importing slot {slot}");
             }
-            self.is_taking_over = true;
+            self.has_news = true;
         }
     }
 

@@ -13,7 +13,7 @@ impl Machine {
         if std::mem::take(&mut self.is_unjudged) && self.state.evaluate(now.ms) {
             self.is_unpublished = true;
         }
-        if std::mem::take(&mut self.is_taking_over) {
+        if std::mem::take(&mut self.has_news) {
             self.broadcast_pong(|_, _| true);
         }
     }

@@ -179,6 +179,7 @@ impl Machine {
         self.note_replica_of(primary);
         self.end_manual_failover();
         self.forget_election(now);
+        self.has_news = true;
         self.changed();
     }
 

@@ -34,7 +34,7 @@ pub enum Damage {
     Id,
     /// An address is no printable text.
     Address,
-    /// A host name or human name cannot stand in nodes.conf.
+    /// A host name or human name without an end.
     Name,
     /// The length of an extension is wrong, or there are some although the flags say that there are none.
     Extension,
@@ -229,11 +229,12 @@ fn extensions(frame: &Frame, fields: &mut Fields<'_>) -> Result<Extensions, Dama
     Ok(found)
 }
 
-/// A name goes into nodes.conf as it is, between commas.
+/// A name goes into nodes.conf as it is, between commas. One that cannot, which Redis allows, is as good as none: to refuse its
+/// node's pings would make that fail.
 fn name(bytes: &[u8]) -> Result<String, Damage> {
-    let text = text(bytes).and_then(|text| std::str::from_utf8(text).ok()).ok_or(Damage::Name)?;
-    let fits = is_part_of_a_word(text.as_bytes()) && !text.contains(|c: char| c.is_control() || c.is_whitespace());
-    if fits { Ok(text.to_owned()) } else { Err(Damage::Name) }
+    let name = std::str::from_utf8(text(bytes).ok_or(Damage::Name)?).unwrap_or_default();
+    let fits = is_part_of_a_word(name.as_bytes()) && !name.contains(|c: char| c.is_control() || c.is_whitespace());
+    Ok(if fits { name.to_owned() } else { String::new() })
 }
 
 /// What stands in front of the end mark; `None` without one.

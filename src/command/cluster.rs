@@ -218,6 +218,10 @@ pub const COMMANDS: &[CommandSpec] = &[
         run: Run::OnFirstCore(topology::slots),
         ..ROW
     },
+];
+
+/// What a connection may say of itself. Apart, since the sub-commands of a container stand together behind it.
+pub const OF_CONNECTIONS: &[CommandSpec] = &[
     CommandSpec {
         name: "asking",
         arity: Arity::Exactly(1),

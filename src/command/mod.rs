@@ -119,6 +119,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     object::COMMANDS,
     cluster::COMMANDS,
     cluster::members::COMMANDS,
+    cluster::OF_CONNECTIONS,
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,

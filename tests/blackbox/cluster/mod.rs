@@ -1,0 +1,6 @@
+//! Clusters of several nodes, of slotcore and of redis-server together.
+
+mod bus;
+mod failover;
+mod nodes;
+mod slots;

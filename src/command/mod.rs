@@ -119,6 +119,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     object::COMMANDS,
     cluster::COMMANDS,
     cluster::members::COMMANDS,
+    cluster::clients::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,

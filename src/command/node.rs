@@ -1,10 +1,13 @@
 //! What there is once per node, owned by core 0: handlers that say `OnFirstCore` reach it.
 
+use hashbrown::HashMap;
+
 use super::error::CommandError;
 use super::machine::Machine;
 use super::persistence::Persistence;
 use super::replication::Replication;
 use crate::base::clock::Clock;
+use crate::cluster::machine::LinkId;
 use crate::cluster::membership::{Membership, Step};
 use crate::config::Config;
 
@@ -16,6 +19,8 @@ pub struct Node {
     /// With `cluster-enabled yes`.
     pub cluster: Option<Box<Membership>>,
     pub persistence: Persistence,
+    /// Bytes that wait to be sent over connections of the bus, of those where any do; the runtime says so.
+    pub link_queue_bytes: HashMap<LinkId, usize>,
 }
 
 impl Node {

@@ -312,6 +312,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
             persistence: Persistence { saving: Saving::new(seed.facts.started_unix_s), ..Persistence::default() },
             replication: new_replication(&config, &mut random, seed.facts.cores_count),
             machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
+            link_queue_bytes: Default::default(),
         })
     });
     let databases = if config.cluster_enabled { 1 } else { config.databases as usize };

@@ -11,6 +11,7 @@ mod big_replies;
 mod bitmaps;
 mod blocking;
 mod clients;
+mod cluster;
 mod cluster_one_node;
 mod command_sweep;
 mod connection;

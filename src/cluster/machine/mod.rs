@@ -90,22 +90,38 @@ pub struct DataFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Open a connection to a node's bus; `link_up` or `link_down` follows.
-    Connect { link: LinkId, ip: String, port: u16 },
+    Connect {
+        link: LinkId,
+        ip: String,
+        port: u16,
+    },
     /// Close it and forget it; nothing is reported of it any more.
     Close(LinkId),
     /// Send a packet behind those that are on their way.
-    Send { link: LinkId, packet: Bytes },
+    Send {
+        link: LinkId,
+        packet: Bytes,
+    },
     /// Copy this primary; what this node has written itself is given up for what that one has.
-    Follow { ip: String, port: u16 },
+    Follow {
+        ip: String,
+        port: u16,
+    },
     /// Be a primary from now on, with the data that are there and under a history that goes on from them.
     Lead,
     /// Hold back writes of clients, until `ReleaseWrites` or for so long at most.
-    HoldWrites { for_ms: u64 },
+    HoldWrites {
+        for_ms: u64,
+    },
     ReleaseWrites,
     /// The keys of these slots belong to another node now: delete them.
     DropKeys(Box<SlotSet>),
     /// For the subscribers here: another node's client has published.
-    Publish { channel: Bytes, message: Bytes, is_sharded: bool },
+    Publish {
+        channel: Bytes,
+        message: Bytes,
+        is_sharded: bool,
+    },
 }
 
 /// What CLUSTER INFO counts.
@@ -138,6 +154,8 @@ pub struct Machine {
     /// Counts pings, to see which nodes one has already named.
     pings: u64,
     stats: BusStats,
+    /// Packets of this kind are passed over: only in tests.
+    ignored_kind: Option<u16>,
     /// Whom the runtime was told to copy; `None` as a primary.
     following: Option<Following>,
     /// This node holds writes back.
@@ -185,6 +203,7 @@ impl Machine {
             ticked_ms: now.ms,
             pings: first_ping,
             stats: BusStats::default(),
+            ignored_kind: None,
             following: None,
             holds_writes: false,
             lost_slots: None,
@@ -241,6 +260,11 @@ impl Machine {
         self.actions.retain(|action| matches!(action, Action::Connect { .. } | Action::Close(_)));
         (self.is_unjudged, self.is_unpublished) = (true, true);
         true
+    }
+
+    /// Whether the view that cores route by is behind.
+    pub fn is_unpublished(&self) -> bool {
+        self.is_unpublished
     }
 
     /// Whether the view that cores route by has changed since the last call.

@@ -25,7 +25,7 @@ impl Machine {
         if let Some(kind) = message.body.kind() {
             self.stats.received[kind as usize] += 1;
         }
-        if !self.links.contains_key(&link) {
+        if !self.links.contains_key(&link) || self.ignores(&message.body) {
             return;
         }
         let Message { header, body } = message;
@@ -250,8 +250,7 @@ impl Machine {
         if self.state.node(sender).is_primary() {
             self.state.release_slots_of(sender);
             let node = self.state.node_mut(sender);
-            node.flags =
-                node.flags.without(NodeFlags::PRIMARY.and(NodeFlags::MIGRATE_TO)).and(NodeFlags::REPLICA);
+            node.flags = node.flags.without(NodeFlags::PRIMARY.and(NodeFlags::MIGRATE_TO)).and(NodeFlags::REPLICA);
             self.changed();
         }
         let primary = self.state.find(&primary).filter(|primary| *primary != sender);

@@ -77,7 +77,7 @@ impl Requests {
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
             Effect::Follow(order) => self.follow(order),
             Effect::Cluster(actions) => drop(actions),
-            Effect::Publish(publication) => self.core.apply(publication),
+            Effect::Publish(publication) => self.publish(vec![publication], None),
         }
     }
 

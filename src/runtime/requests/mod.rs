@@ -38,9 +38,9 @@ use snapshots::{Ending, Save, Waiting};
 
 use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
+use crate::cluster::membership::Step;
 use crate::command::blocking;
 use crate::command::client::{Client, ClientRef, CloseReason};
-use crate::cluster::membership::Step;
 use crate::command::core::{Core, Effect, Publication, ShutdownOptions};
 use crate::command::execute::Share;
 use crate::command::persistence::loading::Reload;
@@ -432,6 +432,8 @@ impl Requests {
             self.publish(vec![Publication::Cluster(Box::new(view))], None);
         }
         self.carry_out(Effect::Cluster(step.actions));
+        // Clients that the new view leaves without a server have been answered.
+        self.carry_out_effects();
     }
 
     /// Answers blocked clients that have waited long enough.

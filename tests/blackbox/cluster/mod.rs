@@ -1,0 +1,5 @@
+//! Nodes that know others.
+
+mod commands;
+mod known;
+mod routing;

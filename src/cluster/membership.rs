@@ -8,6 +8,7 @@ use std::io;
 use super::file::NodesFile;
 use super::machine::{Action, DataFacts, Machine, Now};
 use super::nodes_conf;
+use super::replies::{Replies, Shown};
 use super::settings::ClusterSettings;
 use super::state::{ClusterState, Health};
 use super::view::ClusterView;
@@ -23,6 +24,9 @@ pub struct Membership {
     /// What was logged last of the file: it could not be written.
     has_failed: bool,
     reported: Option<Health>,
+    /// Counts the changes of what is published.
+    generation: u64,
+    replies: Replies,
 }
 
 /// What is to be done after an event.
@@ -68,7 +72,14 @@ impl Membership {
                 .map_err(|error| format!("Fatal: can't update cluster config file {name}: {error}"))?;
         }
         let machine = Machine::new(state, Random::new(random.next_u64()), now(clock));
-        Ok(Some(Membership { machine, file, has_failed: false, reported: None }))
+        Ok(Some(Membership {
+            machine,
+            file,
+            has_failed: false,
+            reported: None,
+            generation: 0,
+            replies: Replies::default(),
+        }))
     }
 
     pub fn state(&self) -> &ClusterState {
@@ -85,8 +96,15 @@ impl Membership {
         (!address.ip.is_empty() && address.port != 0).then(|| (address.ip.clone(), address.port))
     }
 
+    /// The answers that describe the topology, and what they are to show. `own_offset`: how far this node's data are.
+    pub fn replies(&mut self, own_offset: u64) -> (&mut Replies, Shown<'_>) {
+        let generation = (!self.machine.is_unpublished()).then_some(self.generation);
+        (&mut self.replies, Shown { state: self.machine.state(), own_offset, generation })
+    }
+
     /// The view for every core; the caller must publish it.
     pub fn publish(&mut self) -> ClusterView {
+        self.generation += 1;
         self.machine.take_unpublished();
         self.state().view()
     }
@@ -171,6 +189,7 @@ impl Membership {
             self.reported = Some(health);
         }
         let view = self.machine.take_unpublished().then(|| self.state().view());
+        self.generation += u64::from(view.is_some());
         Step { actions: self.machine.take_actions(), view }
     }
 }

@@ -12,6 +12,8 @@ pub mod membership;
 pub mod message;
 pub mod node;
 pub mod nodes_conf;
+pub mod replies;
+mod routes;
 pub mod settings;
 pub mod state;
 pub mod view;

@@ -11,7 +11,6 @@ use hashbrown::HashMap;
 
 use super::node::{ClusterNode, Epoch, NodeFlags, NodeIndex};
 use super::settings::ClusterSettings;
-use super::view::{ClusterView, ViewNode};
 use crate::base::hex::HexId;
 use crate::base::slot::{SLOTS_COUNT, Slot, SlotSet};
 use crate::config::EndpointType;
@@ -468,46 +467,6 @@ impl ClusterState {
         }
         health
     }
-
-    // ---- routing ---------------------------------------------------------------------------------------------------
-
-    /// What clients are told as a node's address: its IP, its host name, or nothing (the one they came by).
-    pub fn preferred_endpoint<'n>(&self, node: &'n ClusterNode) -> &'n str {
-        match self.settings.endpoint_type {
-            EndpointType::Ip => &node.address.ip,
-            EndpointType::Hostname if node.hostname.is_empty() => "?",
-            EndpointType::Hostname => &node.hostname,
-            EndpointType::UnknownEndpoint => "",
-        }
-    }
-
-    /// The snapshot by which every core routes.
-    pub fn view(&self) -> ClusterView {
-        let address = |node: &ClusterNode| format!("{}:{}", self.preferred_endpoint(node), node.address.port);
-        let mut view = ClusterView::unassigned(address(self.myself()));
-        view.ok = self.health == Health::Ok;
-        let mut known: Vec<Option<ViewNode>> = vec![None; self.nodes.len()];
-        known[0] = Some(ViewNode::MYSELF);
-        let mut number = |view: &mut ClusterView, index: NodeIndex| {
-            *known[usize::from(index.0)].get_or_insert_with(|| view.add_node(address(self.node(index))))
-        };
-        for slot in Slot::all() {
-            if let Some(owner) = self.owner(slot) {
-                let owner = number(&mut view, owner);
-                view.assign(slot, owner);
-            }
-        }
-        if let Some(primary) = self.myself().primary {
-            let primary = number(&mut view, primary);
-            view.set_primary(primary);
-        }
-        for (slot, to) in &self.migrating_to {
-            let to = number(&mut view, *to);
-            view.open_to(*slot, to);
-        }
-        self.importing_from.keys().for_each(|slot| view.open_from_elsewhere(*slot));
-        view
-    }
 }
 
 #[cfg(test)]
@@ -617,29 +576,6 @@ mod tests {
         state.follow(&settings);
         assert_eq!(state.myself().address.ip, "");
         assert_eq!(state.myself().flags.to_string(), "myself,master,nofailover");
-    }
-
-    #[test]
-    fn clients_are_sent_to_the_preferred_endpoint() {
-        let mut state = state();
-        let mut peer = ClusterNode::new(HexId::ZEROS, HexId::ZEROS, NodeFlags::PRIMARY);
-        peer.address.ip = "10.0.0.9".into();
-        peer.address.port = 7001;
-        state.add(peer);
-        state.set_owner(Slot::new(3), Some(NodeIndex(1)));
-        let mut settings = state.settings.clone();
-        for (endpoint_type, hostname, expected) in [
-            (EndpointType::Ip, "", "10.0.0.9:7001"),
-            (EndpointType::Hostname, "", "?:7001"),
-            (EndpointType::Hostname, "nine", "nine:7001"),
-            (EndpointType::UnknownEndpoint, "nine", ":7001"),
-        ] {
-            settings.endpoint_type = endpoint_type;
-            state.follow(&settings);
-            state.nodes[1].hostname = hostname.into();
-            let expected = Serving::Elsewhere { address: expected, is_primary: false };
-            assert_eq!(state.view().serving(Slot::new(3)), expected);
-        }
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! What there is to know of the cluster is core 0's: most handlers run there, change the `Membership` and publish the
 //! new view before their reply leaves. Keys of a slot are counted on the core that owns it.
 
+pub mod clients;
 pub mod members;
 mod slots;
 mod topology;
@@ -13,7 +14,6 @@ use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::hex::HexId;
 use crate::base::number::parse_i64;
 use crate::base::slot::key_slot;
-use crate::cluster::describe;
 use crate::cluster::machine::{Machine, Now};
 use crate::cluster::membership::Membership;
 use crate::cluster::node::Epoch;
@@ -131,7 +131,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "cluster|info",
         summary: "Shows the state of the cluster as this node sees it.",
-        run: Run::OnFirstCore(info),
+        run: Run::OnFirstCore(topology::info),
         ..ROW
     },
     CommandSpec {
@@ -220,34 +220,6 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
 ];
 
-/// What a connection may say of itself. Apart, since the sub-commands of a container stand together behind it.
-pub const OF_CONNECTIONS: &[CommandSpec] = &[
-    CommandSpec {
-        name: "asking",
-        arity: Arity::Exactly(1),
-        flags: Flags::FAST.and(Flags::CONNECTION),
-        summary: "Lets the next command use a slot that is being imported.",
-        run: Run::OnConnection(asking),
-        ..ROW
-    },
-    CommandSpec {
-        name: "readonly",
-        arity: Arity::Exactly(1),
-        flags: Flags::FAST.and(ANY_TIME).and(Flags::CONNECTION),
-        summary: "Lets a replica answer this connection's reads.",
-        run: Run::OnConnection(readonly),
-        ..ROW
-    },
-    CommandSpec {
-        name: "readwrite",
-        arity: Arity::Exactly(1),
-        flags: Flags::FAST.and(ANY_TIME).and(Flags::CONNECTION),
-        summary: "Ends what READONLY began.",
-        run: Run::OnConnection(readwrite),
-        ..ROW
-    },
-];
-
 /// The cluster as this node knows it. Only on core 0.
 fn membership<'c>(cx: &'c mut Context<'_>) -> Result<&'c mut Membership, CommandError> {
     cx.core.node().cluster()
@@ -286,13 +258,6 @@ fn my_id(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 fn my_shard_id(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     let shard = membership(cx)?.state().myself().shard;
     cx.reply.bulk(shard.as_bytes());
-    Ok(())
-}
-
-/// CLUSTER INFO.
-fn info(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    let text = describe::info_text(membership(cx)?.state());
-    cx.reply.verbatim("txt", text.as_bytes());
     Ok(())
 }
 
@@ -362,30 +327,6 @@ fn reset(cx: &mut Context<'_>, args: &Args<'_>, parts: Vec<super::spec::Part>) -
 fn unknown_or_wrong(args: &Args<'_>) -> CommandError {
     let given = &args[1][..args[1].len().min(128)];
     CommandError::quoting("ERR unknown subcommand or wrong number of arguments for '", given, "'. Try CLUSTER HELP.")
-}
-
-/// ASKING.
-fn asking(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    needs_cluster(cx)?;
-    cx.client().asking = true;
-    cx.reply.ok();
-    Ok(())
-}
-
-/// READONLY.
-fn readonly(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    needs_cluster(cx)?;
-    cx.client().readonly = true;
-    cx.reply.ok();
-    Ok(())
-}
-
-/// READWRITE.
-fn readwrite(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    needs_cluster(cx)?;
-    cx.client().readonly = false;
-    cx.reply.ok();
-    Ok(())
 }
 
 /// CLUSTER HELP.

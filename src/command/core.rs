@@ -275,7 +275,7 @@ impl Core {
                 self.config = config;
                 self.settings_changed(&changed);
             }
-            Publication::Cluster(view) => self.cluster = *view,
+            Publication::Cluster(view) => super::routing::follow(self, *view),
             Publication::Disk(view) => self.disk = view,
             Publication::Replication(view) => self.follow_role(view),
         }

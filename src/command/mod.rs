@@ -119,7 +119,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     object::COMMANDS,
     cluster::COMMANDS,
     cluster::members::COMMANDS,
-    cluster::OF_CONNECTIONS,
+    cluster::clients::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,

@@ -4,14 +4,16 @@
 //! slot that is on its way to another node, or from one, is served key by key, and only the core that owns it knows which keys are
 //! here: the request goes there marked (`Caller::is_slot_open`), and `judge_keys` decides just before it runs, by that core's view.
 
+use super::blocking;
 use super::client::{Caller, Client};
 use super::core::Core;
 use super::error::CommandError;
 use super::gate;
+use super::pubsub;
 use super::spec::{CommandSpec, Flags, Group};
 use super::transactions::Queued;
 use crate::base::slot::{Slot, key_slot};
-use crate::cluster::view::{Open, Serving};
+use crate::cluster::view::{ClusterView, Open, Serving};
 use crate::keyspace::Key;
 use crate::resp::Args;
 
@@ -211,5 +213,41 @@ fn judge_keys(core: &Core, slot: Slot, standing: Standing, seen: &KeysSeen) -> R
         Some(Open::Importing) if standing.asks() && seen.has_several && seen.missing > 0 => Err(UNSTABLE),
         Some(Open::Importing) if standing.asks() => Ok(()),
         _ => judge_owner(core, slot, standing),
+    }
+}
+
+/// Takes over a new view. Clients that wait for keys, or listen to channels, of slots that this node does not answer for any more
+/// are told so.
+pub fn follow(core: &mut Core, view: ClusterView) {
+    core.cluster = view;
+    blocking::redirect(core);
+    if core.cluster.enabled {
+        pubsub::leave_slots(core);
+    }
+}
+
+/// Of a client that waits for a key: whether it waits at the right place. It is told so even where reads are allowed while the
+/// cluster is down: what it waits for is a write.
+///
+/// # Errors
+/// Where to wait instead, or what is wrong with the cluster.
+pub fn judge_waiter(core: &Core, caller: &Caller, spec: &CommandSpec, key: &[u8]) -> Result<(), CommandError> {
+    if !core.cluster.ok {
+        return Err(CommandError::ClusterDown);
+    }
+    let slot = key_slot(key);
+    if core.cluster.open(slot) == Some(Open::Importing) && core.cluster.serving(slot) != Serving::Nobody {
+        return Ok(());
+    }
+    judge_owner(core, slot, Standing::of_call(caller, spec))
+}
+
+/// Whether a shard channel's messages come here: to the slot's owner, to its replicas, and to whom the slot is on its way.
+pub fn hears_channel(core: &Core, channel: &[u8]) -> bool {
+    let slot = key_slot(channel);
+    match core.cluster.serving(slot) {
+        Serving::Here | Serving::Elsewhere { is_primary: true, .. } => true,
+        Serving::Elsewhere { .. } => core.cluster.open(slot) == Some(Open::Importing),
+        Serving::Nobody => false,
     }
 }

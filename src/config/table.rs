@@ -360,7 +360,9 @@ fn host_name(name: &str) -> Result<(), &'static str> {
 
 /// These characters have a meaning in nodes.conf or are kept for one.
 fn node_name(name: &str) -> Result<(), &'static str> {
-    if name.contains(|c| "!#$%&()*+:;<>?@[]^{|}~".contains(c)) {
+    // Redis lets blanks, quotes and commas pass as well, and cannot read the nodes.conf that it then writes.
+    let is_written_bare = name.is_empty() || is_bare(name.as_bytes()) && !name.contains(',');
+    if !is_written_bare || name.contains(|c| "!#$%&()*+:;<>?@[]^{|}~".contains(c)) {
         return Err("Announced human node name contained invalid character");
     }
     Ok(())

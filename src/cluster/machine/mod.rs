@@ -154,6 +154,8 @@ pub struct Machine {
     /// Counts pings, to see which nodes one has already named.
     pings: u64,
     stats: BusStats,
+    /// Packets of this kind are passed over: only in tests.
+    ignored_kind: Option<u16>,
     /// Whom the runtime was told to copy; `None` as a primary.
     following: Option<Following>,
     /// This node holds writes back.
@@ -207,6 +209,7 @@ impl Machine {
             ticked_ms: now.ms,
             pings: first_ping,
             stats: BusStats::default(),
+            ignored_kind: None,
             following: None,
             holds_writes: false,
             lost_slots: None,
@@ -268,6 +271,11 @@ impl Machine {
         self.actions.retain(|action| matches!(action, Action::Connect { .. } | Action::Close(_)));
         (self.is_unjudged, self.is_unpublished) = (true, true);
         true
+    }
+
+    /// Whether the view that cores route by is behind.
+    pub fn is_unpublished(&self) -> bool {
+        self.is_unpublished
     }
 
     /// Whether the view that cores route by has changed since the last call.

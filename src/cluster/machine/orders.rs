@@ -282,6 +282,25 @@ impl Machine {
         self.changed();
     }
 
+    /// DEBUG CLUSTERLINK KILL: closes the connection that this node has opened to another, the one that it has opened to this node, or
+    /// both. False for a node that is not known.
+    pub fn kill_links(&mut self, id: &HexId, to: bool, from: bool) -> bool {
+        let Some(index) = self.state.find(id) else { return false };
+        let contact = &self.state.node(index).contact;
+        let links = [contact.link.filter(|_| to), contact.inbound.filter(|_| from)];
+        links.into_iter().flatten().for_each(|link| self.close(link));
+        true
+    }
+
+    /// DEBUG DROP-CLUSTER-PACKET-FILTER: packets of this kind are passed over from now on.
+    pub fn ignore_kind(&mut self, kind: Option<u16>) {
+        self.ignored_kind = kind;
+    }
+
+    pub(super) fn ignores(&self, body: &Body) -> bool {
+        self.ignored_kind.is_some() && body.kind().map(|kind| kind as u16) == self.ignored_kind
+    }
+
     /// A client has published: the other nodes' subscribers are to hear it; of a sharded message, those of this shard.
     pub fn publish(&mut self, channel: Bytes, message: Bytes, is_sharded: bool) {
         let header = self.header();

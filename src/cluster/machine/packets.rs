@@ -25,7 +25,7 @@ impl Machine {
         if let Some(kind) = message.body.kind() {
             self.stats.received[kind as usize] += 1;
         }
-        if !self.links.contains_key(&link) {
+        if !self.links.contains_key(&link) || self.ignores(&message.body) {
             return;
         }
         let Message { header, body } = message;

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
+use super::routing;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
 use crate::base::glob;
-use crate::resp::{Args, Reply, write_request};
+use crate::resp::{Args, Reply, ReplyBuffer, write_request};
 
 /// Delivers a message to whoever has subscribed; how many receivers there are.
 pub fn publish(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
@@ -97,6 +98,24 @@ fn unsubscribe(cx: &mut Context<'_>, args: &Args<'_>, kind: Kind) -> Result<Part
     }
     note_subscriptions(cx);
     Ok(Part::new(confirmations))
+}
+
+/// Ends subscriptions to shard channels of slots whose messages do not come here any more. Every core does so; each tells its own
+/// clients.
+pub fn leave_slots(core: &mut Core) {
+    let names = core.subscriptions.names(Kind::Shard);
+    let left: Vec<bytes::Bytes> = names.filter(|name| !routing::hears_channel(core, name)).cloned().collect();
+    for name in left {
+        for to in core.subscriptions.remove_name(Kind::Shard, &name) {
+            let counts = core.subscriptions.counts_of(to.id);
+            let Some(client) = core.own_client(to) else { continue };
+            client.subscriptions = counts;
+            let mut buffer = ReplyBuffer::new();
+            let mut reply = Reply::new(&mut buffer, client.resp);
+            write_confirmation(&mut reply, "sunsubscribe", Some(&name), counts[Kind::Shard as usize]);
+            core.effects.push(Effect::Push { to, bytes: buffer.to_vec().into() });
+        }
+    }
 }
 
 /// Channels and patterns are counted together, shard channels by themselves.

@@ -83,7 +83,7 @@ impl Requests {
             Effect::Broadcast { channel, message, is_sharded } => {
                 self.mesh.send(CoreId::FIRST, Message::Broadcast { channel, message, is_sharded });
             }
-            Effect::Publish(publication) => self.core.apply(publication),
+            Effect::Publish(publication) => self.publish(vec![publication], None),
         }
     }
 

@@ -434,6 +434,8 @@ impl Requests {
             self.publish(vec![Publication::Cluster(Box::new(view))], None);
         }
         self.carry_out(Effect::Cluster(step.actions));
+        // Clients that the new view leaves without a server have been answered.
+        self.carry_out_effects();
     }
 
     /// Answers blocked clients that have waited long enough.

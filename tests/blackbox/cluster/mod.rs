@@ -1,6 +1,9 @@
 //! Clusters of several nodes, of slotcore and of redis-server together.
 
 mod bus;
+mod commands;
 mod failover;
+mod known;
 mod nodes;
+mod routing;
 mod slots;

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod admin;
 mod append_only;
 mod append_only_edges;
 mod big_replies;

@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
 
-use super::bus::RingOrder;
 use super::connection::Outgoing;
 use super::ledger::NodeLedger;
 use super::listen::{Accepted, Listener};
@@ -472,10 +471,12 @@ impl Worker {
         if !completion.more {
             self.ring.accept(listener_index, listener.descriptor.as_raw_fd());
         }
+        // Descriptors are reckoned by `maxclients`, and other nodes need some too.
+        let connections_count = self.census.clients_count() + self.requests.bus_links_count();
         let config = &self.requests.core.config;
         let accepted = Accepted::new(completion.result, listener, self.census.next_id(), config.tcp_keepalive);
         let Ok(accepted) = accepted else { return };
-        if let Some(refusal) = super::admission::refusal(config, &accepted, self.census.clients_count()) {
+        if let Some(refusal) = super::admission::refusal(config, &accepted, connections_count) {
             self.requests.core.stats.connections_rejected += 1;
             super::admission::refuse(&accepted, refusal);
             return;
@@ -553,14 +554,7 @@ impl Worker {
     /// Sends what the cluster bus has gathered in this turn, and asks the ring for what it waits for.
     fn flush_bus(&mut self) {
         self.requests.flush_bus();
-        for order in self.requests.bus_orders() {
-            match order {
-                RingOrder::AwaitInput(operation, descriptor) => self.ring.await_input(operation, descriptor),
-                RingOrder::AwaitRoom(operation, descriptor) => self.ring.await_room(operation, descriptor),
-                RingOrder::Cancel(operation) => self.ring.cancel(operation),
-                RingOrder::Tick(delay) => self.ring.bus_tick_after(delay),
-            }
-        }
+        self.requests.bus_orders().into_iter().for_each(|order| order.give_to(&mut self.ring));
     }
 
     /// Shuts the sockets of clients that are to go; they are forgotten once their operations have completed.

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use super::listen::Listener;
-use super::ring::Operation;
+use super::ring::{ClientRing, Operation};
 use crate::cluster::machine::{Ends, LinkId};
 use crate::cluster::message::{Damage, Message};
 use crate::command::node::LinkBuffers;
@@ -47,6 +47,17 @@ pub enum RingOrder {
     Cancel(Operation),
     /// Say when so much time has passed.
     Tick(Duration),
+}
+
+impl RingOrder {
+    pub fn give_to(self, ring: &mut ClientRing) {
+        match self {
+            RingOrder::AwaitInput(operation, descriptor) => ring.await_input(operation, descriptor),
+            RingOrder::AwaitRoom(operation, descriptor) => ring.await_room(operation, descriptor),
+            RingOrder::Cancel(operation) => ring.cancel(operation),
+            RingOrder::Tick(delay) => ring.bus_tick_after(delay),
+        }
+    }
 }
 
 /// What a read has come to.
@@ -243,6 +254,11 @@ impl Bus {
         }
         self.orders.push(RingOrder::AwaitInput(read_of(id), link.descriptor()));
         Flow::GoesOn
+    }
+
+    /// How many links there are.
+    pub fn links_count(&self) -> u32 {
+        self.links.len() as u32
     }
 
     /// What a link keeps.

@@ -59,6 +59,11 @@ impl Requests {
         self.on_bus.as_mut().map_or(Vec::new(), |on_bus| std::mem::take(&mut on_bus.bus.orders))
     }
 
+    /// How many connections the bus has.
+    pub fn bus_links_count(&self) -> u32 {
+        self.on_bus.as_ref().map_or(0, |on_bus| on_bus.bus.links_count())
+    }
+
     /// Lets the state machine take note of an event, and does what it decides.
     pub(super) fn cluster_step<T>(&mut self, event: impl FnOnce(&mut Machine, Now) -> T) -> Option<T> {
         let clock = self.core.clock;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::nodes::{LIMIT, join, lines, meet, node, state, wait_until_agreed, wait_until_all_agree};
+use super::nodes::{
+    LIMIT, join, lines, meet, node, replicate, state, wait_until_agreed, wait_until_all_agree, wait_until_loaded,
+};
 use crate::support::random::Random;
 use crate::support::server::{free_port, fresh_dir};
 use crate::support::{Client, Kind, Server, holds_within};
@@ -220,4 +222,67 @@ fn a_link_in_which_too_much_waits_is_closed_and_opened_again() {
         listener.read_what_is_there().is_some()
     });
     assert!(came, "nothing crosses any more");
+}
+
+#[test]
+fn sharded_messages_reach_the_replicas_of_the_shard() {
+    let (ours, peer, replica) = (node(Kind::Slotcore, &[]), node(Kind::Redis, &[]), node(Kind::Slotcore, &[]));
+    join(&[&ours, &peer]);
+    meet(&ours, &[&replica]);
+    replicate(&[&ours, &peer, &replica], &replica, &ours);
+    // `bar` is of slot 5061.
+    let mut listener = subscriber(&replica, "SSUBSCRIBE", "bar");
+    let mut speaker = ours.connect();
+    for number in 0..10 {
+        speaker.must(&format!("SPUBLISH bar {number}"));
+    }
+    for number in 0..10 {
+        let message = listener.read();
+        assert_eq!((message.items()[0].text(), message.items()[2].text()), ("smessage".to_owned(), number.to_string()));
+    }
+    assert!(speaker.line("SPUBLISH foo x").to_string().starts_with("-MOVED 12182"));
+}
+
+#[test]
+fn a_node_that_loads_is_not_believed_alive_before_it_serves() {
+    let mut ours = node(Kind::Slotcore, &["--appendonly", "yes", "--key-load-delay", "1000000"]);
+    let peer = node(Kind::Redis, &[]);
+    join(&[&ours, &peer]);
+    let mut client = ours.connect();
+    (0..100).for_each(|number| _ = client.must(&format!("SET {{bar}}{number} v")));
+    ours.restart();
+    let is_suspected = |lines: &[super::nodes::Line]| lines.iter().any(|line| line.flags.contains("fail"));
+    let suspected = holds_within(LIMIT, || is_suspected(&lines(&mut peer.connect())));
+    let mut client = ours.connect();
+    assert!(suspected && client.info_number("loading") == 1, "{}", client.must("INFO persistence").text());
+    client.must("CONFIG SET key-load-delay 0");
+    wait_until_loaded(&ours);
+    wait_until_agreed(&[&ours, &peer], |lines| lines.len() == 2 && !is_suspected(lines));
+    assert_eq!(ours.connect().must("DBSIZE").integer(), 100);
+}
+
+#[test]
+fn whoever_lets_a_node_in_and_throws_it_out_does_not_keep_it_busy() {
+    let ours = node(Kind::Slotcore, &[]);
+    let door = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = door.local_addr().expect("its address").port();
+    door.set_nonblocking(true).expect("a listener need not wait");
+    let mut client = ours.connect();
+    client.must(&format!("CLUSTER MEET 127.0.0.1 {port} {port}"));
+    // It is given up after the node timeout, of two seconds.
+    let mut let_in = 0;
+    let given_up = holds_within(LIMIT, || {
+        let_in += std::iter::from_fn(|| door.accept().ok()).count();
+        lines(&mut client).len() == 1
+    });
+    assert!(given_up && (1..=60).contains(&let_in), "let in {let_in} times");
+}
+
+#[test]
+fn links_are_described_with_what_waits_in_them() {
+    let (ours, peer) = (node(Kind::Slotcore, &[]), node(Kind::Redis, &[]));
+    join(&[&ours, &peer]);
+    let mut client = ours.connect();
+    let links = client.must("CLUSTER LINKS");
+    assert_eq!(links.items().len(), 2, "{links}");
 }

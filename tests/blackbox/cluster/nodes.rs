@@ -129,6 +129,11 @@ pub fn wait_until_linked(replica: &Server) {
     assert!(linked, "the replica is not linked: {}", replica.connect().must("INFO replication").text());
 }
 
+/// Waits until a node that was started again has its data.
+pub fn wait_until_loaded(node: &Server) {
+    assert!(holds_within(LIMIT, || node.connect().info_number("loading") == 0), "it loads and loads");
+}
+
 /// Whether the node's clients are told that it is a primary.
 pub fn is_primary(node: &Server) -> bool {
     node.connect().info("role").is_some_and(|role| role == "master")

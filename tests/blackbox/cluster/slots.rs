@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::nodes::{LIMIT, id_of, join, lines, node, wait_until_agreed};
+use super::nodes::{LIMIT, id_of, join, lines, node, wait_until_agreed, wait_until_loaded};
 use crate::support::{Kind, Server, holds_within};
 
 /// Gives a slot of one node to another, which claims it under a higher epoch.
@@ -39,6 +39,7 @@ fn keys_of_a_slot_that_is_lost_are_deleted_and_everybody_hears_of_it() {
     wait_until_agreed(&[&ours, &peer], |lines| lines.len() == 2);
     let mut ours = ours;
     ours.restart();
+    wait_until_loaded(&ours);
     assert_eq!(ours.connect().must("DBSIZE").integer(), 1);
     assert!(!ours.connect().must("CLUSTER NODES").text().contains("-<-"));
 }
@@ -66,6 +67,7 @@ fn keys_found_at_the_start_of_another_nodes_slot_are_being_imported() {
     assert_ne!(given, text.trim_end());
     fs::write(&file, given + "\n").expect("nodes.conf can be changed");
     ours.restart();
+    wait_until_loaded(&ours);
     let shown = format!("[{slot}-<-{}]", id_of(&peer));
     let nodes = ours.connect().must("CLUSTER NODES").text();
     assert!(nodes.contains(&shown), "{nodes}");

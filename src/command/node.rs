@@ -55,6 +55,13 @@ impl Node {
         Some(cluster.step(clock, tick).1)
     }
 
+    /// What follows for the cluster from changed settings.
+    pub fn follow_settings(&mut self, clock: &Clock) -> Option<Step> {
+        let cluster = self.cluster.as_deref_mut()?;
+        cluster.follow(&self.config);
+        Some(cluster.step(clock, |_, _| ()).1)
+    }
+
     /// Bytes that all connections of the cluster bus keep.
     pub fn links_bytes(&self) -> u64 {
         self.links.values().map(|link| link.received_bytes + link.allocated_bytes).sum()

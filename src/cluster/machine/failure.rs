@@ -29,13 +29,30 @@ impl Machine {
         let known = reports.iter().position(|(id, _)| *id == reporter);
         match (known, is_bad) {
             (Some(at), true) => reports[at].1 = now.ms,
-            (None, true) => reports.push((reporter, now.ms)),
-            (Some(at), false) => _ = reports.swap_remove(at),
+            (None, true) => {
+                reports.push((reporter, now.ms));
+                self.log_report(index, sender, "as not reachable");
+            }
+            (Some(at), false) => {
+                reports.swap_remove(at);
+                self.log_report(index, sender, "is back online");
+            }
             (None, false) => {}
         }
         if is_bad {
             self.fail_if_agreed(now, index);
         }
+    }
+
+    fn log_report(&self, index: NodeIndex, sender: NodeIndex, what: &str) {
+        let (by, node) = (self.state.node(sender), self.state.node(index));
+        tracing::debug!(
+            "Node {} ({}) reported node {} ({}) {what}.",
+            by.id,
+            by.human_name,
+            node.id,
+            node.human_name
+        );
     }
 
     /// How many nodes have said lately that this one does not answer.

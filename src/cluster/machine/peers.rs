@@ -9,6 +9,8 @@ use super::{Action, Ends, Link, LinkId, Machine, Now};
 const HANDSHAKE_MIN_MS: u64 = 1000;
 /// One of so many nodes, drawn at random, is pinged each second: the one that was heard longest ago.
 const PING_DRAWS: usize = 5;
+/// A tick that is late by less is late, whatever the node timeout.
+const SLEEP_MIN_MS: u64 = 500;
 /// `tick` is called ten times a second.
 const TICKS_PER_SECOND: u64 = 10;
 
@@ -16,7 +18,7 @@ impl Machine {
     /// What is due ten times a second.
     pub fn tick(&mut self, now: Now) {
         let slept_ms = now.ms.saturating_sub(self.ticked_ms);
-        if self.ticks > 0 && slept_ms > self.timeout_ms() {
+        if self.ticks > 0 && slept_ms > self.timeout_ms().max(SLEEP_MIN_MS) {
             self.wake_up(now, slept_ms);
         }
         self.ticked_ms = now.ms;

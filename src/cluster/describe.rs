@@ -64,7 +64,15 @@ pub(super) fn identity(state: &ClusterState, node: &ClusterNode, form: Form, tex
 pub(super) fn contact(state: &ClusterState, node: &ClusterNode, text: &mut String) {
     let link = if node.is_connected || node.is_myself() { "connected" } else { "disconnected" };
     let (ping, pong, epoch) = (node.ping_sent.get(), node.pong_received.get(), state.shown_epoch(node));
-    let _ = write!(text, " {ping} {pong} {epoch} {link}");
+    let mut number = |digits: &str| {
+        text.push(' ');
+        text.push_str(digits);
+    };
+    let mut digits = itoa::Buffer::new();
+    number(digits.format(ping));
+    number(digits.format(pong));
+    number(digits.format(epoch.0));
+    number(link);
 }
 
 /// The end of the line: the slots.

@@ -54,16 +54,16 @@ impl Shown<'_> {
 #[derive(Default)]
 struct Template {
     bytes: Vec<u8>,
-    /// Where the holes are, in ascending order.
-    holes: Vec<(usize, HexId)>,
+    /// Where the holes are, in ascending order. Nodes that are known by their places: those of one edition have the same.
+    holes: Vec<(usize, NodeIndex)>,
 }
 
 impl Template {
     /// The bytes to `put`, and between them the nodes whose holes are to be filled.
     fn render(&self, state: &ClusterState, mut put: impl FnMut(&[u8], Option<&ClusterNode>)) {
         let mut begun = 0;
-        for (end, id) in &self.holes {
-            put(&self.bytes[begun..*end], state.find(id).map(|index| state.node(index)));
+        for (end, index) in &self.holes {
+            put(&self.bytes[begun..*end], state.nodes().get(usize::from(index.0)));
             begun = *end;
         }
         put(&self.bytes[begun..], None);
@@ -218,7 +218,7 @@ fn shards(shown: &Shown<'_>, version: RespVersion) -> Template {
         for index in members {
             let node = state.node(*index);
             details(&mut Reply::new(&mut buffer, version), state, node);
-            holes.push((buffer.len_bytes(), node.id));
+            holes.push((buffer.len_bytes(), *index));
         }
     }
     Template { bytes: buffer.to_vec(), holes }
@@ -243,18 +243,17 @@ fn details(reply: &mut Reply<'_>, state: &ClusterState, node: &ClusterNode) {
     text(reply, "endpoint", state.preferred_endpoint(node));
     hostname.into_iter().for_each(|(name, value)| text(reply, name, value));
     text(reply, "role", if node.is_replica() { "replica" } else { "master" });
+    reply.bulk(b"replication-offset");
 }
 
 /// How far a node's data are, and whether they are of use.
 fn standing(shown: &Shown<'_>, node: &ClusterNode, reply: &mut Reply<'_>) {
     let offset = shown.offset(node);
-    reply.bulk(b"replication-offset");
     reply.integer(offset.cast_signed());
-    reply.bulk(b"health");
-    reply.bulk(match () {
-        () if node.has_failed() => b"fail",
-        () if node.is_replica() && offset == 0 => b"loading",
-        () => b"online",
+    reply.raw(match () {
+        () if node.has_failed() => b"$6\r\nhealth\r\n$4\r\nfail\r\n",
+        () if node.is_replica() && offset == 0 => b"$6\r\nhealth\r\n$7\r\nloading\r\n",
+        () => b"$6\r\nhealth\r\n$6\r\nonline\r\n",
     });
 }
 
@@ -262,9 +261,10 @@ fn standing(shown: &Shown<'_>, node: &ClusterNode, reply: &mut Reply<'_>) {
 
 fn nodes(state: &ClusterState) -> Template {
     let (mut text, mut holes) = (String::new(), Vec::new());
-    for node in state.nodes() {
+    for index in state.indexes() {
+        let node = state.node(index);
         describe::identity(state, node, describe::Form::Client, &mut text);
-        holes.push((text.len(), node.id));
+        holes.push((text.len(), index));
         describe::slots(state, node, &mut text);
         text.push('\n');
     }

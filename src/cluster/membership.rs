@@ -109,8 +109,10 @@ impl Membership {
         self.state().view()
     }
 
-    /// Says what the data are like. True when a manual failover has waited for them: a step goes on with it.
-    pub fn note_data(&mut self, data: DataFacts) -> bool {
+    /// Says what the data are like, and whether there are any. True when a manual failover has waited for them: a step goes on
+    /// with it.
+    pub fn note_data(&mut self, data: DataFacts, lacks_data: bool) -> bool {
+        self.machine.note_lack_of_data(lacks_data);
         self.machine.note_data(data)
     }
 

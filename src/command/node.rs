@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::persistence::Persistence;
 use super::replication::Replication;
 use crate::base::clock::Clock;
-use crate::cluster::machine::{DataFacts, LinkId, Machine as ClusterMachine};
+use crate::cluster::machine::LinkId;
 use crate::cluster::membership::{Membership, Step};
 use crate::config::Config;
 
@@ -45,14 +45,8 @@ impl Node {
     }
 
     /// What the cluster has to do ten times a second.
-    pub fn tick(&mut self, clock: &Clock, data: DataFacts) -> Option<Step> {
-        let cluster = self.cluster.as_deref_mut()?;
-        cluster.follow(&self.config);
-        let tick = |machine: &mut ClusterMachine, now| {
-            machine.note_data(data);
-            machine.tick(now);
-        };
-        Some(cluster.step(clock, tick).1)
+    pub fn tick(&mut self, clock: &Clock) -> Option<Step> {
+        Some(self.cluster.as_deref_mut()?.tick(clock, &self.config))
     }
 
     /// What follows for the cluster from changed settings.

@@ -72,7 +72,7 @@ impl Machine {
             self.election.said = None;
             return;
         }
-        if !is_ordered && !self.has_recent_data() {
+        if self.lacks_data || !is_ordered && !self.has_recent_data() {
             return self.say(now, Obstacle::DataAge);
         }
         let lasts_ms = (self.timeout_ms() * TIMEOUTS_PER_ELECTION).max(ELECTION_MIN_MS);

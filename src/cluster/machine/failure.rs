@@ -46,13 +46,7 @@ impl Machine {
 
     fn log_report(&self, index: NodeIndex, sender: NodeIndex, what: &str) {
         let (by, node) = (self.state.node(sender), self.state.node(index));
-        tracing::debug!(
-            "Node {} ({}) reported node {} ({}) {what}.",
-            by.id,
-            by.human_name,
-            node.id,
-            node.human_name
-        );
+        tracing::debug!("Node {} ({}) reported node {} ({}) {what}.", by.id, by.human_name, node.id, node.human_name);
     }
 
     /// How many nodes have said lately that this one does not answer.

@@ -146,6 +146,8 @@ pub struct Machine {
     election: Election,
     manual: Option<ManualFailover>,
     data: DataFacts,
+    /// This replica's data are being replaced, or were lost on the way.
+    lacks_data: bool,
     /// Slots whose owner here does not claim them any more: nobody is told that it has them.
     unclaimed: Box<SlotSet>,
     random: Random,
@@ -203,6 +205,7 @@ impl Machine {
             election: Election::default(),
             manual: None,
             data: DataFacts::default(),
+            lacks_data: false,
             unclaimed: Box::new(SlotSet::new()),
             random,
             ticks: 0,
@@ -244,6 +247,12 @@ impl Machine {
     pub fn note_data(&mut self, data: DataFacts) -> bool {
         self.data = data;
         self.manual.as_ref().is_some_and(|manual| manual.is_reached_by(data.offset))
+    }
+
+    /// Says whether this replica is without data for now, as while its primary's are loaded in place of its own: it does not take over
+    /// then, whoever orders it.
+    pub fn note_lack_of_data(&mut self, lacks_data: bool) {
+        self.lacks_data = lacks_data;
     }
 
     /// What has been decided since the last call, in order.

@@ -67,13 +67,9 @@ impl Requests {
     /// Lets the state machine take note of an event, and does what it decides.
     pub(super) fn cluster_step<T>(&mut self, event: impl FnOnce(&mut Machine, Now) -> T) -> Option<T> {
         let clock = self.core.clock;
-        self.core.node.as_ref()?.cluster.as_ref()?;
-        let data = self.data_facts();
+        self.tell_cluster_of_data();
         let cluster = self.core.node.as_mut()?.cluster.as_deref_mut()?;
-        let (outcome, step) = cluster.step(&clock, |machine, now| {
-            machine.note_data(data);
-            event(machine, now)
-        });
+        let (outcome, step) = cluster.step(&clock, event);
         self.take_step(step);
         Some(outcome)
     }
@@ -85,7 +81,8 @@ impl Requests {
             return self.open_bus_if_loaded();
         }
         let (published, lost) = (std::mem::take(&mut on_bus.published), std::mem::take(&mut on_bus.lost));
-        let is_reached = self.is_awaited_offset_reached();
+        let is_replica = self.core.node().replication.upstream.is_some();
+        let is_reached = is_replica && self.tell_cluster_of_data();
         if published.is_empty() && lost.is_empty() && !is_reached {
             return false;
         }
@@ -101,16 +98,6 @@ impl Requests {
         true
     }
 
-    /// Whether a manual failover waits for data that have come.
-    fn is_awaited_offset_reached(&mut self) -> bool {
-        let is_replica = self.core.node.as_ref().is_some_and(|node| node.replication.upstream.is_some());
-        if !is_replica {
-            return false;
-        }
-        let data = self.data_facts();
-        self.core.node().cluster.as_deref_mut().is_some_and(|cluster| cluster.note_data(data))
-    }
-
     fn open_bus_if_loaded(&mut self) -> bool {
         if self.core.disk.loading || self.underway.is_some() {
             return false;
@@ -123,7 +110,7 @@ impl Requests {
     }
 
     pub fn has_bus_work(&self) -> bool {
-        self.on_bus.as_ref().is_some_and(|on_bus| !on_bus.published.is_empty() || !on_bus.lost.is_empty())
+        self.on_bus.as_ref().is_some_and(|bus| bus.is_open && (!bus.published.is_empty() || !bus.lost.is_empty()))
     }
 
     /// The cluster's periodic work.
@@ -137,8 +124,9 @@ impl Requests {
         on_bus.lost.append(&mut on_bus.lost_at_once);
         self.close_overrun_links();
         self.release_writes_if_late();
-        let (clock, data) = (self.core.clock, self.data_facts());
-        if let Some(step) = self.core.node().tick(&clock, data) {
+        self.tell_cluster_of_data();
+        let clock = self.core.clock;
+        if let Some(step) = self.core.node().tick(&clock) {
             self.take_step(step);
         }
         self.carry_out_effects();
@@ -330,7 +318,7 @@ impl Requests {
     pub(super) fn broadcast(&mut self, channel: Bytes, message: Bytes, is_sharded: bool) {
         let cluster = self.core.node.as_ref().and_then(|node| node.cluster.as_deref());
         let has_others = cluster.is_some_and(|cluster| cluster.state().nodes().len() > 1);
-        if let Some(on_bus) = self.on_bus.as_mut().filter(|_| has_others) {
+        if let Some(on_bus) = self.on_bus.as_mut().filter(|on_bus| has_others && on_bus.is_open) {
             on_bus.published.push((channel, message, is_sharded));
         }
     }

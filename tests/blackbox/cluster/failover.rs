@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use super::nodes::{LIMIT, id_of, is_primary, join, meet, node, replicate, wait_until_agreed, wait_until_linked};
+use super::nodes::{
+    LIMIT, id_of, is_primary, join, lines, meet, node, replicate, wait_until_agreed, wait_until_all_agree,
+    wait_until_linked,
+};
 use crate::support::server::fresh_dir;
 use crate::support::{Client, Kind, Server, holds_within};
 
@@ -184,4 +188,30 @@ fn replicaof_and_failover_stay_refused() {
     let mut client = ours.connect();
     assert_eq!(client.line("REPLICAOF NO ONE").to_string(), "-ERR REPLICAOF not allowed in cluster mode.");
     assert!(client.line("FAILOVER").to_string().starts_with("-ERR FAILOVER not allowed in cluster mode."));
+}
+
+#[test]
+fn a_replica_does_not_take_over_before_it_has_loaded_what_it_is_sent() {
+    let mut primaries: Vec<Server> = (0..3).map(|_| node(Kind::Redis, &[])).collect();
+    join(&primaries.iter().collect::<Vec<_>>());
+    fill(&primaries[0], 100);
+    let slow = ["--key-load-delay", "1000000", "--cluster-replica-validity-factor", "0"];
+    let replica = node(Kind::Slotcore, &slow);
+    meet(&primaries[0], &[&replica]);
+    wait_until_all_agree(&primaries.iter().chain([&replica]).collect::<Vec<_>>());
+    let mut client = replica.connect();
+    client.must(&format!("CLUSTER REPLICATE {}", id_of(&primaries[0])));
+    let id = id_of(&replica);
+    let role_of_it = |lines: &[super::nodes::Line]| {
+        lines.iter().find(|line| line.id == id).map(|line| line.flags.clone()).unwrap_or_default()
+    };
+    let other = &mut primaries[1].connect();
+    let loads = holds_within(LIMIT, || client.info_number("loading") == 1 && role_of_it(&lines(other)) == "slave");
+    assert!(loads, "{}", client.must("INFO replication").text());
+    drop(primaries.remove(0)); // killed
+    assert!(holds_within(LIMIT, || lines(other).iter().any(|line| line.flags == "master,fail")));
+    assert!(!holds_within(Duration::from_secs(2), || role_of_it(&lines(other)) == "master"), "half of the data lead");
+    client.must("CONFIG SET key-load-delay 0");
+    assert!(holds_within(LIMIT, || role_of_it(&lines(other)) == "master"), "{:#?}", lines(other));
+    assert_eq!(keys_count(&replica), 100);
 }

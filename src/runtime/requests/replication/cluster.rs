@@ -33,8 +33,18 @@ pub(super) fn hold_of(mark: &LogMark) -> Option<u64> {
 }
 
 impl Requests {
-    /// What this node's data are like, for the cluster.
-    pub(in crate::runtime::requests) fn data_facts(&mut self) -> DataFacts {
+    /// Tells the cluster's state machine what this node's data are like. True when a manual failover has waited for them.
+    pub(in crate::runtime::requests) fn tell_cluster_of_data(&mut self) -> bool {
+        if self.core.node.as_ref().is_none_or(|node| node.cluster.is_none()) {
+            return false;
+        }
+        let data = self.data_facts();
+        // From when the primary's data are loaded until they are there.
+        let lacks_data = self.core.disk.replaces_files;
+        self.core.node().cluster.as_deref_mut().is_some_and(|cluster| cluster.note_data(data, lacks_data))
+    }
+
+    fn data_facts(&mut self) -> DataFacts {
         let now = self.core.clock.unix();
         let place = self.place_of_all();
         let Some(upstream) = &self.core.node().replication.upstream else {

@@ -152,6 +152,8 @@ fn slots(shown: &Shown<'_>, version: RespVersion) -> Vec<u8> {
             replicas.entry(primary).or_default().push(node);
         }
     }
+    // Nodes learn of one another in different orders, and clients compare their answers.
+    replicas.values_mut().for_each(|of_one| of_one.sort_unstable_by_key(|replica| replica.id));
     let mut buffer = ReplyBuffer::new();
     let mut reply = Reply::new(&mut buffer, version);
     let ranges = state.owned_ranges();

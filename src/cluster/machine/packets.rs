@@ -13,7 +13,7 @@ const HANDSHAKES_MAX: usize = 1024;
 
 /// The three kinds of pings.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ping {
+enum Contact {
     Ping,
     Pong,
     Meet,
@@ -35,9 +35,9 @@ impl Machine {
             self.hear_header(now, sender, &header);
         }
         match (body, sender) {
-            (Body::Ping(gossip), _) => self.hear_ping(now, link, Ping::Ping, &header, &gossip),
-            (Body::Pong(gossip), _) => self.hear_ping(now, link, Ping::Pong, &header, &gossip),
-            (Body::Meet(gossip), _) => self.hear_ping(now, link, Ping::Meet, &header, &gossip),
+            (Body::Ping(gossip), _) => self.hear_ping(now, link, Contact::Ping, &header, &gossip),
+            (Body::Pong(gossip), _) => self.hear_ping(now, link, Contact::Pong, &header, &gossip),
+            (Body::Meet(gossip), _) => self.hear_ping(now, link, Contact::Meet, &header, &gossip),
             (_, None) => {}
             (Body::Fail(id), Some(sender)) => {
                 if let Some(failing) = self.state.find(&id) {
@@ -97,11 +97,11 @@ impl Machine {
         }
     }
 
-    fn hear_ping(&mut self, now: Now, link: LinkId, kind: Ping, header: &Header, gossip: &Gossip) {
+    fn hear_ping(&mut self, now: Now, link: LinkId, kind: Contact, header: &Header, gossip: &Gossip) {
         let mut sender = self.state.find(&header.sender);
-        if kind != Ping::Pong {
+        if kind != Contact::Pong {
             self.learn_own_address(link, kind);
-            if sender.is_none() && kind == Ping::Meet {
+            if sender.is_none() && kind == Contact::Meet {
                 self.hear_introduction(now, link, header);
                 self.hear_gossip(now, None, &gossip.nodes);
             }
@@ -112,7 +112,7 @@ impl Machine {
                 Some(known) => sender = Some(known),
                 None => return,
             }
-            if kind == Ping::Pong
+            if kind == Contact::Pong
                 && let Some(index) = sender
             {
                 self.note_pong(now, index);
@@ -120,7 +120,7 @@ impl Machine {
         }
         let Some(sender) = sender.filter(|sender| *sender != NodeIndex::MYSELF) else { return };
         self.note_flags(sender, header);
-        if kind == Ping::Ping {
+        if kind == Contact::Ping {
             self.update_address(link, sender, header);
         }
         self.note_role(now, sender, header);
@@ -130,9 +130,9 @@ impl Machine {
     }
 
     /// Others know this node's address by the connections that they open to it, so this node learns it from these, too.
-    fn learn_own_address(&mut self, link: LinkId, kind: Ping) {
+    fn learn_own_address(&mut self, link: LinkId, kind: Contact) {
         let own_ip = &self.links[&link].ends.own_ip;
-        let is_asked = kind == Ping::Meet || self.state.myself().address.ip.is_empty();
+        let is_asked = kind == Contact::Meet || self.state.myself().address.ip.is_empty();
         if !is_asked || !self.state.settings.announce_ip.is_empty() || own_ip.is_empty() {
             return;
         }

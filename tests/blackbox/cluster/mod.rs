@@ -7,3 +7,4 @@ mod known;
 mod nodes;
 mod routing;
 mod slots;
+mod walkthrough;

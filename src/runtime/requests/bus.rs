@@ -13,8 +13,9 @@
 //! a step of their own, at the end of the turn. The bus opens when the node has its data: one that loads them is not believed alive
 //! before it can serve, and until then the kernel keeps those who connect.
 
-use bytes::Bytes;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::Requests;
 use crate::base::slot::SlotSet;

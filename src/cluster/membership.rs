@@ -17,10 +17,16 @@ use crate::base::hex::HexId;
 use crate::base::random::Random;
 use crate::config::Config;
 
+/// What others may know before the file does is written this often at most: the core waits for the disk meanwhile, and a large cluster
+/// brings much news at once.
+pub const SAVE_INTERVAL_MS: u64 = 100;
+
 /// The state machine and the file of its state.
 pub struct Membership {
     machine: Machine,
     file: NodesFile,
+    /// When it was last written, or was to be, in monotonic milliseconds.
+    written_ms: Option<u64>,
     /// What was logged last of the file: it could not be written.
     has_failed: bool,
     reported: Option<Health>,
@@ -75,6 +81,7 @@ impl Membership {
         Ok(Some(Membership {
             machine,
             file,
+            written_ms: None,
             has_failed: false,
             reported: None,
             generation: 0,
@@ -120,7 +127,10 @@ impl Membership {
     pub fn step<T>(&mut self, clock: &Clock, event: impl FnOnce(&mut Machine, Now) -> T) -> (T, Step) {
         let outcome = event(&mut self.machine, now(clock));
         self.machine.settle(now(clock));
-        if self.machine.is_unsaved() {
+        let now_ms = now(clock).ms;
+        let is_due = self.written_ms.is_none_or(|written_ms| now_ms.saturating_sub(written_ms) >= SAVE_INTERVAL_MS);
+        if self.machine.must_save() || self.machine.is_unsaved() && is_due {
+            self.written_ms = Some(now_ms);
             let saved = self.write();
             self.note_outcome(&saved);
         }

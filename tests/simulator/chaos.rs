@@ -100,7 +100,7 @@ pub fn disagreement(world: &World) -> String {
     let known = world.state(first).nodes().len();
     let epochs: BTreeSet<u64> = agreed
         .iter()
-        .filter_map(|(id, ..)| Some(world.state(first).find(&(*id)?)?))
+        .filter_map(|(id, ..)| world.state(first).find(&(*id)?))
         .map(|at| world.state(first).node(at).config_epoch.0)
         .collect();
     let serving = agreed.iter().map(|(id, ..)| *id).collect::<BTreeSet<_>>().len();

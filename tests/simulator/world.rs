@@ -12,6 +12,7 @@ use slotcore::base::clock::UnixMillis;
 use slotcore::base::hex::HexId;
 use slotcore::base::random::Random;
 use slotcore::cluster::machine::{Action, DataFacts, Ends, FailoverKind, LinkId, Machine, Now};
+use slotcore::cluster::membership::SAVE_INTERVAL_MS;
 use slotcore::cluster::message::{self, Body};
 use slotcore::cluster::nodes_conf;
 use slotcore::cluster::settings::ClusterSettings;
@@ -112,6 +113,7 @@ pub struct Node {
     /// nodes.conf; `None` before the first save.
     pub disk: Option<String>,
     pub disk_fails: bool,
+    written_ms: u64,
     boot: u64,
     peers: HashMap<LinkId, End>,
     /// The monotonic clock is this far ahead of the world's.
@@ -407,7 +409,9 @@ impl World {
         machine.note_data(data);
         event(machine, now);
         machine.settle(now);
-        if machine.is_unsaved() {
+        let is_due = world_ms - node.written_ms >= SAVE_INTERVAL_MS;
+        if machine.must_save() || machine.is_unsaved() && is_due {
+            node.written_ms = world_ms;
             match node.disk_fails {
                 true => _ = machine.not_saved(),
                 false => {
@@ -517,6 +521,7 @@ impl Node {
             settings: ClusterSettings { announce_ip: ip(index), ..ClusterSettings::of(&config) },
             disk: None,
             disk_fails: false,
+            written_ms: 0,
             boot: 0,
             peers: HashMap::new(),
             mono_ahead_ms: 0,

@@ -260,9 +260,14 @@ impl Machine {
         std::mem::take(&mut self.actions)
     }
 
-    /// Whether nodes.conf is to be written before the actions are carried out; asked once per step, before `saved` or `not_saved`.
+    /// Whether nodes.conf is behind.
     pub fn is_unsaved(&self) -> bool {
         self.is_unsaved
+    }
+
+    /// Whether nodes.conf must be written before the actions of this step are carried out: then `saved` or `not_saved` follows.
+    pub fn must_save(&self) -> bool {
+        self.copy.is_some()
     }
 
     /// The file has the state.

@@ -150,6 +150,11 @@ impl ClusterView {
     }
 
     /// Whose the slot is, on its way or not.
+    /// No other node serves slots, as far as this one knows.
+    pub fn is_alone(&self) -> bool {
+        self.addresses.len() <= 1
+    }
+
     pub fn serving(&self, slot: Slot) -> Serving<'_> {
         let owner = match self.nodes[slot.index()] {
             ViewNode::OPEN => self.open[&slot].owner,

@@ -218,6 +218,8 @@ pub enum Message {
         message: Bytes,
         is_sharded: bool,
     },
+    /// I stood still for so long that I believe no view any more that I have from before.
+    StoodStill,
     /// These slots are another node's: drop their keys.
     DropSlots(Box<SlotSet>),
     /// You are asked to free memory: the end of your turn sees to it.

@@ -183,6 +183,7 @@ impl Worker {
     /// The work of one turn. True when there is more to do at once.
     fn turn(&mut self) -> bool {
         self.set_clock();
+        self.requests.look_for_standstill();
         let mut worked = self.take_completions();
         worked |= self.requests.take_messages();
         worked |= self.requests.load_slice();

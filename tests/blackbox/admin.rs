@@ -1,4 +1,4 @@
-//! `slotcore cluster` and tools/cluster, with redis-server as the nodes: a cluster that they form and judge is then one by
+//! `slotcore cluster` and tools/cluster, with slotcore as the nodes and with redis-server: a cluster that they form and judge is then one by
 //! Redis's own measure.
 
 use std::fs;
@@ -74,10 +74,14 @@ fn cluster(words: &[&str]) -> Ended {
 }
 
 /// An empty node whose bus is not where MEET looks for it by itself.
-fn node(args: &[&str]) -> Server {
+fn node_of(kind: Kind, args: &[&str]) -> Server {
     let bus_port = free_port().to_string();
     let base = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus_port];
-    Server::redis(&[&base, args].concat())
+    Server::start(kind, &[&base, args].concat())
+}
+
+fn node(args: &[&str]) -> Server {
+    node_of(Kind::Slotcore, args)
 }
 
 fn nodes(count: usize, args: &[&str]) -> Vec<Server> {
@@ -120,7 +124,12 @@ fn primary_of(server: &Server) -> Option<String> {
 
 #[test]
 fn create_forms_a_cluster_that_redis_cli_approves_and_finds_it_again() {
-    let servers = nodes(6, &[]);
+    for kind in [Kind::Slotcore, Kind::Redis] {
+        forms_a_cluster_of((0..6).map(|_| node_of(kind, &[])).collect());
+    }
+}
+
+fn forms_a_cluster_of(servers: Vec<Server>) {
     let made =
         create(&servers, &["--cluster-replicas", "1", "--cluster-yes"]).must(0, &["[OK] All 16384 slots covered."]);
     assert!(made.err.is_empty(), "{}", made.all());
@@ -426,8 +435,10 @@ fn free_ports() -> u16 {
     }
 }
 
-/// tools/cluster with redis-server in a folder of its own; dropped, its nodes are gone.
+/// tools/cluster in a folder of its own; dropped, its nodes are gone.
 struct Tool {
+    /// The program of the nodes.
+    server: String,
     base: u16,
     dir: std::path::PathBuf,
 }
@@ -437,7 +448,7 @@ impl Tool {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/cluster");
         let mut command = Command::new(script);
         command.args(words).env("CLUSTER_PORT_BASE", self.base.to_string()).env("CLUSTER_DIR", self.dir.join("nodes"));
-        command.env("SLOTCORE_BIN", "redis-server").env("SLOTCORE_ADMIN_BIN", program()).env_remove("REDISCLI_AUTH");
+        command.env("SLOTCORE_BIN", &self.server).env("SLOTCORE_ADMIN_BIN", program()).env_remove("REDISCLI_AUTH");
         ended(&mut command, "")
     }
 
@@ -457,7 +468,16 @@ impl Drop for Tool {
 
 #[test]
 fn the_script_starts_kills_restarts_and_removes_a_cluster() {
-    let tool = Tool { base: free_ports(), dir: fresh_dir() };
+    starts_kills_restarts_and_removes(program());
+}
+
+#[test]
+fn the_script_does_so_with_redis_server_too() {
+    starts_kills_restarts_and_removes("redis-server".to_owned());
+}
+
+fn starts_kills_restarts_and_removes(server: String) {
+    let tool = Tool { server, base: free_ports(), dir: fresh_dir() };
     let port = |number: u16| (tool.base + number).to_string();
     tool.run(&["status"]).must(1, &["no node runs"]);
     {

@@ -1,6 +1,6 @@
 //! What must hold after every step of every node, whatever the network and the disks do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use slotcore::base::hex::HexId;
 use slotcore::base::slot::SlotSet;
@@ -28,6 +28,8 @@ pub struct Checks {
     seen: HashMap<usize, Seen>,
     /// Who was voted for, by voter and epoch: also before a restart.
     votes: HashMap<(HexId, u64), HexId>,
+    /// What was won in elections, by epoch.
+    won: BTreeMap<u64, SlotSet>,
     /// CLUSTER FAILOVER TAKEOVER was ordered: an epoch that a node gives itself may be one that others vote for, until they meet.
     pub had_takeover: bool,
 }
@@ -85,7 +87,20 @@ impl Checks {
                 assert!(is_excused, "nodes {node} and {other} both serve slot {slot} in epoch {}", claim.epoch);
             }
         }
+        if self.was_elected(&claim) {
+            self.won.entry(claim.epoch.0).or_insert_with(|| claim.slots.clone());
+        }
         self.claims.insert(node, claim);
+    }
+
+    /// Whom all agree on in the end has won each slot no earlier than whoever won it last.
+    pub fn check_outcome(&self, state: &ClusterState) {
+        for (epoch, slots) in &self.won {
+            for slot in slots.iter() {
+                let owner = state.owner(slot).map(|owner| state.node(owner).config_epoch.0);
+                assert!(owner >= Some(*epoch), "slot {slot} was won in epoch {epoch}, and ends with {owner:?}");
+            }
+        }
     }
 
     fn was_elected(&self, claim: &Claim) -> bool {

@@ -34,6 +34,7 @@ fn live(seed: u64) -> (Plan, u64) {
         let (bound_ms, why) = (chaos::bound_ms(&plan), chaos::disagreement(&world));
         panic!("no agreement after {bound_ms} ms: {why}\n{}", chaos::portrait(&world))
     });
+    world.checks.check_outcome(world.state(0));
     if plan.replicas_each > 0 {
         chaos::lose_a_disk(&mut world);
         world

@@ -280,8 +280,10 @@ impl Machine {
         if !primary.has_failed() && !header.is_ordered {
             return Err("its master is up".to_owned());
         }
+        // It keeps rivals from taking turns. Who was ordered has none, and orders may follow each other sooner.
         let between_ms = self.timeout_ms() * TIMEOUTS_PER_VOTE;
         if let Some(voted_ms) = primary.contact.voted_ms
+            && !header.is_ordered
             && now.ms.saturating_sub(voted_ms) < between_ms
         {
             let left_ms = between_ms - now.ms.saturating_sub(voted_ms);

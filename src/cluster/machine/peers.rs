@@ -17,10 +17,7 @@ const TICKS_PER_SECOND: u64 = 10;
 impl Machine {
     /// What is due ten times a second.
     pub fn tick(&mut self, now: Now) {
-        let slept_ms = now.ms.saturating_sub(self.ticked_ms);
-        if self.ticks > 0 && slept_ms > self.timeout_ms().max(SLEEP_MIN_MS) {
-            self.wake_up(now, slept_ms);
-        }
+        self.notice_standstill(now);
         self.ticked_ms = now.ms;
         self.ticks += 1;
         self.banned.retain(|_, until_ms| *until_ms > now.ms);
@@ -39,8 +36,17 @@ impl Machine {
         self.state.settings.node_timeout_ms
     }
 
-    /// This process stood still for longer than the others wait. They did not fail, as far as anybody here knows; but they may well
-    /// have found this node failing, and what it serves may be another's by now: it waits until it has heard.
+    /// Looks whether this process stood still for longer than the others wait. They did not fail, as far as anybody here knows; but they
+    /// may well have found this node failing, and what it serves may be another's by now: it waits until it has heard. To be called
+    /// before what clients have sent meanwhile is looked at.
+    pub fn notice_standstill(&mut self, now: Now) {
+        let slept_ms = now.ms.saturating_sub(self.ticked_ms);
+        if self.ticks > 0 && slept_ms > self.timeout_ms().max(SLEEP_MIN_MS) {
+            self.ticked_ms = now.ms;
+            self.wake_up(now, slept_ms);
+        }
+    }
+
     fn wake_up(&mut self, now: Now, slept_ms: u64) {
         tracing::warn!("The node stood still for {slept_ms} ms, longer than the node timeout");
         for node in self.state.nodes.iter_mut().skip(1) {

@@ -18,15 +18,19 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Requests;
+use crate::base::core_id::CoreId;
 use crate::base::slot::SlotSet;
 use crate::cluster::machine::{Action, Ends, LinkId, Machine, Now};
 use crate::cluster::message::{Damage, Message};
+use crate::command::core::Publication;
 use crate::command::{flush, pubsub};
 use crate::runtime::bus::{Bus, Flow, RingOrder};
 use crate::runtime::mesh::Message as ToCore;
 
 /// The cluster's periodic work is done so often, whatever `hz` is.
 const TICK_MS: u64 = 100;
+/// Periodic work that is late by less is late, whatever the node timeout.
+const STANDSTILL_MIN_MS: u64 = 500;
 /// A link that was lost sooner than this after it was opened is reported with the next tick: somebody who lets this node in and throws
 /// it out at once would otherwise keep it busy with connecting.
 const STABLE_MS: u64 = 100;
@@ -73,6 +77,40 @@ impl Requests {
         let (outcome, step) = cluster.step(&clock, event);
         self.take_step(step);
         Some(outcome)
+    }
+
+    /// The beginning of a turn: a core that stood still (SIGSTOP, a machine without CPUs for it) for longer than the node timeout has
+    /// requests before it that were sent in the meantime, for slots that may be another node's by now.
+    #[inline]
+    pub fn look_for_standstill(&mut self) {
+        let core = &self.core;
+        if !core.cluster.enabled || self.ticked_ms == 0 {
+            return;
+        }
+        let between_ms = 1000 / u64::from(core.config.hz.clamp(1, 500));
+        let late_ms = (core.clock.monotonic_us() / 1000).saturating_sub(self.ticked_ms);
+        if late_ms > between_ms + core.config.cluster_node_timeout.max(STANDSTILL_MIN_MS) {
+            self.stood_still();
+        }
+    }
+
+    #[cold]
+    fn stood_still(&mut self) {
+        self.ticked_ms = self.core.clock.monotonic_us() / 1000;
+        if self.core.id == CoreId::FIRST {
+            self.cluster_step(Machine::notice_standstill);
+        } else if !self.core.cluster.is_alone() {
+            // Core 0 has judged by now, or will when it wakes, and says what holds.
+            self.core.cluster.ok = false;
+            self.mesh.send(CoreId::FIRST, ToCore::StoodStill);
+        }
+    }
+
+    /// Gives every core the view once more.
+    pub(super) fn publish_cluster(&mut self) {
+        let Some(cluster) = self.core.node.as_mut().and_then(|node| node.cluster.as_deref_mut()) else { return };
+        let view = cluster.publish();
+        self.publish(vec![Publication::Cluster(Box::new(view))], None);
     }
 
     /// The end of a turn: what has gathered becomes a step. True when there was anything.

@@ -177,6 +177,7 @@ impl Requests {
                 Message::Applied { place, bytes } => self.core_applied(from, place, bytes),
                 Message::Empty => self.empty(),
                 Message::Broadcast { channel, message, is_sharded } => self.broadcast(channel, message, is_sharded),
+                Message::StoodStill => self.publish_cluster(),
                 Message::DropSlots(slots) => self.drop_slots(&slots),
                 Message::FreeMemory | Message::Cut => {}
                 Message::Feed(bytes) => self.fed(from, &bytes),

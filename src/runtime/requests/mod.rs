@@ -151,6 +151,8 @@ pub struct Requests {
     following: Following,
     /// The cluster bus; core 0's, in cluster mode.
     pub on_bus: Option<Box<OnBus>>,
+    /// When this core's periodic work was last done, in monotonic milliseconds; 0 before the first time.
+    ticked_ms: u64,
     /// Reused by every connection.
     ahead: Lookahead,
 }
@@ -199,6 +201,7 @@ impl Requests {
             replicating: Replicating::default(),
             following: Following::default(),
             on_bus: None,
+            ticked_ms: 0,
             ahead: Lookahead::default(),
         }
     }
@@ -382,6 +385,7 @@ impl Requests {
 
     /// Periodic work, `hz` times a second.
     pub fn tick(&mut self) {
+        self.ticked_ms = self.core.clock.monotonic_us() / 1000;
         let own_bytes = self.core.allocated_bytes();
         self.core.ledger.note_peak(own_bytes);
         self.core.ledger.offer_changes(self.core.keyspace.stats.dirty);

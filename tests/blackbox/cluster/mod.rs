@@ -3,6 +3,7 @@
 mod bus;
 mod commands;
 mod failover;
+mod faults;
 mod known;
 mod nodes;
 mod routing;

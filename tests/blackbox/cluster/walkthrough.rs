@@ -44,6 +44,12 @@ impl Cluster {
         let is_linked =
             |node: &Server| is_primary(node) || node.connect().info("master_link_status").as_deref() == Some("up");
         assert!(holds_within(LIMIT, || self.nodes.iter().all(is_linked)), "a replica has no link");
+        // Clients are told of replicas that have data, which each of the others hears with its next ping.
+        let shows_replicas = |node: &Server| {
+            let ranges = node.connect().must("CLUSTER SLOTS");
+            ranges.items().iter().all(|range| range.items().len() == 4)
+        };
+        assert!(holds_within(LIMIT, || self.nodes.iter().all(shows_replicas)), "a replica is not shown");
     }
 
     /// As `redis-cli -c -p PORT WORDS`.

@@ -1,7 +1,9 @@
 //! slotcore: one Linux process that is one node of a Redis Cluster.
 //!
-//! The map, in the direction of imports (`main -> runtime -> command -> {cluster, replication, persist} -> keyspace -> {resp, config} -> base`):
+//! The map, in the direction of imports (`main -> {runtime, admin}`, `runtime -> command -> {cluster, replication, persist} ->
+//! keyspace -> {resp, config} -> base`, `admin -> {resp, config} -> base`):
 //!
+//! - `admin`: `slotcore cluster`, a client that forms and administers clusters
 //! - `runtime`: threads, rings, sockets, signals; the turn loop that drives everything else
 //! - `command`: the table of commands, the gate, the handlers
 //! - `cluster`: who serves which slot
@@ -12,6 +14,7 @@
 //! - `resp`: requests in, replies out
 //! - `base`: slots, clocks, numbers, globs, randomness
 
+pub mod admin;
 pub mod base;
 pub mod cluster;
 pub mod command;

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 
+use slotcore::admin;
 use slotcore::config::{Applies, Arguments, Config, Sources, load};
 use slotcore::runtime;
 
@@ -16,6 +17,7 @@ Usage: slotcore [/path/to/redis.conf] [options] [-]
        slotcore -v or --version
        slotcore -h or --help
        slotcore check-aof [--fix] <manifest|file>
+       slotcore cluster <subcommand> (form and administer a cluster; slotcore cluster help)
 
 Every directive of redis.conf can be given as an option: --port 7000 --cores 2 --save \"\"
 
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some(b"check-aof") => return check_aof(&arguments[1..]),
+        Some(b"cluster") => return ExitCode::from(admin::run(&arguments[1..])),
         _ => {}
     }
     let (config, file, warnings) = match read_configuration(&arguments) {

@@ -4,9 +4,11 @@
 
 use std::fmt::Write as _;
 
+use super::machine::BusStats;
+use super::message::Kind;
 use super::node::{ClusterNode, NodeFlags, NodeIndex};
 use super::state::{ClusterState, Health};
-use crate::base::slot::Slot;
+use crate::base::slot::{Slot, SlotSet};
 
 /// Who reads the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,22 +22,32 @@ pub enum Form {
 /// One line per node, each with its line end:
 /// `id ip:port@bus-port[,hostname[,name=value ...]] flags primary ping-sent pong-received epoch link slots...`.
 pub fn nodes_text(state: &ClusterState, form: Form) -> String {
-    let mut ranges: Vec<Vec<(Slot, Slot)>> = vec![Vec::new(); state.nodes().len()];
-    for (owner, first, last) in state.owned_ranges() {
-        ranges[usize::from(owner.0)].push((first, last));
-    }
     let mut text = String::new();
-    for (node, ranges) in state.nodes().iter().zip(&ranges) {
+    for node in state.nodes() {
         if form == Form::File && node.flags.has(NodeFlags::HANDSHAKE) {
             continue;
         }
-        describe_node(state, node, ranges, form, &mut text);
+        describe_node(state, node, form, &mut text);
         text.push('\n');
     }
     text
 }
 
-fn describe_node(state: &ClusterState, node: &ClusterNode, ranges: &[(Slot, Slot)], form: Form, text: &mut String) {
+/// A node's line as clients are shown it, without its end.
+pub fn node_line(state: &ClusterState, node: &ClusterNode) -> String {
+    let mut text = String::new();
+    describe_node(state, node, Form::Client, &mut text);
+    text
+}
+
+fn describe_node(state: &ClusterState, node: &ClusterNode, form: Form, text: &mut String) {
+    identity(state, node, form, text);
+    contact(state, node, text);
+    slots(state, node, text);
+}
+
+/// The beginning of a node's line: who it is, where, in which state, and whose replica.
+pub(super) fn identity(state: &ClusterState, node: &ClusterNode, form: Form, text: &mut String) {
     let address = &node.address;
     // Writing to a string does not fail.
     let _ = write!(text, "{} {}:{}@{}", node.id, address.ip, address.port, address.bus_port);
@@ -45,13 +57,30 @@ fn describe_node(state: &ClusterState, node: &ClusterNode, ranges: &[(Slot, Slot
         Form::File => describe_fields(node, text),
     }
     let primary = node.primary.map_or("-", |primary| state.node(primary).id.as_str());
-    let link = if node.is_connected || node.flags.has(NodeFlags::MYSELF) { "connected" } else { "disconnected" };
+    let _ = write!(text, " {} {primary}", node.flags);
+}
+
+/// The middle of the line: how this node and the other are in touch.
+pub(super) fn contact(state: &ClusterState, node: &ClusterNode, text: &mut String) {
+    let link = if node.is_connected || node.is_myself() { "connected" } else { "disconnected" };
     let (ping, pong, epoch) = (node.ping_sent.get(), node.pong_received.get(), state.shown_epoch(node));
-    let _ = write!(text, " {} {primary} {ping} {pong} {epoch} {link}", node.flags);
-    for (first, last) in ranges {
+    let mut number = |digits: &str| {
+        text.push(' ');
+        text.push_str(digits);
+    };
+    let mut digits = itoa::Buffer::new();
+    number(digits.format(ping));
+    number(digits.format(pong));
+    number(digits.format(epoch.0));
+    number(link);
+}
+
+/// The end of the line: the slots.
+pub(super) fn slots(state: &ClusterState, node: &ClusterNode, text: &mut String) {
+    for (first, last) in node.slots().into_iter().flat_map(SlotSet::ranges) {
         let _ = if first == last { write!(text, " {first}") } else { write!(text, " {first}-{last}") };
     }
-    if node.flags.has(NodeFlags::MYSELF) {
+    if node.is_myself() {
         describe_open_slots(state, text);
     }
 }
@@ -78,8 +107,8 @@ fn describe_open_slots(state: &ClusterState, text: &mut String) {
     open.iter().for_each(|(_, words)| text.push_str(words));
 }
 
-/// CLUSTER INFO.
-pub fn info_text(state: &ClusterState) -> String {
+/// CLUSTER INFO. Of kinds of messages those are listed that there have been.
+pub fn info_text(state: &ClusterState, stats: &BusStats) -> String {
     let (mut assigned, mut possibly_failing, mut failing) = (0, 0, 0);
     for (node, count) in state.nodes().iter().zip(state.slot_counts()) {
         assigned += count;
@@ -99,12 +128,16 @@ pub fn info_text(state: &ClusterState) -> String {
         ("cluster_size", state.size().to_string()),
         ("cluster_current_epoch", state.current_epoch().to_string()),
         ("cluster_my_epoch", state.shown_epoch(state.myself()).to_string()),
-        // Messages of each kind are listed once there are any: with the bus.
-        ("cluster_stats_messages_sent", "0".to_owned()),
-        ("cluster_stats_messages_received", "0".to_owned()),
-        ("total_cluster_links_buffer_limit_exceeded", "0".to_owned()),
     ];
-    fields.iter().map(|(name, value)| format!("{name}:{value}\r\n")).collect()
+    let mut text: String = fields.iter().map(|(name, value)| format!("{name}:{value}\r\n")).collect();
+    for (counts, direction) in [(&stats.sent, "sent"), (&stats.received, "received")] {
+        for (kind, count) in Kind::ALL.iter().zip(counts).filter(|(_, count)| **count != 0) {
+            let _ = write!(text, "cluster_stats_messages_{}_{direction}:{count}\r\n", kind.name());
+        }
+        let _ = write!(text, "cluster_stats_messages_{direction}:{}\r\n", counts.iter().sum::<u64>());
+    }
+    let _ = write!(text, "total_cluster_links_buffer_limit_exceeded:{}\r\n", stats.overrun);
+    text
 }
 
 #[cfg(test)]
@@ -148,10 +181,28 @@ mod tests {
     }
 
     #[test]
-    fn info_counts_slots_and_nodes() {
-        let text = info_text(&state());
+    fn info_counts_slots_nodes_and_messages() {
+        let mut stats = BusStats::default();
+        let text = info_text(&state(), &stats);
         assert!(text.starts_with("cluster_state:fail\r\ncluster_slots_assigned:4\r\ncluster_slots_ok:4\r\n"), "{text}");
         assert!(text.ends_with("\r\ntotal_cluster_links_buffer_limit_exceeded:0\r\n"));
         assert_eq!(text.lines().count(), 12);
+        stats.sent[Kind::Ping as usize] = 3;
+        stats.sent[Kind::VoteRequest as usize] = 4;
+        stats.received[Kind::Pong as usize] = 5;
+        stats.overrun = 6;
+        let text = info_text(&state(), &stats);
+        let messages: Vec<&str> = text.lines().skip(9).collect();
+        assert_eq!(
+            messages,
+            [
+                "cluster_stats_messages_ping_sent:3",
+                "cluster_stats_messages_auth-req_sent:4",
+                "cluster_stats_messages_sent:7",
+                "cluster_stats_messages_pong_received:5",
+                "cluster_stats_messages_received:5",
+                "total_cluster_links_buffer_limit_exceeded:6",
+            ]
+        );
     }
 }

@@ -1,12 +1,14 @@
-//! This node's membership: the cluster state and the file it is kept in, changed together.
+//! This node's membership: the state machine and the file that its state is kept in.
 //!
-//! Owned by core 0. A change is made to a copy, saved, and only then in force: what was published or acknowledged is on disk.
-//! The caller publishes the view that a change returns.
+//! Owned by core 0. Every event is a `step`: the machine decides, the file is written if it must be, and only then the caller carries
+//! out the actions and publishes the view that come back. What an operator orders is done once it is on disk, or not at all (`order`).
 
 use std::io;
 
 use super::file::NodesFile;
+use super::machine::{Action, DataFacts, Machine, Now};
 use super::nodes_conf;
+use super::replies::{Replies, Shown};
 use super::settings::ClusterSettings;
 use super::state::{ClusterState, Health};
 use super::view::ClusterView;
@@ -15,14 +17,31 @@ use crate::base::hex::HexId;
 use crate::base::random::Random;
 use crate::config::Config;
 
-/// The cluster state and its file.
+/// What others may know before the file does is written this often at most: the core waits for the disk meanwhile, and a large cluster
+/// brings much news at once.
+pub const SAVE_INTERVAL_MS: u64 = 100;
+
+/// The state machine and the file of its state.
 pub struct Membership {
-    state: ClusterState,
+    machine: Machine,
     file: NodesFile,
-    /// The state follows settings that the file does not have yet.
-    is_unsaved: bool,
-    /// The state differs from the last view that was given out.
-    is_unpublished: bool,
+    /// When it was last written, or was to be, in monotonic milliseconds.
+    written_ms: Option<u64>,
+    /// What was logged last of the file: it could not be written.
+    has_failed: bool,
+    reported: Option<Health>,
+    /// Counts the changes of what is published.
+    generation: u64,
+    replies: Replies,
+}
+
+/// What is to be done after an event.
+#[derive(Default)]
+#[must_use]
+pub struct Step {
+    pub actions: Vec<Action>,
+    /// For every core.
+    pub view: Option<ClusterView>,
 }
 
 impl Membership {
@@ -58,33 +77,76 @@ impl Membership {
             file.save(text.as_bytes())
                 .map_err(|error| format!("Fatal: can't update cluster config file {name}: {error}"))?;
         }
-        Ok(Some(Membership { state, file, is_unsaved: false, is_unpublished: true }))
+        let machine = Machine::new(state, Random::new(random.next_u64()), now(clock));
+        Ok(Some(Membership {
+            machine,
+            file,
+            written_ms: None,
+            has_failed: false,
+            reported: None,
+            generation: 0,
+            replies: Replies::default(),
+        }))
     }
 
     pub fn state(&self) -> &ClusterState {
-        &self.state
+        self.machine.state()
+    }
+
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Where the primary is that this node copies, as far as that is known.
+    pub fn primary_address(&self) -> Option<(String, u16)> {
+        let address = &self.state().node(self.state().myself().primary?).address;
+        (!address.ip.is_empty() && address.port != 0).then(|| (address.ip.clone(), address.port))
+    }
+
+    /// The answers that describe the topology, and what they are to show. `own_offset`: how far this node's data are.
+    pub fn replies(&mut self, own_offset: u64) -> (&mut Replies, Shown<'_>) {
+        let generation = (!self.machine.is_unpublished()).then_some(self.generation);
+        (&mut self.replies, Shown { state: self.machine.state(), own_offset, generation })
     }
 
     /// The view for every core; the caller must publish it.
     pub fn publish(&mut self) -> ClusterView {
-        self.is_unpublished = false;
-        self.state.view()
+        self.generation += 1;
+        self.machine.take_unpublished();
+        self.state().view()
     }
 
-    /// Makes a change, judges the cluster anew, saves, and returns what is to be published.
+    /// Says what the data are like, and whether there are any. True when a manual failover has waited for them: a step goes on
+    /// with it.
+    pub fn note_data(&mut self, data: DataFacts, lacks_data: bool) -> bool {
+        self.machine.note_lack_of_data(lacks_data);
+        self.machine.note_data(data)
+    }
+
+    /// Lets the machine take note of an event.
+    pub fn step<T>(&mut self, clock: &Clock, event: impl FnOnce(&mut Machine, Now) -> T) -> (T, Step) {
+        let outcome = event(&mut self.machine, now(clock));
+        self.machine.settle(now(clock));
+        let now_ms = now(clock).ms;
+        let is_due = self.written_ms.is_none_or(|written_ms| now_ms.saturating_sub(written_ms) >= SAVE_INTERVAL_MS);
+        if self.machine.must_save() || self.machine.is_unsaved() && is_due {
+            self.written_ms = Some(now_ms);
+            let saved = self.write();
+            self.note_outcome(&saved);
+        }
+        (outcome, self.end_step())
+    }
+
+    /// Lets the machine carry out an order of the operator.
     ///
     /// # Errors
     /// When the file cannot be written: then nothing has changed.
-    pub fn change(&mut self, clock: &Clock, change: impl FnOnce(&mut ClusterState)) -> io::Result<ClusterView> {
-        let mut next = self.state.clone();
-        change(&mut next);
-        if next.evaluate(monotonic_ms(clock)) {
-            report(next.health());
-        }
-        self.file.save(nodes_conf::format(&next).as_bytes())?;
-        self.state = next;
-        self.is_unsaved = false;
-        Ok(self.publish())
+    pub fn order<T>(&mut self, clock: &Clock, order: impl FnOnce(&mut Machine, Now) -> T) -> io::Result<(T, Step)> {
+        self.machine.begin_order();
+        let outcome = order(&mut self.machine, now(clock));
+        self.machine.settle(now(clock));
+        self.write()?;
+        Ok((outcome, self.end_step()))
     }
 
     /// CLUSTER SAVECONFIG.
@@ -92,44 +154,60 @@ impl Membership {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&mut self) -> io::Result<()> {
-        self.file.save(nodes_conf::format(&self.state).as_bytes())?;
-        self.is_unsaved = false;
-        Ok(())
+        self.write()
     }
 
-    /// Takes over changed settings at once; the file and the other cores get them with the next tick.
+    /// Takes over changed settings at once; the file and the other cores get them with the next step.
     pub fn follow(&mut self, config: &Config) {
-        if self.state.follow(&ClusterSettings::of(config)) {
-            (self.is_unsaved, self.is_unpublished) = (true, true);
-        }
+        self.machine.follow_settings(&ClusterSettings::of(config));
     }
 
-    /// What is due some ten times a second: settings, time. Returns what is to be published.
-    pub fn tick(&mut self, clock: &Clock, config: &Config) -> Option<ClusterView> {
+    /// What is due some ten times a second.
+    pub fn tick(&mut self, clock: &Clock, config: &Config) -> Step {
         self.follow(config);
-        // A cluster that is well stays so until something happens to it.
-        if (self.is_unpublished || self.state.health() == Health::Fail) && self.state.evaluate(monotonic_ms(clock)) {
-            report(self.state.health());
-            self.is_unpublished = true;
+        self.step(clock, Machine::tick).1
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let written = self.file.save(nodes_conf::format(self.machine.state()).as_bytes());
+        match written {
+            Ok(()) => self.machine.saved(),
+            Err(_) => _ = self.machine.not_saved(),
         }
-        if self.is_unsaved
-            && let Err(error) = self.save()
-        {
-            tracing::warn!("Can't update the cluster config file, trying again: {error}");
+        written
+    }
+
+    /// A disk that fails goes on failing: it is said once.
+    fn note_outcome(&mut self, outcome: &io::Result<()>) {
+        match outcome {
+            Err(error) if !std::mem::replace(&mut self.has_failed, true) => {
+                tracing::warn!("Can't update the cluster config file, trying again: {error}");
+            }
+            Ok(()) if std::mem::take(&mut self.has_failed) => {
+                tracing::info!("The cluster config file is written again")
+            }
+            _ => {}
         }
-        self.is_unpublished.then(|| self.publish())
+    }
+
+    fn end_step(&mut self) -> Step {
+        let health = self.state().health();
+        if self.reported != Some(health) {
+            match health {
+                Health::Ok => tracing::info!("Cluster state changed: ok"),
+                Health::Fail if self.reported.is_some() => tracing::warn!("Cluster state changed: fail"),
+                Health::Fail => {}
+            }
+            self.reported = Some(health);
+        }
+        let view = self.machine.take_unpublished().then(|| self.state().view());
+        self.generation += u64::from(view.is_some());
+        Step { actions: self.machine.take_actions(), view }
     }
 }
 
-fn monotonic_ms(clock: &Clock) -> u64 {
-    clock.monotonic_us() / 1000
-}
-
-fn report(health: Health) {
-    match health {
-        Health::Ok => tracing::info!("Cluster state changed: ok"),
-        Health::Fail => tracing::warn!("Cluster state changed: fail"),
-    }
+fn now(clock: &Clock) -> Now {
+    Now { ms: clock.monotonic_us() / 1000, unix: clock.unix() }
 }
 
 #[cfg(test)]
@@ -155,11 +233,12 @@ mod tests {
         let mut membership = open(&config).unwrap().unwrap();
         let id = membership.state().myself().id;
         let slots: SlotSet = Slot::all().collect();
-        let view = membership.change(&Clock::at(0, 0), |state| state.order(SlotOrder::Assign, &slots)).unwrap();
-        assert!(view.serving(Slot::new(1)) == Serving::Here && !view.ok);
-        assert!(membership.tick(&Clock::at(0, 1_999_999), &config).is_none());
-        assert!(membership.tick(&Clock::at(0, 2_000_000), &config).is_some_and(|view| view.ok));
-        assert!(membership.tick(&Clock::at(0, 2_100_000), &config).is_none());
+        let assign = |machine: &mut Machine, _| machine.order_slots(SlotOrder::Assign, &slots);
+        let ((), step) = membership.order(&Clock::at(0, 0), assign).unwrap();
+        assert!(step.view.is_some_and(|view| view.serving(Slot::new(1)) == Serving::Here && !view.ok));
+        assert!(membership.tick(&Clock::at(0, 1_999_999), &config).view.is_none());
+        assert!(membership.tick(&Clock::at(0, 2_000_000), &config).view.is_some_and(|view| view.ok));
+        assert!(membership.tick(&Clock::at(0, 2_100_000), &config).view.is_none());
         drop(membership);
         let membership = open(&config).unwrap().unwrap();
         assert_eq!(membership.state().myself().id, id);
@@ -181,9 +260,9 @@ mod tests {
     fn changed_settings_reach_the_file_and_the_cores() {
         let (path, mut config) = config("settings");
         let mut membership = open(&config).unwrap().unwrap();
-        membership.tick(&Clock::at(0, 0), &config);
+        let _ = membership.tick(&Clock::at(0, 0), &config);
         config.cluster_announce_hostname = "here".into();
-        assert!(membership.tick(&Clock::at(0, 0), &config).is_some());
+        assert!(membership.tick(&Clock::at(0, 0), &config).view.is_some());
         assert!(std::fs::read_to_string(&path).unwrap().contains(":7000@17000,here,tls-port=0,"));
         std::fs::remove_file(path).unwrap();
     }

@@ -4,8 +4,10 @@
 
 use std::fmt;
 
+use super::machine::{LinkId, Now};
 use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
+use crate::base::slot::SlotSet;
 
 /// A logical time of the cluster (cluster specification, "Cluster current epoch" and "Configuration epoch").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +41,10 @@ impl NodeFlags {
     pub const MYSELF: NodeFlags = NodeFlags(16);
     pub const HANDSHAKE: NodeFlags = NodeFlags(32);
     pub const NO_ADDRESS: NodeFlags = NodeFlags(64);
+    /// It is to be sent a MEET, not a ping, first.
+    pub const MEET: NodeFlags = NodeFlags(128);
+    /// A primary that has had replicas, or took over from one that had: others may migrate to it.
+    pub const MIGRATE_TO: NodeFlags = NodeFlags(256);
     pub const NO_FAILOVER: NodeFlags = NodeFlags(512);
 
     /// Names in the order in which they are written.
@@ -134,6 +140,52 @@ pub struct ClusterNode {
     pub config_epoch: Epoch,
     /// The link to its bus is up.
     pub is_connected: bool,
+    /// The slots that it serves; `None` for none. `ClusterState` keeps them in step with its table of owners.
+    pub(super) slots: Option<Box<SlotSet>>,
+    pub(super) slots_count: usize,
+    pub contact: Contact,
+}
+
+/// What this node has of another besides what is kept in nodes.conf: links, and when it was last heard. Moments are monotonic
+/// milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// When it became known.
+    pub created_ms: u64,
+    /// The connection that this node has opened to it, and the one that it has opened to this node.
+    pub link: Option<LinkId>,
+    pub inbound: Option<LinkId>,
+    /// When the ping was sent that is still without an answer.
+    pub ping_sent_ms: Option<u64>,
+    /// When the last ping was sent, whether or not one was awaited already.
+    pub pinged_ms: u64,
+    /// When it last answered, as far as this node knows.
+    pub pong_ms: u64,
+    /// When anything last came from it.
+    pub data_ms: u64,
+    /// When it was found failing.
+    pub failed_ms: u64,
+    /// When this node last voted for one of its replicas.
+    pub voted_ms: Option<u64>,
+    /// How far its data are, as it says; 0 when it never did.
+    pub offset: u64,
+    /// Since when it, a primary with slots, has had no replica that works.
+    pub orphaned_ms: Option<u64>,
+    /// Primaries that say that it does not answer, each with the moment of its last word.
+    pub reports: Vec<(HexId, u64)>,
+    /// The number of the last ping whose gossip named it.
+    pub gossiped_in: u64,
+    /// It is a slotcore node.
+    pub is_kin: bool,
+    /// It understands extensions of pings.
+    pub takes_extensions: bool,
+}
+
+impl Contact {
+    /// From now on it is given the time to answer that others are.
+    pub fn begin(&mut self, now_ms: u64) {
+        (self.created_ms, self.pong_ms, self.data_ms) = (now_ms, now_ms, now_ms);
+    }
 }
 
 impl ClusterNode {
@@ -152,7 +204,47 @@ impl ClusterNode {
             pong_received: UnixMillis(0),
             config_epoch: Epoch(0),
             is_connected: false,
+            slots: None,
+            slots_count: 0,
+            contact: Contact::default(),
         }
+    }
+
+    pub fn slots_count(&self) -> usize {
+        self.slots_count
+    }
+
+    /// The slots that it serves; `None` for none.
+    pub fn slots(&self) -> Option<&SlotSet> {
+        self.slots.as_deref()
+    }
+
+    /// A ping has been sent, or something that would have been one; the time of an earlier one without an answer stays.
+    pub(super) fn note_ping(&mut self, now: Now) {
+        self.contact.pinged_ms = now.ms;
+        if self.contact.ping_sent_ms.is_none() {
+            self.contact.ping_sent_ms = Some(now.ms);
+            self.ping_sent = now.unix;
+        }
+    }
+
+    pub fn is_myself(&self) -> bool {
+        self.flags.has(NodeFlags::MYSELF)
+    }
+
+    /// It is not known yet who it is.
+    pub fn is_in_handshake(&self) -> bool {
+        self.flags.has(NodeFlags::HANDSHAKE)
+    }
+
+    /// It does not answer this node, or a majority.
+    pub fn is_unreachable(&self) -> bool {
+        self.flags.has_any(NodeFlags::FAIL.and(NodeFlags::PFAIL))
+    }
+
+    /// How many primaries have said within `validity_ms` that it does not answer.
+    pub fn reports_count(&self, now_ms: u64, validity_ms: u64) -> usize {
+        self.contact.reports.iter().filter(|(_, at_ms)| now_ms.saturating_sub(*at_ms) <= validity_ms).count()
     }
 
     pub fn is_primary(&self) -> bool {

@@ -18,14 +18,24 @@ pub struct ClusterSettings {
     pub no_failover: bool,
     pub require_full_coverage: bool,
     pub node_timeout_ms: u64,
+    /// cluster-ping-interval; 0 for half the node timeout.
+    pub ping_interval_ms: u64,
+    /// Replicas that a primary keeps before one of them may migrate.
+    pub migration_barrier: usize,
+    pub allow_replica_migration: bool,
+    /// A replica whose primary was last heard longer ago than this many node timeouts does not take over; 0: however long.
+    pub validity_factor: u64,
+    /// repl-ping-replica-period: so long may be between two words of a primary that is well.
+    pub replica_ping_ms: u64,
+    /// The bus speaks TLS: its packets name the port for TLS first.
+    pub tls_cluster: bool,
     pub endpoint_type: EndpointType,
 }
 
 impl ClusterSettings {
     pub fn of(config: &Config) -> ClusterSettings {
         let announced = |announced: u16, own: u16| if announced != 0 { announced } else { own };
-        let default_port = if config.tls_cluster { config.tls_port } else { config.port };
-        let bus_port = announced(config.cluster_port, default_port.saturating_add(BUS_PORT_OFFSET));
+        let bus_port = ClusterSettings::bus_port(config);
         ClusterSettings {
             announce_ip: config.cluster_announce_ip.clone(),
             port: announced(config.cluster_announce_port, config.port),
@@ -36,8 +46,20 @@ impl ClusterSettings {
             no_failover: config.cluster_replica_no_failover,
             require_full_coverage: config.cluster_require_full_coverage,
             node_timeout_ms: config.cluster_node_timeout,
+            ping_interval_ms: config.cluster_ping_interval,
+            migration_barrier: config.cluster_migration_barrier as usize,
+            allow_replica_migration: config.cluster_allow_replica_migration,
+            validity_factor: u64::from(config.cluster_replica_validity_factor),
+            replica_ping_ms: u64::from(config.repl_ping_replica_period) * 1000,
+            tls_cluster: config.tls_cluster,
             endpoint_type: config.cluster_preferred_endpoint_type,
         }
+    }
+
+    /// Where the bus listens.
+    pub fn bus_port(config: &Config) -> u16 {
+        let default_port = if config.tls_cluster { config.tls_port } else { config.port };
+        if config.cluster_port != 0 { config.cluster_port } else { default_port.saturating_add(BUS_PORT_OFFSET) }
     }
 
     /// A port that leaves no room for the bus is refused at the start.

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use hashbrown::HashMap;
+
 use super::node::{ClusterNode, Epoch, NodeFlags, NodeIndex};
 use super::settings::ClusterSettings;
-use super::view::ClusterView;
 use crate::base::hex::HexId;
 use crate::base::slot::{SLOTS_COUNT, Slot, SlotSet};
 use crate::config::EndpointType;
@@ -70,6 +71,7 @@ pub enum EpochRefusal {
 pub struct ClusterState {
     /// This node first.
     pub(super) nodes: Vec<ClusterNode>,
+    by_id: HashMap<HexId, NodeIndex>,
     /// Index into `nodes` of each slot's owner.
     owners: Box<[u16; SLOTS_COUNT]>,
     /// Slots on their way to another node, or from one.
@@ -83,7 +85,7 @@ pub struct ClusterState {
     /// Monotonic milliseconds of the first evaluation, and of the last one that saw a minority.
     first_evaluated_ms: Option<u64>,
     minority_seen_ms: Option<u64>,
-    settings: ClusterSettings,
+    pub(super) settings: ClusterSettings,
 }
 
 impl ClusterState {
@@ -99,8 +101,10 @@ impl ClusterState {
     pub(super) fn with_nodes(nodes: Vec<ClusterNode>, settings: ClusterSettings) -> ClusterState {
         assert!(nodes.first().is_some_and(|node| node.flags.has(NodeFlags::MYSELF)), "this node comes first");
         assert!(nodes.len() <= NODES_MAX, "nodes are counted in 16 bits");
+        let by_id = nodes.iter().zip(0..).map(|(node, index)| (node.id, NodeIndex(index))).collect();
         ClusterState {
             nodes,
+            by_id,
             owners: Box::new([UNASSIGNED; SLOTS_COUNT]),
             migrating_to: BTreeMap::new(),
             importing_from: BTreeMap::new(),
@@ -118,7 +122,7 @@ impl ClusterState {
         &self.nodes[0]
     }
 
-    fn myself_mut(&mut self) -> &mut ClusterNode {
+    pub(super) fn myself_mut(&mut self) -> &mut ClusterNode {
         &mut self.nodes[0]
     }
 
@@ -129,6 +133,92 @@ impl ClusterState {
 
     pub fn node(&self, index: NodeIndex) -> &ClusterNode {
         &self.nodes[usize::from(index.0)]
+    }
+
+    pub(super) fn node_mut(&mut self, index: NodeIndex) -> &mut ClusterNode {
+        &mut self.nodes[usize::from(index.0)]
+    }
+
+    /// Every place in the list, this node's first.
+    pub fn indexes(&self) -> impl DoubleEndedIterator<Item = NodeIndex> + ExactSizeIterator + use<> {
+        (0..self.nodes.len() as u16).map(NodeIndex)
+    }
+
+    pub fn find(&self, id: &HexId) -> Option<NodeIndex> {
+        self.by_id.get(id).copied()
+    }
+
+    /// Adds a node that is not known yet; `None` when no more fit.
+    pub(super) fn add(&mut self, node: ClusterNode) -> Option<NodeIndex> {
+        assert!(!self.by_id.contains_key(&node.id), "a node is known once");
+        if self.nodes.len() == NODES_MAX {
+            return None;
+        }
+        let index = NodeIndex(self.nodes.len() as u16);
+        self.by_id.insert(node.id, index);
+        self.nodes.push(node);
+        Some(index)
+    }
+
+    /// Gives a node the id that it has turned out to have.
+    pub(super) fn rename(&mut self, index: NodeIndex, id: HexId) {
+        let before = std::mem::replace(&mut self.node_mut(index).id, id);
+        self.by_id.remove(&before);
+        self.by_id.insert(id, index);
+    }
+
+    /// Forgets a node; its slots become nobody's, its replicas nobody's replicas. The last of the list takes its place: what
+    /// names nodes by their places must be told.
+    pub(super) fn remove(&mut self, index: NodeIndex) -> ClusterNode {
+        assert!(index != NodeIndex::MYSELF, "a node does not forget itself");
+        self.release_slots_of(index);
+        let last = NodeIndex(self.nodes.len() as u16 - 1);
+        let removed = self.nodes.swap_remove(usize::from(index.0));
+        self.by_id.remove(&removed.id);
+        if index != last {
+            let id = self.node(index).id;
+            self.by_id.insert(id, index);
+        }
+        let place = |at: NodeIndex| match at {
+            _ if at == index => None,
+            _ if at == last => Some(index),
+            _ => Some(at),
+        };
+        for node in &mut self.nodes {
+            node.primary = node.primary.and_then(place);
+            node.contact.reports.retain(|(id, _)| *id != removed.id);
+        }
+        for owner in self.owners.iter_mut().filter(|owner| **owner == last.0) {
+            *owner = index.0;
+        }
+        for list in [&mut self.migrating_to, &mut self.importing_from] {
+            *list = std::mem::take(list).into_iter().filter_map(|(slot, at)| Some((slot, place(at)?))).collect();
+        }
+        removed
+    }
+
+    /// The replicas of a primary, by their places.
+    pub fn replicas_of(&self, primary: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
+        self.indexes().filter(move |index| {
+            let node = self.node(*index);
+            node.is_replica() && node.primary == Some(primary)
+        })
+    }
+
+    /// Its replicas that answer.
+    pub fn working_replicas(&self, primary: NodeIndex) -> usize {
+        self.replicas_of(primary).filter(|replica| !self.node(*replica).is_unreachable()).count()
+    }
+
+    /// Of a replica its primary, of a primary itself.
+    pub fn leader_of(&self, index: NodeIndex) -> Option<NodeIndex> {
+        let node = self.node(index);
+        if node.is_primary() { Some(index) } else { node.primary }
+    }
+
+    /// Votes that make a majority of the primaries with slots.
+    pub fn quorum(&self) -> usize {
+        self.size / 2 + 1
     }
 
     pub fn health(&self) -> Health {
@@ -143,11 +233,21 @@ impl ClusterState {
         self.current_epoch
     }
 
+    /// The epoch of this node's last vote.
+    pub fn last_vote_epoch(&self) -> Epoch {
+        self.last_vote_epoch
+    }
+
     pub fn endpoint_type(&self) -> EndpointType {
         self.settings.endpoint_type
     }
 
     // ---- slots -----------------------------------------------------------------------------------------------------
+
+    /// Whether keys of this slot are coming here from its owner.
+    pub fn is_importing(&self, slot: Slot) -> bool {
+        self.importing_from.contains_key(&slot)
+    }
 
     pub fn owner(&self, slot: Slot) -> Option<NodeIndex> {
         let owner = self.owners[slot.index()];
@@ -157,7 +257,29 @@ impl ClusterState {
     pub(super) fn set_owner(&mut self, slot: Slot, owner: Option<NodeIndex>) {
         let number = owner.map_or(UNASSIGNED, |index| index.0);
         assert!(number == UNASSIGNED || usize::from(number) < self.nodes.len(), "an owner is a known node");
-        self.owners[slot.index()] = number;
+        let before = std::mem::replace(&mut self.owners[slot.index()], number);
+        if before == number {
+            return;
+        }
+        if before != UNASSIGNED {
+            let node = &mut self.nodes[usize::from(before)];
+            node.slots_count -= 1;
+            match &mut node.slots {
+                Some(slots) if node.slots_count > 0 => _ = slots.remove(slot),
+                slots => *slots = None,
+            }
+        }
+        if let Some(owner) = owner {
+            let node = self.node_mut(owner);
+            node.slots_count += 1;
+            node.slots.get_or_insert_default().insert(slot);
+        }
+    }
+
+    /// What a node serves becomes nobody's.
+    pub(super) fn release_slots_of(&mut self, index: NodeIndex) {
+        let Some(slots) = self.node(index).slots.clone() else { return };
+        slots.iter().for_each(|slot| self.set_owner(slot, None));
     }
 
     /// The maximal runs of slots with one owner, in ascending order, each with its first and last slot.
@@ -175,11 +297,7 @@ impl ClusterState {
 
     /// How many slots each node has, by its index.
     pub fn slot_counts(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.nodes.len()];
-        for owner in Slot::all().filter_map(|slot| self.owner(slot)) {
-            counts[usize::from(owner.0)] += 1;
-        }
-        counts
+        self.nodes.iter().map(ClusterNode::slots_count).collect()
     }
 
     /// Adds a range to what is to be assigned or released, slot by slot.
@@ -210,9 +328,7 @@ impl ClusterState {
 
     /// CLUSTER FLUSHSLOTS: this node serves nothing any more.
     pub fn release_own_slots(&mut self) {
-        for slot in Slot::all().filter(|slot| self.owner(*slot) == Some(NodeIndex::MYSELF)).collect::<Vec<_>>() {
-            self.set_owner(slot, None);
-        }
+        self.release_slots_of(NodeIndex::MYSELF);
     }
 
     // ---- epochs and identity -----------------------------------------------------------------------------------------
@@ -265,6 +381,7 @@ impl ClusterState {
         self.importing_from.clear();
         self.nodes.truncate(1);
         let myself = self.myself_mut();
+        (myself.slots, myself.slots_count) = (None, 0);
         myself.flags = myself.flags.without(NodeFlags::REPLICA).and(NodeFlags::PRIMARY);
         myself.primary = None;
         if let Reset::Hard { id, shard } = reset {
@@ -272,6 +389,7 @@ impl ClusterState {
             myself.config_epoch = Epoch(0);
             (self.current_epoch, self.last_vote_epoch) = (Epoch(0), Epoch(0));
         }
+        self.by_id = [(self.myself().id, NodeIndex::MYSELF)].into_iter().collect();
     }
 
     /// Takes over changed settings. True when something that is saved or published has changed.
@@ -323,21 +441,24 @@ impl ClusterState {
         true
     }
 
+    /// This node may have missed what the others agreed on: until it has been in touch with a majority for a while, nothing is well.
+    /// True when `health` has changed.
+    pub(super) fn doubt(&mut self, now_ms: u64) -> bool {
+        self.minority_seen_ms = Some(now_ms);
+        std::mem::replace(&mut self.health, Health::Fail) == Health::Ok
+    }
+
     /// The health that the nodes and slots add up to; counts the primaries and notes a minority.
     fn judge(&mut self, now_ms: u64) -> Health {
-        let covered = |slot| self.owner(slot).is_some_and(|owner| !self.node(owner).has_failed());
         let mut health = Health::Ok;
-        if self.settings.require_full_coverage && !Slot::all().all(covered) {
+        let covered: usize = self.nodes.iter().filter(|node| !node.has_failed()).map(ClusterNode::slots_count).sum();
+        if self.settings.require_full_coverage && covered < SLOTS_COUNT {
             health = Health::Fail;
         }
-        let counts = self.slot_counts();
-        let serving = |(_, node): &(usize, &ClusterNode)| node.is_primary();
-        let primaries = self.nodes.iter().enumerate().filter(serving).filter(|(index, _)| counts[*index] > 0);
-        let unreachable = NodeFlags::FAIL.and(NodeFlags::PFAIL);
         let (mut size, mut reachable) = (0, 0);
-        for (_, node) in primaries {
+        for node in self.nodes.iter().filter(|node| node.is_primary() && node.slots_count > 0) {
             size += 1;
-            reachable += usize::from(!node.flags.has_any(unreachable));
+            reachable += usize::from(!node.is_unreachable());
         }
         self.size = size;
         if reachable < size / 2 + 1 {
@@ -345,34 +466,6 @@ impl ClusterState {
             self.minority_seen_ms = Some(now_ms);
         }
         health
-    }
-
-    // ---- routing ---------------------------------------------------------------------------------------------------
-
-    /// What clients are told as a node's address: its IP, its host name, or nothing (the one they came by).
-    pub fn preferred_endpoint<'n>(&self, node: &'n ClusterNode) -> &'n str {
-        match self.settings.endpoint_type {
-            EndpointType::Ip => &node.address.ip,
-            EndpointType::Hostname if node.hostname.is_empty() => "?",
-            EndpointType::Hostname => &node.hostname,
-            EndpointType::UnknownEndpoint => "",
-        }
-    }
-
-    /// The snapshot by which every core routes.
-    pub fn view(&self) -> ClusterView {
-        let own = |node: &ClusterNode| format!("{}:{}", self.preferred_endpoint(node), node.address.port);
-        let mut view = ClusterView::unassigned(own(self.myself()));
-        view.ok = self.health == Health::Ok;
-        let addresses: Vec<String> = self.nodes.iter().map(own).collect();
-        for slot in Slot::all() {
-            match self.owner(slot) {
-                None => {}
-                Some(NodeIndex::MYSELF) => view.assign_here(slot),
-                Some(NodeIndex(other)) => view.assign_elsewhere(slot, &addresses[usize::from(other)]),
-            }
-        }
-        view
     }
 }
 
@@ -485,33 +578,11 @@ mod tests {
         assert_eq!(state.myself().flags.to_string(), "myself,master,nofailover");
     }
 
-    #[test]
-    fn clients_are_sent_to_the_preferred_endpoint() {
-        let mut state = state();
-        let mut peer = ClusterNode::new(HexId::ZEROS, HexId::ZEROS, NodeFlags::PRIMARY);
-        peer.address.ip = "10.0.0.9".into();
-        peer.address.port = 7001;
-        state.nodes.push(peer);
-        state.set_owner(Slot::new(3), Some(NodeIndex(1)));
-        let mut settings = state.settings.clone();
-        for (endpoint_type, hostname, expected) in [
-            (EndpointType::Ip, "", "10.0.0.9:7001"),
-            (EndpointType::Hostname, "", "?:7001"),
-            (EndpointType::Hostname, "nine", "nine:7001"),
-            (EndpointType::UnknownEndpoint, "nine", ":7001"),
-        ] {
-            settings.endpoint_type = endpoint_type;
-            state.follow(&settings);
-            state.nodes[1].hostname = hostname.into();
-            assert_eq!(state.view().serving(Slot::new(3)), Serving::Elsewhere(expected));
-        }
-    }
-
     proptest! {
         #[test]
         fn ranges_and_counts_describe_the_owner_table(owners in proptest::collection::vec((0u16..16384, 0u16..3), 0..400)) {
             let mut state = state();
-            state.nodes.push(ClusterNode::new(HexId::ZEROS, HexId::ZEROS, NodeFlags::PRIMARY));
+            state.add(ClusterNode::new(HexId::ZEROS, HexId::ZEROS, NodeFlags::PRIMARY));
             for (slot, owner) in owners {
                 state.set_owner(Slot::new(slot), (owner < 2).then_some(NodeIndex(owner)));
             }

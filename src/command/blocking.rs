@@ -20,6 +20,7 @@ use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
 use super::execute::{self, Call};
+use super::routing;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
 use super::table::CommandId;
 use crate::base::clock::Clock;
@@ -350,11 +351,7 @@ pub fn is_safe(core: &mut Core, client_id: u64, has_files: bool) {
     let waiter = &mut core.blocked.waiters[index];
     let Nothing::Safe { local, .. } = &mut waiter.wait.nothing else { return };
     if !has_files {
-        let mut reply = Box::new(ReplyBuffer::new());
-        let command = waiter.command;
-        core.stats.called(command, 0, true, false);
-        execute::refuse(core, None, &super::persistence::append_only::no_files(), &mut reply);
-        return answer(core, index, reply, false);
+        return refuse(core, index, &super::persistence::append_only::no_files());
     }
     *local = 1;
     if waiter.wait.nothing.suffices() {
@@ -380,31 +377,43 @@ pub fn replicas_have(core: &mut Core, client_id: u64, now_count: usize) {
 pub fn unblock(core: &mut Core, client_id: u64, with_error: bool) -> bool {
     let Some(index) = core.blocked.by_client.get(&client_id).copied() else { return false };
     if with_error {
-        let mut reply = Box::new(ReplyBuffer::new());
         let error = CommandError::text_static("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-        let command = core.blocked.waiters[index].command;
-        core.stats.called(command, 0, true, false);
-        execute::refuse(core, None, &error, &mut reply);
-        answer(core, index, reply, false);
+        refuse(core, index, &error);
     } else {
         nothing_came(core, index);
     }
     true
 }
 
+/// Whom this node does not serve any more, as the cluster is now, waits elsewhere.
+pub fn redirect(core: &mut Core) {
+    let waiters = core.blocked.waiters.iter();
+    let redirected = waiters.filter_map(|(index, waiter)| {
+        // Of one slot, all of them.
+        let key = waiter.wait.keys.first()?;
+        let judgement = routing::judge_waiter(core, &waiter.caller, waiter.command.spec(), key);
+        Some((index, judgement.err()?))
+    });
+    let redirected: Vec<(usize, CommandError)> = redirected.collect();
+    redirected.into_iter().for_each(|(index, error)| refuse(core, index, &error));
+}
+
+/// Ends a wait with an error.
+fn refuse(core: &mut Core, index: usize, error: &CommandError) {
+    let mut reply = Box::new(ReplyBuffer::new());
+    let command = core.blocked.waiters[index].command;
+    core.stats.called(command, 0, true, false);
+    execute::refuse(core, None, error, &mut reply);
+    answer(core, index, reply, false);
+}
+
 /// The node is a replica from now on: what clients wait for might never come, or come from elsewhere. They are told so and go.
 pub fn role_changed(core: &mut Core) {
     let waiting: Vec<usize> = core.blocked.waiters.iter().map(|(index, _)| index).collect();
-    for index in waiting {
-        let mut reply = Box::new(ReplyBuffer::new());
-        let error = CommandError::text_static(
-            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-        );
-        let command = core.blocked.waiters[index].command;
-        core.stats.called(command, 0, true, false);
-        execute::refuse(core, None, &error, &mut reply);
-        answer(core, index, reply, false);
-    }
+    const ERROR: CommandError = CommandError::text_static(
+        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    );
+    waiting.into_iter().for_each(|index| refuse(core, index, &ERROR));
     let own = core.clients.iter().filter(|(_, client)| client.blocked && !client.is_replica);
     let own: Vec<u32> = own.map(|(index, _)| index as u32).collect();
     core.effects.extend(own.into_iter().map(|index| Effect::Close { index, reason: CloseReason::AfterReply }));

@@ -50,6 +50,8 @@ pub struct Caller {
     pub asking: bool,
     /// READONLY: a replica may answer reads of its primary's slots.
     pub readonly: bool,
+    /// Whether this node answers depends on which keys of the slot are here (see `routing`).
+    pub is_slot_open: bool,
     /// The peer is on this host: loopback or a Unix socket (enable-debug-command local).
     pub local: bool,
     /// What the command reads is remembered for client-side caching.
@@ -245,6 +247,7 @@ impl Client {
             no_touch: self.no_touch,
             asking: self.asking,
             readonly: self.readonly,
+            is_slot_open: false,
             local: self.is_local(),
             tracks: self.tracking.as_ref().is_some_and(|tracking| tracking.remembers()),
             must_not_wait: false,

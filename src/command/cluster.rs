@@ -1,23 +1,23 @@
 //! CLUSTER and the commands around it.
 //!
 //! What there is to know of the cluster is core 0's: most handlers run there, change the `Membership` and publish the
-//! new view before their reply leaves. Keys of a slot are counted on the core that owns it. MEET, FORGET, REPLICATE,
-//! REPLICAS, FAILOVER, SETSLOT and COUNT-FAILURE-REPORTS come with the bus.
+//! new view before their reply leaves. Keys of a slot are counted on the core that owns it.
 
+pub mod clients;
+pub mod members;
 mod slots;
 mod topology;
 
 use super::context::Context;
-use super::core::{Effect, Publication};
 use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::hex::HexId;
 use crate::base::number::parse_i64;
 use crate::base::slot::key_slot;
-use crate::cluster::describe;
+use crate::cluster::machine::{Machine, Now};
 use crate::cluster::membership::Membership;
 use crate::cluster::node::Epoch;
-use crate::cluster::state::{ClusterState, EpochRefusal, Reset};
+use crate::cluster::state::{EpochRefusal, Reset};
 use crate::resp::Args;
 
 /// What the rows of this family have in common.
@@ -131,7 +131,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "cluster|info",
         summary: "Shows the state of the cluster as this node sees it.",
-        run: Run::OnFirstCore(info),
+        run: Run::OnFirstCore(topology::info),
         ..ROW
     },
     CommandSpec {
@@ -193,6 +193,15 @@ pub const COMMANDS: &[CommandSpec] = &[
         ..ROW
     },
     CommandSpec {
+        name: "cluster|setslot",
+        arity: Arity::AtLeast(4),
+        flags: ADMIN,
+        summary: "Says whose a hash slot is, or that it is on its way to another node or from one.",
+        syntax: "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>",
+        run: Run::OnFirstCoreAfterAll { part: slots::count_keys_of_slot, merge: slots::set_slot },
+        ..ROW
+    },
+    CommandSpec {
         name: "cluster|shards",
         flags: ANY_TIME,
         since: "7.0.0",
@@ -209,30 +218,6 @@ pub const COMMANDS: &[CommandSpec] = &[
         run: Run::OnFirstCore(topology::slots),
         ..ROW
     },
-    CommandSpec {
-        name: "asking",
-        arity: Arity::Exactly(1),
-        flags: Flags::FAST.and(Flags::CONNECTION),
-        summary: "Lets the next command use a slot that is being imported.",
-        run: Run::OnConnection(asking),
-        ..ROW
-    },
-    CommandSpec {
-        name: "readonly",
-        arity: Arity::Exactly(1),
-        flags: Flags::FAST.and(ANY_TIME).and(Flags::CONNECTION),
-        summary: "Lets a replica answer this connection's reads.",
-        run: Run::OnConnection(readonly),
-        ..ROW
-    },
-    CommandSpec {
-        name: "readwrite",
-        arity: Arity::Exactly(1),
-        flags: Flags::FAST.and(ANY_TIME).and(Flags::CONNECTION),
-        summary: "Ends what READONLY began.",
-        run: Run::OnConnection(readwrite),
-        ..ROW
-    },
 ];
 
 /// The cluster as this node knows it. Only on core 0.
@@ -245,12 +230,12 @@ fn needs_cluster(cx: &Context<'_>) -> CommandResult {
     if cx.core.cluster.enabled { Ok(()) } else { Err(CommandError::ClusterDisabled) }
 }
 
-/// Changes the cluster state, saves it and publishes it; answers OK unless `change` left a reply of its own.
-fn change(cx: &mut Context<'_>, change: impl FnOnce(&mut ClusterState)) -> CommandResult {
+/// Has an order carried out and saved; what follows from it is done, and the new view published, before the reply leaves.
+fn order<T>(cx: &mut Context<'_>, order: impl FnOnce(&mut Machine, Now) -> T) -> Result<T, CommandError> {
     let clock = cx.core.clock;
-    let view = membership(cx)?.change(&clock, change).map_err(|error| not_saved(&error))?;
-    cx.core.effects.push(Effect::Publish(Publication::Cluster(Box::new(view))));
-    Ok(())
+    let (outcome, step) = membership(cx)?.order(&clock, order).map_err(|error| not_saved(&error))?;
+    cx.core.take_step(step);
+    Ok(outcome)
 }
 
 fn not_saved(error: &std::io::Error) -> CommandError {
@@ -276,13 +261,6 @@ fn my_shard_id(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     Ok(())
 }
 
-/// CLUSTER INFO.
-fn info(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    let text = describe::info_text(membership(cx)?.state());
-    cx.reply.verbatim("txt", text.as_bytes());
-    Ok(())
-}
-
 /// CLUSTER KEYSLOT key.
 fn key_slot_of(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     needs_cluster(cx)?;
@@ -292,8 +270,7 @@ fn key_slot_of(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 
 /// CLUSTER BUMPEPOCH: `BUMPED epoch`, or `STILL epoch` when this node's is the largest already.
 fn bump_epoch(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    let mut bumped = false;
-    change(cx, |state| bumped = state.bump_epoch())?;
+    let bumped = order(cx, |machine, _| machine.bump_epoch())?;
     let epoch = membership(cx)?.state().myself().config_epoch;
     cx.reply.simple(&format!("{} {epoch}", if bumped { "BUMPED" } else { "STILL" }));
     Ok(())
@@ -306,9 +283,7 @@ fn set_config_epoch(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let Ok(epoch) = u64::try_from(epoch) else {
         return Err(CommandError::formatted(format!("ERR Invalid config epoch specified: {epoch}")));
     };
-    let mut outcome = Ok(());
-    change(cx, |state| outcome = state.set_config_epoch(Epoch(epoch)))?;
-    outcome.map_err(|refusal| match refusal {
+    order(cx, |machine, _| machine.set_config_epoch(Epoch(epoch)))?.map_err(|refusal| match refusal {
         EpochRefusal::NodesKnown => CommandError::text_static(
             "ERR The user can assign a config epoch only when the node does not know any other node.",
         ),
@@ -343,7 +318,7 @@ fn reset(cx: &mut Context<'_>, args: &Args<'_>, parts: Vec<super::spec::Part>) -
         true => Reset::Hard { id: HexId::random(random), shard: HexId::random(random) },
         false => Reset::Soft,
     };
-    change(cx, |state| state.reset(kind))?;
+    order(cx, |machine, now| machine.reset(now, kind))?;
     cx.reply.ok();
     Ok(())
 }
@@ -352,30 +327,6 @@ fn reset(cx: &mut Context<'_>, args: &Args<'_>, parts: Vec<super::spec::Part>) -
 fn unknown_or_wrong(args: &Args<'_>) -> CommandError {
     let given = &args[1][..args[1].len().min(128)];
     CommandError::quoting("ERR unknown subcommand or wrong number of arguments for '", given, "'. Try CLUSTER HELP.")
-}
-
-/// ASKING.
-fn asking(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    needs_cluster(cx)?;
-    cx.client().asking = true;
-    cx.reply.ok();
-    Ok(())
-}
-
-/// READONLY.
-fn readonly(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    needs_cluster(cx)?;
-    cx.client().readonly = true;
-    cx.reply.ok();
-    Ok(())
-}
-
-/// READWRITE.
-fn readwrite(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
-    needs_cluster(cx)?;
-    cx.client().readonly = false;
-    cx.reply.ok();
-    Ok(())
 }
 
 /// CLUSTER HELP.
@@ -390,12 +341,18 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "    Take all slots of the ranges.",
             "BUMPEPOCH",
             "    Raise this node's config epoch above all others.",
+            "COUNT-FAILURE-REPORTS <node-id>",
+            "    Count who has lately said that a node does not answer.",
             "COUNTKEYSINSLOT <slot>",
             "    Count the keys in a slot.",
             "DELSLOTS <slot> [<slot> ...]",
             "    Forget who has the slots.",
             "DELSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
             "    Forget who has the slots of the ranges.",
+            "FAILOVER [FORCE|TAKEOVER]",
+            "    Take over from this node's primary: with its help, without (force), or without anybody's (takeover).",
+            "FORGET <node-id>",
+            "    Remove a node from the known ones.",
             "GETKEYSINSLOT <slot> <count>",
             "    List up to <count> keys in a slot.",
             "FLUSHSLOTS",
@@ -404,6 +361,8 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "    Show the state of the cluster.",
             "KEYSLOT <key>",
             "    Compute the slot of a key.",
+            "MEET <ip> <port> [<bus-port>]",
+            "    Get to know another node, and all that it knows.",
             "MYID",
             "    Show the node id.",
             "MYSHARDID",
@@ -411,10 +370,16 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "NODES",
             "    List the known nodes, one line each:",
             "    <id> <ip:port@bus-port[,hostname]> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
+            "REPLICATE <node-id>",
+            "    Become the replica of a node.",
             "RESET [HARD|SOFT]",
             "    Forget the cluster (default: soft); hard takes a new id too.",
             "SET-CONFIG-EPOCH <epoch>",
             "    Set the config epoch of a new node.",
+            "SETSLOT <slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
+            "    Say whose a slot is, or where it is going.",
+            "REPLICAS <node-id>",
+            "    List the replicas of a node.",
             "SAVECONFIG",
             "    Write the cluster configuration to disk.",
             "SLOTS",

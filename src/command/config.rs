@@ -116,9 +116,17 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let Change { config, changed } = node.config.set(&pairs, requester).map_err(refusal)?;
     apply(&*node.machine, &node.config, &config, &changed).map_err(refusal)?;
     node.config = config.clone();
+    let concerns_cluster = changed.iter().any(|name| name.starts_with("cluster-"));
     let publication = Publication::Config { config: Box::new(config), changed };
     cx.core.apply(publication.clone());
     cx.core.effects.push(Effect::Publish(publication));
+    if concerns_cluster {
+        // Clients are redirected by the new settings from the next request on, not from the next tick on.
+        let clock = cx.core.clock;
+        if let Some(step) = cx.core.node().follow_settings(&clock) {
+            cx.core.take_step(step);
+        }
+    }
     cx.reply.ok();
     Ok(())
 }

@@ -33,6 +33,8 @@ use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
 use crate::base::slot::Slot;
+use crate::cluster::machine::Action;
+use crate::cluster::membership::Step;
 use crate::cluster::view::{ClusterView, SlotOwners};
 use crate::config::Config;
 use crate::keyspace::{Disposal, Key, Keyspace, LazyFree};
@@ -211,6 +213,14 @@ pub enum Effect {
     ForReplicas(Vec<u8>),
     /// There is another primary to follow, or none any more (core 0 only).
     Follow(FollowOrder),
+    /// What the cluster's state machine has decided (core 0 only).
+    Cluster(Vec<Action>),
+    /// A client has published: the other nodes' subscribers are to hear it.
+    Broadcast {
+        channel: Bytes,
+        message: Bytes,
+        is_sharded: bool,
+    },
     /// A client of this core waits (WAITAOF) until all that cores have recorded so far is on the disk.
     AwaitDurable(ClientRef),
     /// From now on this core's disk has a fault.
@@ -248,6 +258,16 @@ impl Core {
         self.keyspace.expires_nothing = self.disk.loading;
     }
 
+    /// Sees to it that what the cluster's state machine has decided is done, and its view published (core 0).
+    pub fn take_step(&mut self, step: Step) {
+        if let Some(view) = step.view {
+            self.effects.push(Effect::Publish(Publication::Cluster(Box::new(view))));
+        }
+        if !step.actions.is_empty() {
+            self.effects.push(Effect::Cluster(step.actions));
+        }
+    }
+
     /// Takes over what core 0 published.
     pub fn apply(&mut self, publication: Publication) {
         match publication {
@@ -255,7 +275,7 @@ impl Core {
                 self.config = config;
                 self.settings_changed(&changed);
             }
-            Publication::Cluster(view) => self.cluster = *view,
+            Publication::Cluster(view) => super::routing::follow(self, *view),
             Publication::Disk(view) => self.disk = view,
             Publication::Replication(view) => self.follow_role(view),
         }

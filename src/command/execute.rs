@@ -9,6 +9,7 @@ use super::error::CommandError;
 use super::memory_limit;
 use super::redact::redacted;
 use super::replication::own_expiries;
+use super::routing;
 use super::slowlog::SlowEntry;
 use super::spec::{Flags, Part, Run};
 use super::table::CommandId;
@@ -34,6 +35,11 @@ pub struct Share {
 /// Runs the handler and writes its reply, or the error that it returned, to `output`. A command that needs memory is refused
 /// when there is none left, unless it is part of a transaction, which is refused as a whole.
 pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
+    if call.caller.is_slot_open
+        && let Err(error) = routing::judge_call(core, &call.caller, call.slot, call.command.spec(), &call.args)
+    {
+        return refuse(core, Some(call.command), &error, output);
+    }
     let handler = match call.command.spec().run {
         Run::OnConnection(handler) | Run::ContainerOr(handler) | Run::OnOwner(handler) | Run::OnFirstCore(handler) => {
             handler

@@ -1,12 +1,14 @@
-//! FLUSHDB and FLUSHALL: every core drops what it has.
+//! FLUSHDB and FLUSHALL: every core drops what it has. And the slots that have gone to another node, with their keys.
 
 use super::arguments::is_word;
 use super::context::Context;
-use super::core::Effect;
+use super::core::{Core, Effect};
 use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
 use super::tracking;
 use crate::base::core_id::CoreId;
+use crate::base::slot::{SLOTS_COUNT, SlotSet};
+use crate::config::NotifyFlags;
 use crate::keyspace::Disposal;
 use crate::resp::Args;
 
@@ -61,6 +63,46 @@ fn record_flush(cx: &mut Context<'_>, args: &Args<'_>) {
         }
     } else if cx.core.id == CoreId::FIRST {
         cx.journal_with(args, &[]);
+    }
+}
+
+/// Drops this core's keys of slots that are another node's now, in one go as in Redis, so that nothing written since can be meant;
+/// only the freeing is left to the background. The keys of all slots go as with FLUSHALL.
+pub fn drop_slots(core: &mut Core, slots: &SlotSet) {
+    if slots.count() == SLOTS_COUNT {
+        return drop_all(core);
+    }
+    let notes_events = core.config.notify_keyspace_events.has(NotifyFlags::GENERIC);
+    let is_told = core.journal.is_on() || notes_events || core.keyspace.notes_wanted().changed;
+    for slot in slots.iter().filter(|slot| core.keyspace.slot_len(0, *slot) > 0).collect::<Vec<_>>() {
+        let keys = if is_told { core.keyspace.slot_keys(0, slot) } else { Vec::new() };
+        core.keyspace.flush_slot(0, slot, Disposal::Background);
+        core.settle();
+        for key in &keys {
+            if core.journal.is_on() {
+                core.journal.record_removal(0, key, false);
+                core.journal.close_unit();
+            }
+            if core.keyspace.notes_wanted().changed {
+                tracking::key_changed(core, 0, key);
+            }
+            core.notify(NotifyFlags::GENERIC, "del", 0, key);
+        }
+    }
+}
+
+fn drop_all(core: &mut Core) {
+    if core.config.cluster_enabled && core.facts.cores_count > 1 {
+        core.effects.push(Effect::Flushed);
+    } else if core.journal.is_on() {
+        core.journal.record(0, [&b"FLUSHALL"[..]].into_iter());
+        core.journal.close_unit();
+    }
+    tracking::flushed(core);
+    core.keyspace.flush(None, Disposal::Background);
+    core.settle();
+    if let Some(node) = core.node.as_mut() {
+        node.persistence.saving.note_flush(&node.config);
     }
 }
 

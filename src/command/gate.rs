@@ -8,6 +8,7 @@ use super::core::Core;
 use super::error::CommandError;
 use super::memory_limit::{self, Pressure};
 use super::replication::Role;
+use super::routing::{self, Standing};
 use super::spec::{CommandSpec, Flags, Group, Keys, Run};
 use super::table::{CommandId, table};
 use super::transactions::{self, Queued};
@@ -24,6 +25,8 @@ pub enum Verdict {
         command: CommandId,
         place: Place,
         slot: Option<Slot>,
+        /// Whether it may run depends on which keys are here: its owner sees (`routing`).
+        is_slot_open: bool,
     },
     Refused {
         error: CommandError,
@@ -60,30 +63,34 @@ pub fn check(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     let client = &mut core.clients[index as usize];
     match &verdict {
         Verdict::Refused { .. } => {
-            if let Some(transaction) = &mut client.transaction {
-                transaction.failed = true;
+            match &mut client.transaction {
+                Some(transaction) => transaction.failed = true,
+                // ASKING is for one command, whatever becomes of it.
+                None => client.asking = false,
             }
             verdict
         }
-        Verdict::Run { command, place, slot } if client.transaction.is_some() => match queues(command.spec()) {
-            true => {
-                let transaction = client.transaction.as_mut().expect("looked at above");
-                // One that will not run needs no more of it; nor does it count then of which slots the later keys are.
-                if !transaction.failed {
-                    let queued = Queued { command: *command, slot: *slot, args: ArgsBuf::from(args) };
-                    transaction.queue.push(queued);
+        Verdict::Run { command, place, slot, is_slot_open } if client.transaction.is_some() => {
+            match queues(command.spec()) {
+                true => {
+                    let transaction = client.transaction.as_mut().expect("looked at above");
+                    // One that will not run needs no more of it; nor does it count then of which slots the later keys are.
+                    if !transaction.failed {
+                        let queued = Queued { command: *command, slot: *slot, args: ArgsBuf::from(args) };
+                        transaction.queue.push(queued);
+                    }
+                    Verdict::Queued
                 }
-                Verdict::Queued
+                false if is_exec(command.spec()) && !client.transaction.as_ref().is_some_and(|t| t.failed) => {
+                    Verdict::Run { command: *command, place: Place::Transaction, slot: *slot, is_slot_open: false }
+                }
+                false if is_watch(command.spec()) => Verdict::Refused {
+                    error: CommandError::text_static("ERR WATCH inside MULTI is not allowed"),
+                    command: Some(*command),
+                },
+                false => Verdict::Run { command: *command, place: *place, slot: *slot, is_slot_open: *is_slot_open },
             }
-            false if is_exec(command.spec()) && !client.transaction.as_ref().is_some_and(|t| t.failed) => {
-                Verdict::Run { command: *command, place: Place::Transaction, slot: *slot }
-            }
-            false if is_watch(command.spec()) => Verdict::Refused {
-                error: CommandError::text_static("ERR WATCH inside MULTI is not allowed"),
-                command: Some(*command),
-            },
-            false => Verdict::Run { command: *command, place: *place, slot: *slot },
-        },
+        }
         Verdict::Run { command, place: Place::Core(core), .. } if is_watch(command.spec()) => {
             client.watched_count += args.len() - 1;
             if !client.watch_cores.contains(core) {
@@ -129,7 +136,7 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     if let Some(error) = refusal(core, client, spec) {
         return Verdict::Refused { error, command: Some(command) };
     }
-    let (place, slot) = match place(core, spec, args) {
+    let Placed { place, slot, is_slot_open } = match place(core, spec, args, Standing::of_request(client, spec)) {
         Ok(found) => found,
         Err(error) => return Verdict::Refused { error, command: Some(command) },
     };
@@ -151,7 +158,7 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     if core.pause.until(core.clock.unix()).is_some() && is_held_by_pause(core, client, spec) {
         return Verdict::Paused;
     }
-    Verdict::Run { command, place, slot }
+    Verdict::Run { command, place, slot, is_slot_open }
 }
 
 /// Finds the row and checks the number of arguments.
@@ -298,45 +305,38 @@ pub fn place_without_keys(run: Run) -> Place {
     }
 }
 
-/// The core that runs the command, and the slot of its keys where the gate had to compute it.
+/// The core that runs a command.
+pub(super) struct Placed {
+    pub place: Place,
+    /// Of its keys, where the gate had to compute it.
+    pub slot: Option<Slot>,
+    pub is_slot_open: bool,
+}
+
+/// Where a command runs, if it is this node that answers for its keys.
 #[inline]
-pub(super) fn place(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<(Place, Option<Slot>), CommandError> {
+pub(super) fn place(
+    core: &Core,
+    spec: &CommandSpec,
+    args: &Args<'_>,
+    standing: Standing<'_>,
+) -> Result<Placed, CommandError> {
+    let settled = |place, slot| Ok(Placed { place, slot, is_slot_open: false });
     let place = place_without_keys(spec.run);
     if let Keys::SlotNumber(at) = spec.keys {
         // What is no slot goes to the handler all the same: it has the error for it.
         let slot = args.get(at).and_then(parse_i64).and_then(Slot::checked);
-        return Ok((slot.map_or(place, |slot| Place::Core(core.owners.owner(slot))), slot));
+        return settled(slot.map_or(place, |slot| Place::Core(core.owners.owner(slot))), slot);
     }
     if !core.cluster.enabled {
-        return Ok((place, None));
+        return settled(place, None);
     }
     let Some(slot) = common_slot(core, spec, args)? else {
-        return Ok((place, None));
+        return settled(place, None);
     };
-    serve(core, spec, slot)?;
-    match spec.run {
-        Run::OnOwner(_) => Ok((Place::Core(core.owners.owner(slot)), Some(slot))),
-        _ => Ok((place, Some(slot))),
-    }
-}
-
-/// Does this node answer for a slot that somebody owns? What is wrong with the cluster comes before who serves the slot.
-#[inline]
-fn serve(core: &Core, spec: &CommandSpec, slot: Slot) -> Result<(), CommandError> {
-    let shard_channel_allowed = spec.group == Group::PubSub && core.config.cluster_allow_pubsubshard_when_down;
-    if !core.cluster.ok && !shard_channel_allowed {
-        if !core.config.cluster_allow_reads_when_down {
-            return Err(CommandError::ClusterDown);
-        }
-        if spec.flags.has(Flags::WRITE) {
-            return Err(CommandError::text_static("CLUSTERDOWN The cluster is down and only accepts read commands"));
-        }
-    }
-    match core.cluster.serving(slot) {
-        Serving::Here => Ok(()),
-        Serving::Elsewhere(address) => Err(CommandError::Moved { slot: slot.get(), address: address.to_owned() }),
-        Serving::Nobody => Err(CommandError::ClusterDownUnbound),
-    }
+    let is_slot_open = routing::serve(core, slot, standing)?;
+    let place = if let Run::OnOwner(_) = spec.run { Place::Core(core.owners.owner(slot)) } else { place };
+    Ok(Placed { place, slot: Some(slot), is_slot_open })
 }
 
 /// The slot that all keys share, None for a command without keys. A first key whose slot nobody owns is refused before
@@ -348,7 +348,7 @@ fn common_slot(core: &Core, spec: &CommandSpec, args: &Args<'_>) -> Result<Optio
         _ => Ok(slot),
     };
     if let Keys::At(at, _) = spec.keys {
-        return args.get(at).map(|key| bound(key_slot(key))).transpose();
+        return Ok(args.get(at).map(key_slot));
     }
     let mut common = None;
     for_each_key(spec, args, &mut |key| {

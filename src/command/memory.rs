@@ -170,7 +170,7 @@ fn stats_around_databases(figures: &Figures<'_>) -> (Stats, Stats) {
         ("replication.backlog", Stat::Bytes(0)),
         ("clients.slaves", Stat::Bytes(0)),
         ("clients.normal", Stat::Bytes(figures.clients.memory_bytes)),
-        ("cluster.links", Stat::Bytes(0)),
+        ("cluster.links", Stat::Bytes(figures.bus.links_bytes)),
         ("aof.buffer", Stat::Bytes(0)),
         ("lua.caches", Stat::Bytes(0)),
         ("functions.caches", Stat::Bytes(0)),

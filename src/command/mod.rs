@@ -24,6 +24,7 @@ pub mod persistence;
 pub mod pubsub;
 mod redact;
 pub mod replication;
+mod routing;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;
@@ -43,7 +44,7 @@ mod elements;
 mod events;
 mod expire;
 mod facts;
-mod flush;
+pub mod flush;
 mod geo;
 mod hash_numbers;
 mod hashes;
@@ -117,6 +118,8 @@ const FAMILIES: &[&[CommandSpec]] = &[
     flush::COMMANDS,
     object::COMMANDS,
     cluster::COMMANDS,
+    cluster::members::COMMANDS,
+    cluster::clients::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,

@@ -1,12 +1,14 @@
 //! What there is once per node, owned by core 0: handlers that say `OnFirstCore` reach it.
 
-use super::core::Publication;
+use hashbrown::HashMap;
+
 use super::error::CommandError;
 use super::machine::Machine;
 use super::persistence::Persistence;
 use super::replication::Replication;
 use crate::base::clock::Clock;
-use crate::cluster::membership::Membership;
+use crate::cluster::machine::LinkId;
+use crate::cluster::membership::{Membership, Step};
 use crate::config::Config;
 
 /// The node's state. The configuration here is the authority; every core has a snapshot of it.
@@ -17,6 +19,18 @@ pub struct Node {
     /// With `cluster-enabled yes`.
     pub cluster: Option<Box<Membership>>,
     pub persistence: Persistence,
+    /// What the connections of the cluster bus keep; the runtime says it.
+    pub links: HashMap<LinkId, LinkBuffers>,
+}
+
+/// The buffers of a connection of the cluster bus, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkBuffers {
+    /// For the beginning of a packet that has not come whole.
+    pub received_bytes: u64,
+    /// Packets that have still to leave, and the room that is taken for them.
+    pub queued_bytes: u64,
+    pub allocated_bytes: u64,
 }
 
 impl Node {
@@ -30,9 +44,20 @@ impl Node {
         Ok(cluster)
     }
 
-    /// Core 0's periodic work. Returns what every core must have.
-    pub fn tick(&mut self, clock: &Clock) -> Option<Publication> {
-        let view = self.cluster.as_deref_mut()?.tick(clock, &self.config)?;
-        Some(Publication::Cluster(Box::new(view)))
+    /// What the cluster has to do ten times a second.
+    pub fn tick(&mut self, clock: &Clock) -> Option<Step> {
+        Some(self.cluster.as_deref_mut()?.tick(clock, &self.config))
+    }
+
+    /// What follows for the cluster from changed settings.
+    pub fn follow_settings(&mut self, clock: &Clock) -> Option<Step> {
+        let cluster = self.cluster.as_deref_mut()?;
+        cluster.follow(&self.config);
+        Some(cluster.step(clock, |_, _| ()).1)
+    }
+
+    /// Bytes that all connections of the cluster bus keep.
+    pub fn links_bytes(&self) -> u64 {
+        self.links.values().map(|link| link.received_bytes + link.allocated_bytes).sum()
     }
 }

@@ -13,9 +13,10 @@ use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
 use super::execute::{self, Call};
-use super::gate::{self, Place};
+use super::gate::{self, Place, Placed};
 use super::memory_limit;
 use super::monitor;
+use super::routing::{self, Standing};
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use super::table::CommandId;
 use crate::base::core_id::CoreId;
@@ -36,6 +37,8 @@ pub struct Transaction {
     pub queue: Vec<Queued>,
     /// A request was refused: EXEC will be, too.
     pub failed: bool,
+    /// Whether it may run depends on which keys are here (set by `plan`).
+    pub is_slot_open: bool,
 }
 
 impl Transaction {
@@ -57,7 +60,8 @@ pub enum Plan {
 ///
 /// # Errors
 /// What the gate says of one of them, or that their keys are of different slots.
-pub fn plan(core: &Core, transaction: &mut Transaction) -> Result<Plan, CommandError> {
+pub fn plan(core: &Core, caller: &Caller, transaction: &mut Transaction) -> Result<Plan, CommandError> {
+    let standing = Standing::of_transaction(caller, &transaction.queue);
     // A node without cluster mode has all keys on its first core.
     let first_has_all = !core.cluster.enabled;
     let (mut owner, mut has_several_owners) = (None, false);
@@ -65,8 +69,9 @@ pub fn plan(core: &Core, transaction: &mut Transaction) -> Result<Plan, CommandE
     let mut common = None;
     for queued in &mut transaction.queue {
         let spec = queued.command.spec();
-        let (place, slot) = gate::place(core, spec, &queued.args.as_args())?;
+        let Placed { place, slot, is_slot_open } = gate::place(core, spec, &queued.args.as_args(), standing)?;
         queued.slot = slot;
+        transaction.is_slot_open |= is_slot_open;
         if let Some(slot) = slot.filter(|_| !matches!(spec.keys, Keys::SlotNumber(_))) {
             if common.is_some_and(|common| common != slot) {
                 return Err(CommandError::CrossSlot);
@@ -141,9 +146,18 @@ pub fn write_aborted(caller: &Caller, output: &mut ReplyBuffer) {
 
 /// Runs all requests of a transaction, unless a key that its client watches was touched.
 pub fn run(core: &mut Core, exec: &mut Exec, output: &mut ReplyBuffer) {
+    if exec.caller.is_slot_open
+        && let Err(error) = routing::judge_transaction(core, &exec.caller, &exec.queue)
+    {
+        if exec.watches {
+            end_watches(core, exec.caller.client.id);
+        }
+        return execute::refuse(core, Some(exec.command), &error, output);
+    }
     if exec.watches && !end_watches(core, exec.caller.client.id) {
         return write_aborted(&exec.caller, output);
     }
+    exec.caller.is_slot_open = false;
     core.guest = exec.guest.take();
     core.journal.begin_transaction();
     Reply::new(output, exec.caller.resp).array(exec.queue.len());
@@ -191,11 +205,14 @@ pub(super) fn refuse_exec(core: &mut Core, index: u32, error: &CommandError) -> 
 
 /// MULTI. The gate lets no second one through to here but with its own error.
 fn multi(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
+    let asking = cx.caller.asking;
     let client = cx.client();
     if client.transaction.is_some() {
         return Err(CommandError::text_static("ERR MULTI calls can not be nested"));
     }
     client.transaction = Some(Box::default());
+    // Said before a transaction, ASKING is for all of it.
+    client.asking = asking;
     cx.reply.ok();
     Ok(())
 }
@@ -207,7 +224,7 @@ fn exec(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     };
     forget_watches(cx);
     // What the cluster has against it is said first.
-    plan(cx.core, &mut transaction)?;
+    plan(cx.core, &cx.caller, &mut transaction)?;
     if memory_limit::refuses_transaction(cx.core, &transaction) {
         return Err(out_of_memory());
     }

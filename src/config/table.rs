@@ -14,6 +14,7 @@ use super::notify::{NotifyFlags, NotifyKind};
 use super::value::*;
 use super::words::*;
 use super::{Applies, Directive, FileRow, Flags};
+use crate::base::words::is_bare;
 use Applies::{Later, Never, Now};
 
 const INT: i128 = i32::MAX as i128;
@@ -21,7 +22,6 @@ const LONG: i128 = i64::MAX as i128;
 
 /// What a group of directives waits for.
 const PERSISTENCE: Applies = Later("RDB and AOF");
-const BUS: Applies = Later("the cluster bus");
 const ACL: Applies = Later("ACL users");
 const TLS: Applies = Later("TLS");
 const SCRIPTS: Applies = Later("scripts");
@@ -272,25 +272,25 @@ directives! {
     cluster_enabled: bool = false; "cluster-enabled", YesNo, [IMMUTABLE], Now;
     cluster_config_file: String = "nodes.conf".to_owned(); "cluster-config-file", text_or_empty(), [IMMUTABLE], Now;
     /// 0 is `port` + 10000.
-    cluster_port: u16 = 0; "cluster-port", integer(0, 65535), [IMMUTABLE], BUS;
+    cluster_port: u16 = 0; "cluster-port", integer(0, 65535), [IMMUTABLE], Now;
     /// Milliseconds.
-    cluster_node_timeout: u64 = 15000; "cluster-node-timeout", integer(0, LONG), [], BUS;
+    cluster_node_timeout: u64 = 15000; "cluster-node-timeout", integer(0, LONG), [], Now;
     /// Milliseconds.
-    cluster_ping_interval: u64 = 0; "cluster-ping-interval", integer(0, LONG), [HIDDEN], BUS;
-    cluster_migration_barrier: u32 = 1; "cluster-migration-barrier", integer(0, INT), [], BUS;
-    cluster_allow_replica_migration: bool = true; "cluster-allow-replica-migration", YesNo, [], BUS;
-    cluster_replica_validity_factor: u32 = 10; "cluster-replica-validity-factor" | "cluster-slave-validity-factor", integer(0, INT), [], BUS;
-    cluster_replica_no_failover: bool = false; "cluster-replica-no-failover" | "cluster-slave-no-failover", YesNo, [], BUS;
+    cluster_ping_interval: u64 = 0; "cluster-ping-interval", integer(0, LONG), [HIDDEN], Now;
+    cluster_migration_barrier: u32 = 1; "cluster-migration-barrier", integer(0, INT), [], Now;
+    cluster_allow_replica_migration: bool = true; "cluster-allow-replica-migration", YesNo, [], Now;
+    cluster_replica_validity_factor: u32 = 10; "cluster-replica-validity-factor" | "cluster-slave-validity-factor", integer(0, INT), [], Now;
+    cluster_replica_no_failover: bool = false; "cluster-replica-no-failover" | "cluster-slave-no-failover", YesNo, [], Now;
     cluster_require_full_coverage: bool = true; "cluster-require-full-coverage", YesNo, [], Now;
     cluster_allow_reads_when_down: bool = false; "cluster-allow-reads-when-down", YesNo, [], Now;
     cluster_allow_pubsubshard_when_down: bool = true; "cluster-allow-pubsubshard-when-down", YesNo, [], Now;
-    cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit", memory(0, u64::MAX as i128), [], BUS;
+    cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit", memory(0, u64::MAX as i128), [], Now;
     cluster_announce_ip: String = String::new(); "cluster-announce-ip", text_or_unset(), [], Now;
     cluster_announce_port: u16 = 0; "cluster-announce-port", integer(0, 65535), [], Now;
     cluster_announce_tls_port: u16 = 0; "cluster-announce-tls-port", integer(0, 65535), [], TLS;
     cluster_announce_bus_port: u16 = 0; "cluster-announce-bus-port", integer(0, 65535), [], Now;
     cluster_announce_hostname: String = String::new(); "cluster-announce-hostname", text_or_unset().checked(host_name), [], Now;
-    cluster_announce_human_nodename: String = String::new(); "cluster-announce-human-nodename", text_or_unset().checked(node_name), [], BUS;
+    cluster_announce_human_nodename: String = String::new(); "cluster-announce-human-nodename", text_or_unset().checked(node_name), [], Now;
     cluster_preferred_endpoint_type: EndpointType = EndpointType::Ip; "cluster-preferred-endpoint-type", choice(), [], Now;
 
     // TLS.
@@ -360,7 +360,9 @@ fn host_name(name: &str) -> Result<(), &'static str> {
 
 /// These characters have a meaning in nodes.conf or are kept for one.
 fn node_name(name: &str) -> Result<(), &'static str> {
-    if name.contains(|c| "!#$%&()*+:;<>?@[]^{|}~".contains(c)) {
+    // Redis lets blanks, quotes and commas pass as well, and cannot read the nodes.conf that it then writes.
+    let is_written_bare = name.is_empty() || is_bare(name.as_bytes()) && !name.contains(',');
+    if !is_written_bare || name.contains(|c| "!#$%&()*+:;<>?@[]^{|}~".contains(c)) {
         return Err("Announced human node name contained invalid character");
     }
     Ok(())

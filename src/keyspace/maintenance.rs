@@ -181,6 +181,12 @@ impl Keyspace {
         removed
     }
 
+    /// All keys of a slot, expired ones that nobody met yet included.
+    pub fn slot_keys(&self, db: usize, slot: Slot) -> Vec<Box<[u8]>> {
+        let Some(table) = self.databases[db].table(slot.index()) else { return Vec::new() };
+        table.buckets().iter().flat_map(|bucket| bucket.entries()).map(|entry| entry.key().into()).collect()
+    }
+
     /// Removes all keys of one slot; how many there were.
     pub fn flush_slot(&mut self, db: usize, slot: Slot, disposal: Disposal) -> u64 {
         self.note_marked(db, Some(slot));

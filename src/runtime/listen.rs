@@ -14,6 +14,7 @@ use nix::sys::socket::{
     self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, sockopt,
 };
 
+use crate::cluster::settings::ClusterSettings;
 use crate::command::client::Endpoint;
 use crate::config::Config;
 
@@ -41,7 +42,7 @@ pub struct Accepted {
 /// # Errors
 /// One line that says which address and why; optional addresses (a leading `-`) that do not exist here are passed over.
 pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    let mut listeners = open_tcp(config, START_PATIENCE)?;
+    let mut listeners = open_tcp(config, config.port, "tcp", START_PATIENCE)?;
     if !config.unixsocket.is_empty() {
         let listener = listen_unix(&config.unixsocket, config.unixsocketperm, config.tcp_backlog)
             .map_err(|error| format!("Failed opening Unix socket: bind: {}: {error}", config.unixsocket))?;
@@ -58,12 +59,24 @@ pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
 /// # Errors
 /// As [`listen`].
 pub fn tcp_listeners(config: &Config) -> Result<Vec<Listener>, String> {
-    open_tcp(config, Duration::ZERO)
+    open_tcp(config, config.port, "tcp", Duration::ZERO)
 }
 
-fn open_tcp(config: &Config, patience: Duration) -> Result<Vec<Listener>, String> {
+/// Opens the sockets of the cluster bus, at the addresses of `bind`; none outside of cluster mode.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_for_bus(config: &Config) -> Result<Vec<Listener>, String> {
+    if !config.cluster_enabled {
+        return Ok(Vec::new());
+    }
+    open_tcp(config, ClusterSettings::bus_port(config), "cluster", START_PATIENCE)
+}
+
+/// `whose`: as Redis calls those who connect there.
+fn open_tcp(config: &Config, port: u16, whose: &str, patience: Duration) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
-    if config.port == 0 {
+    if port == 0 {
         return Ok(listeners);
     }
     for name in &config.bind {
@@ -71,14 +84,13 @@ fn open_tcp(config: &Config, patience: Duration) -> Result<Vec<Listener>, String
             Some(rest) => (true, rest),
             None => (false, name.as_str()),
         };
-        match listen_patiently(address, config, patience) {
+        match listen_patiently(address, port, config.tcp_backlog, patience) {
             Ok(listener) => listeners.push(listener),
             Err(error) if optional && is_missing_address(&error) => {}
             // The public test suite waits for these words.
             Err(error) => {
                 return Err(format!(
-                    "Failed listening on port {} (tcp), aborting. Could not create server TCP listening socket {address}:{}: {error}",
-                    config.port, config.port
+                    "Failed listening on port {port} ({whose}), aborting. Could not create server TCP listening socket {address}:{port}: {error}"
                 ));
             }
         }
@@ -120,10 +132,10 @@ fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {
     }
 }
 
-fn listen_patiently(address: &str, config: &Config, patience: Duration) -> io::Result<Listener> {
+fn listen_patiently(address: &str, port: u16, backlog: u32, patience: Duration) -> io::Result<Listener> {
     let deadline = Instant::now() + patience;
     loop {
-        match listen_tcp(address, config.port, config.tcp_backlog) {
+        match listen_tcp(address, port, backlog) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                 std::thread::sleep(patience / 100);
             }

@@ -211,6 +211,17 @@ pub enum Message {
     },
     /// Forget all keys: what you have loaded is damaged elsewhere.
     Empty,
+    // Cluster.
+    /// A client of mine has published this: tell the other nodes.
+    Broadcast {
+        channel: Bytes,
+        message: Bytes,
+        is_sharded: bool,
+    },
+    /// I stood still for so long that I believe no view any more that I have from before.
+    StoodStill,
+    /// These slots are another node's: drop their keys.
+    DropSlots(Box<SlotSet>),
     /// You are asked to free memory: the end of your turn sees to it.
     FreeMemory,
     /// A connection for you to serve.

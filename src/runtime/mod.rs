@@ -13,6 +13,7 @@
 mod admission;
 pub mod allocator;
 mod batch;
+mod bus;
 mod connection;
 mod ledger;
 mod listen;
@@ -31,6 +32,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -54,14 +56,16 @@ use crate::command::replication::upstream::Upstream;
 use crate::command::replication::{Replication, ReplicationView, Role};
 use crate::command::slowlog::SlowLog;
 use crate::command::stats::CoreStats;
-use crate::config::{Config, Cores};
+use crate::config::{Config, Cores, Primary};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
+use bus::Bus;
 use ledger::CoreLedger;
 use mesh::Mesh;
 pub use persistence::check_aof;
 
 use persistence::append_only::{AppendFile, Folder, Loaded};
 use persistence::loading::{Ends, Inbox, KeyRules, Part, Plan, Prepared, Underway};
+use requests::OnBus;
 use worker::{Census, Doors, Worker};
 
 /// Stack of a core's thread, the kernel's usual size.
@@ -83,6 +87,8 @@ struct Seed {
 struct FirstCore {
     membership: Option<Box<Membership>>,
     doors: Doors,
+    /// The sockets of the cluster bus, in cluster mode.
+    bus: Option<Bus>,
     /// The folder and each core's file, with `appendonly yes` and nothing to load.
     append_only: Option<(Folder, Vec<AppendFile>)>,
     underway: Option<Box<Underway>>,
@@ -111,13 +117,16 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     );
     let mut membership = Membership::open(&config, &Clock::read(), &mut random)?.map(Box::new);
     let cluster = membership.as_mut().map_or_else(ClusterView::disabled, |membership| membership.publish());
+    config.replicaof = config.replicaof.or_else(|| start_primary(membership.as_deref()));
     let listeners = listen::listen(&config)?;
+    let bus = if config.cluster_enabled { Some(Bus::new(listen::listen_for_bus(&config)?)) } else { None };
     let unix_paths: Vec<String> = listeners.iter().filter_map(|listener| listener.unix_path.clone()).collect();
     let hash_seeds = std::array::from_fn(|_| random.next_u64());
     let seed = Seed { config, facts, hash_seeds, cluster, census: Census::new(cores_count), loads: false };
     // Redis's words, at the place where it has them: whoever waits for them waits for its data next.
     tracing::info!("Server initialized");
-    let result = run(seed, membership, Doors::new(listeners, signals), &cpus);
+    let first = FirstCore { membership, doors: Doors::new(listeners, signals), bus, append_only: None, underway: None };
+    let result = run(seed, first, &cpus);
     for path in unix_paths {
         let _ = std::fs::remove_file(path);
     }
@@ -125,7 +134,7 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
 }
 
 /// Finds what there is to load and runs the cores.
-fn run(mut seed: Seed, membership: Option<Box<Membership>>, doors: Doors, cpus: &[usize]) -> Result<(), String> {
+fn run(mut seed: Seed, mut first: FirstCore, cpus: &[usize]) -> Result<(), String> {
     let (config, cores_count) = (&seed.config, seed.facts.cores_count);
     let folder = if config.appendonly { Some(Folder::open(config)?) } else { None };
     let plan = folder.as_ref().map_or_else(|| Plan::snapshot(config), Plan::append_only)?;
@@ -134,7 +143,7 @@ fn run(mut seed: Seed, membership: Option<Box<Membership>>, doors: Doors, cpus: 
         folder => (folder.map(|folder| (folder, writers_count(config, cores_count))), None),
     };
     seed.loads = plan.is_some();
-    let first = FirstCore { membership, doors, append_only, underway: None };
+    first.append_only = append_only;
     run_cores(&seed, first, plan.map(|plan| (plan, folder)), cpus)
 }
 
@@ -258,8 +267,8 @@ fn run_core(
     if let Some(cpu) = cpu {
         pin_to(cpu).map_err(|error| format!("Core {} could not be pinned to CPU {cpu}: {error}", id.index()))?;
     }
-    let (membership, doors, append_only, underway) = first.map_or((None, None, None, None), |first| {
-        (first.membership, Some(first.doors), first.append_only, first.underway)
+    let (membership, doors, bus, append_only, underway) = first.map_or((None, None, None, None, None), |first| {
+        (first.membership, Some(first.doors), first.bus, first.append_only, first.underway)
     });
     let doors = doors.map(|doors| Rc::new(RefCell::new(doors)));
     let core = new_core(id, seed, membership, doors.as_ref());
@@ -271,6 +280,7 @@ fn run_core(
     worker.requests.folder = folder;
     worker.requests.begin_append_only(files);
     worker.requests.underway = underway;
+    worker.requests.on_bus = bus.map(|bus| Box::new(OnBus::new(bus)));
     worker.requests.loading = part.map(|(inbox, rules)| Box::new(Part::new(inbox, rules, &worker.requests.core)));
     if is_first && worker.requests.underway.is_none() {
         tracing::info!("Ready to accept connections tcp");
@@ -290,7 +300,13 @@ fn pin_to(cpu: usize) -> nix::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set)
 }
 
-/// What the node begins as: `replicaof`.
+/// The primary that nodes.conf has for this node.
+fn start_primary(membership: Option<&Membership>) -> Option<Primary> {
+    let (host, port) = membership?.primary_address()?;
+    Some(Primary { host, port })
+}
+
+/// What the node begins as: `replicaof`, or as nodes.conf has it.
 fn start_role(config: &Config) -> Role {
     if config.replicaof.is_some() { Role::Replica { is_linked: false } } else { Role::Primary }
 }
@@ -312,6 +328,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
             persistence: Persistence { saving: Saving::new(seed.facts.started_unix_s), ..Persistence::default() },
             replication: new_replication(&config, &mut random, seed.facts.cores_count),
             machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
+            links: HashMap::new(),
         })
     });
     let databases = if config.cluster_enabled { 1 } else { config.databases as usize };

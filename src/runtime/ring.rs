@@ -51,6 +51,13 @@ pub enum Operation {
     DiskWrite,
     /// An fsync of it.
     DiskSync,
+    /// Other nodes wait to be let in at this listener of the bus (core 0 only, as all of the bus).
+    BusAccept(u32),
+    /// This link of the bus can be read from, or written to.
+    BusRead(u32),
+    BusWrite(u32),
+    /// The timer of the cluster's periodic work.
+    BusTick,
 }
 
 impl Operation {
@@ -67,6 +74,10 @@ impl Operation {
             Operation::Deadline => (9, 0),
             Operation::DiskWrite => (10, 0),
             Operation::DiskSync => (11, 0),
+            Operation::BusAccept(i) => (12, i),
+            Operation::BusRead(i) => (13, i),
+            Operation::BusWrite(i) => (14, i),
+            Operation::BusTick => (15, 0),
         };
         kind << 32 | index as u64
     }
@@ -85,6 +96,10 @@ impl Operation {
             9 => Operation::Deadline,
             10 => Operation::DiskWrite,
             11 => Operation::DiskSync,
+            12 => Operation::BusAccept(index),
+            13 => Operation::BusRead(index),
+            14 => Operation::BusWrite(index),
+            15 => Operation::BusTick,
             kind => unreachable!("a completion of a kind this ring never submits: {kind}"),
         }
     }
@@ -128,6 +143,7 @@ pub struct ClientRing {
     tick: Box<Timespec>,
     nap: Box<Timespec>,
     deadline: Box<Timespec>,
+    bus_tick: Box<Timespec>,
 }
 
 impl ClientRing {
@@ -138,7 +154,8 @@ impl ClientRing {
     pub fn new() -> io::Result<ClientRing> {
         let ring = ClientRing::bare()?;
         let buffers = ReceiveBuffers::register(&ring)?;
-        Ok(ClientRing { ring, buffers, tick: Box::new(Timespec::new()), nap: Box::default(), deadline: Box::default() })
+        let timer = Box::<Timespec>::default;
+        Ok(ClientRing { ring, buffers, tick: timer(), nap: timer(), deadline: timer(), bus_tick: timer() })
     }
 
     /// The ring without what is registered with it: as much of the kernel's memory as a core needs.
@@ -214,6 +231,25 @@ impl ClientRing {
     pub fn watch(&mut self, operation: Operation, fd: RawFd) {
         let entry = opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).multi(true);
         self.push(entry.build().user_data(operation.encode()));
+    }
+
+    /// Completes once with `operation` when `fd` is readable, or broken.
+    pub fn await_input(&mut self, operation: Operation, fd: RawFd) {
+        let entry = opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32);
+        self.push(entry.build().user_data(operation.encode()));
+    }
+
+    /// Completes once with `operation` when `fd` is writable, or broken.
+    pub fn await_room(&mut self, operation: Operation, fd: RawFd) {
+        let entry = opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32);
+        self.push(entry.build().user_data(operation.encode()));
+    }
+
+    /// Completes once with `BusTick` after `delay`.
+    pub fn bus_tick_after(&mut self, delay: Duration) {
+        *self.bus_tick = Timespec::from(delay);
+        let entry = opcode::Timeout::new(&*self.bus_tick);
+        self.push(entry.build().user_data(Operation::BusTick.encode()));
     }
 
     /// Completes once with `Tick` after `delay`.

@@ -183,6 +183,7 @@ impl Worker {
     /// The work of one turn. True when there is more to do at once.
     fn turn(&mut self) -> bool {
         self.set_clock();
+        self.requests.look_for_standstill();
         let mut worked = self.take_completions();
         worked |= self.requests.take_messages();
         worked |= self.requests.load_slice();
@@ -190,6 +191,7 @@ impl Worker {
         worked |= self.requests.attend_files();
         worked |= self.requests.attend_sync();
         worked |= self.requests.attend_upstream();
+        worked |= self.requests.attend_bus();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {
@@ -208,6 +210,7 @@ impl Worker {
         self.adopt_connections();
         self.close_connections();
         self.flush_connections();
+        self.flush_bus();
         if worked {
             self.requests.core.stats.turn_ends();
         }
@@ -291,7 +294,11 @@ impl Worker {
                 let news = self.writer.synced(&mut self.ring, completion.result, now_ms);
                 self.appended(news);
             }
-            Operation::Nap | Operation::Cancel => {}
+            Operation::BusAccept(listener) => self.requests.bus_accepts(listener),
+            Operation::BusRead(link) if completion.result != -libc::ECANCELED => self.requests.bus_readable(link),
+            Operation::BusWrite(link) if completion.result != -libc::ECANCELED => self.requests.bus_writable(link),
+            Operation::BusTick => self.requests.bus_tick(),
+            Operation::Nap | Operation::Cancel | Operation::BusRead(_) | Operation::BusWrite(_) => {}
         }
     }
 
@@ -465,10 +472,12 @@ impl Worker {
         if !completion.more {
             self.ring.accept(listener_index, listener.descriptor.as_raw_fd());
         }
+        // Descriptors are reckoned by `maxclients`, and other nodes need some too.
+        let connections_count = self.census.clients_count() + self.requests.bus_links_count();
         let config = &self.requests.core.config;
         let accepted = Accepted::new(completion.result, listener, self.census.next_id(), config.tcp_keepalive);
         let Ok(accepted) = accepted else { return };
-        if let Some(refusal) = super::admission::refusal(config, &accepted, self.census.clients_count()) {
+        if let Some(refusal) = super::admission::refusal(config, &accepted, connections_count) {
             self.requests.core.stats.connections_rejected += 1;
             super::admission::refuse(&accepted, refusal);
             return;
@@ -543,6 +552,12 @@ impl Worker {
         }
     }
 
+    /// Sends what the cluster bus has gathered in this turn, and asks the ring for what it waits for.
+    fn flush_bus(&mut self) {
+        self.requests.flush_bus();
+        self.requests.bus_orders().into_iter().for_each(|order| order.give_to(&mut self.ring));
+    }
+
     /// Shuts the sockets of clients that are to go; they are forgotten once their operations have completed.
     fn close_connections(&mut self) {
         for index in self.requests.take_closable() {
@@ -591,6 +606,7 @@ impl Worker {
             self.end_append_only();
         }
         self.requests.abandon_link();
+        self.requests.on_bus = None;
         // Other cores may still write: the lock on their folder holds until the process has ended.
         std::mem::forget(self.requests.folder.take());
         self.flush_connections();

@@ -10,14 +10,6 @@ use crate::support::{Client, Server, Value, on_both};
 /// Commands of Redis that slotcore does not have (a container: with all its sub-commands), and why.
 const LEFT_OUT: &[(&str, &str)] = &[
     ("acl", NO_USERS),
-    ("cluster|count-failure-reports", NO_BUS),
-    ("cluster|failover", NO_REPLICAS),
-    ("cluster|forget", NO_BUS),
-    ("cluster|meet", NO_BUS),
-    ("cluster|replicas", NO_REPLICAS),
-    ("cluster|replicate", NO_REPLICAS),
-    ("cluster|setslot", NO_BUS),
-    ("cluster|slaves", NO_REPLICAS),
     ("eval", NO_SCRIPTS),
     ("eval_ro", NO_SCRIPTS),
     ("evalsha", NO_SCRIPTS),
@@ -32,10 +24,8 @@ const LEFT_OUT: &[(&str, &str)] = &[
 
 const NO_SCRIPTS: &str = "scripts and functions need a Lua interpreter, which there is none of";
 const NO_USERS: &str = "there is one user, `default`, with one password";
-const NO_REPLICAS: &str = "a node has no replicas and is none";
 const NO_FILES: &str = "nothing is written to disk, and no node sends values to another";
 const NO_MODULES: &str = "modules are shared libraries for another server's interface";
-const NO_BUS: &str = "a node does not talk to others: the cluster has this one node";
 
 /// What 7.2 has and 7.0 has not.
 const NEW_IN_72: &[&str] = &["client|no-touch", "client|setinfo", "cluster|myshardid", "waitaof"];

@@ -5,12 +5,14 @@
 
 mod support;
 
+mod admin;
 mod append_only;
 mod append_only_edges;
 mod big_replies;
 mod bitmaps;
 mod blocking;
 mod clients;
+mod cluster;
 mod cluster_one_node;
 mod command_sweep;
 mod connection;

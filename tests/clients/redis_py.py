@@ -1,4 +1,4 @@
-"""redis-py against one node: `redis_py.py standalone|cluster PORT`.
+"""redis-py against one node, or the cluster that a node belongs to: `redis_py.py standalone|cluster|nodes PORT`.
 
 Run by tests/blackbox/clients.rs. Asserts, and prints "all passed" at the end.
 """
@@ -117,10 +117,31 @@ def cluster(port, protocol):
     client.flushall()
 
 
+def nodes(port, protocol):
+    """The cluster client against several nodes, whichever of them it is told first."""
+    client = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port)], protocol=protocol)
+    for number in range(300):
+        assert client.set(f"nodes:{number}", number) is True
+    assert [int(client.get(f"nodes:{number}")) for number in range(300)] == list(range(300))
+    with client.pipeline() as pipe:
+        for number in range(300):
+            pipe.incr(f"nodes:{number}")
+        assert pipe.execute() == [number + 1 for number in range(300)]
+    primaries, replicas = client.get_primaries(), client.get_replicas()
+    assert len(primaries) == len(replicas) == 3, (primaries, replicas)
+    assert client.dbsize(target_nodes=RedisCluster.PRIMARIES) >= 300
+    reader = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port)], protocol=protocol, read_from_replicas=True)
+    for number in range(60):
+        deadline = time.monotonic() + 30
+        while int(reader.get(f"nodes:{number}") or -1) != number + 1:
+            assert time.monotonic() < deadline, f"nodes:{number} does not reach its replica"
+    assert client.flushall(target_nodes=RedisCluster.PRIMARIES)
+
+
 def main():
     mode, port = sys.argv[1], int(sys.argv[2])
     for protocol in (2, 3):
-        {"standalone": standalone, "cluster": cluster}[mode](port, protocol)
+        {"standalone": standalone, "cluster": cluster, "nodes": nodes}[mode](port, protocol)
     print("all passed")
 
 

@@ -7,6 +7,7 @@ use slotcore::base::clock::UnixMillis;
 use slotcore::base::long_double::LongDouble;
 use slotcore::base::random::Random;
 use slotcore::base::{glob, number, slot, words};
+use slotcore::cluster::message;
 use slotcore::cluster::nodes_conf as cluster_file;
 use slotcore::cluster::settings::ClusterSettings;
 use slotcore::config::{Config, DIRECTIVES, Sources, load, split_words};
@@ -29,6 +30,7 @@ pub const CHECKS: &[Check] = &[
     ("rdb_file", rdb_file),
     ("restore_value", restore_value),
     ("aof", aof),
+    ("bus", bus),
 ];
 
 // ---- request ---------------------------------------------------------------------------------------------------
@@ -580,4 +582,58 @@ fn commands_of<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> ReadCommands {
         offset += at;
     }
     read
+}
+
+// ---- cluster bus -----------------------------------------------------------------------------------------------
+
+/// A packet is refused, or read and written so that it is read as the same again.
+///
+/// ```text
+/// 1  bit 0: the length in the packet is made the one that it has
+/// *  the packet; FF n means 16 * n zero bytes, FF 00 the byte FF
+/// ```
+pub fn bus(input: &[u8]) {
+    let [flags, bytes @ ..] = input else { return };
+    let mut packet = with_zeros(bytes);
+    let total = u32::try_from(packet.len()).expect("a short packet");
+    if flags & 1 != 0
+        && let Some(field) = packet.get_mut(4..8)
+    {
+        field.copy_from_slice(&total.to_be_bytes());
+    }
+    let read = match message::decode(&packet) {
+        Ok(read) => read,
+        Err(damage) => {
+            assert!(!damage.to_string().is_empty());
+            return;
+        }
+    };
+    assert_eq!(message::packet_len(&packet), Ok(Some(packet.len())));
+    assert!(message::decode(&packet[..packet.len() - 1]).is_err());
+    let written = read.encode();
+    assert!(written.len() <= packet.len(), "{} bytes became {}", packet.len(), written.len());
+    assert_eq!(message::decode(&written), Ok(read));
+}
+
+fn with_zeros(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = bytes;
+    while out.len() < EXPANDED_BYTES_MAX {
+        match rest {
+            [0xff, 0, behind @ ..] => {
+                out.push(0xff);
+                rest = behind;
+            }
+            [0xff, count, behind @ ..] => {
+                out.resize(out.len() + usize::from(*count) * 16, 0);
+                rest = behind;
+            }
+            [byte, behind @ ..] => {
+                out.push(*byte);
+                rest = behind;
+            }
+            [] => break,
+        }
+    }
+    out
 }

@@ -1,11 +1,14 @@
 //! CLUSTER's commands about slots: who has them, what is in them.
 
+use super::super::arguments::is_word;
 use super::super::context::Context;
 use super::super::error::CommandError;
 use super::super::spec::{CommandResult, Part};
-use super::{change, membership, needs_cluster};
+use super::members::id_of;
+use super::{membership, needs_cluster};
 use crate::base::number::parse_i64;
 use crate::base::slot::{Slot, SlotSet};
+use crate::cluster::machine::{SetSlot, SetSlotRefusal};
 use crate::cluster::state::{SlotOrder, SlotRefusal};
 use crate::resp::Args;
 
@@ -60,7 +63,7 @@ fn by_ranges(cx: &mut Context<'_>, args: &Args<'_>, order: SlotOrder) -> Command
 }
 
 fn carry_out(cx: &mut Context<'_>, order: SlotOrder, picked: &SlotSet) -> CommandResult {
-    change(cx, |state| state.order(order, picked))?;
+    super::order(cx, |machine, _| machine.order_slots(order, picked))?;
     cx.reply.ok();
     Ok(())
 }
@@ -93,9 +96,60 @@ pub fn flush_slots(cx: &mut Context<'_>, _: &Args<'_>, parts: Vec<Part>) -> Comm
     if total(parts) != 0 {
         return Err(CommandError::text_static("ERR DB must be empty to perform CLUSTER FLUSHSLOTS."));
     }
-    change(cx, |state| state.release_own_slots())?;
+    super::order(cx, |machine, _| machine.release_own_slots())?;
     cx.reply.ok();
     Ok(())
+}
+
+/// The owner's number of keys in the slot that the first argument names.
+pub fn count_keys_of_slot(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
+    let slot = parse_i64(&args[2]).and_then(Slot::checked);
+    let own = slot.filter(|slot| cx.core.owners.owner(*slot) == cx.core.id);
+    Ok(Part::new(own.map_or(0, |slot| cx.core.keyspace.slot_len(0, slot))))
+}
+
+/// CLUSTER SETSLOT slot (IMPORTING | MIGRATING | NODE) node-id, or STABLE.
+pub fn set_slot(cx: &mut Context<'_>, args: &Args<'_>, parts: Vec<Part>) -> CommandResult {
+    if membership(cx)?.state().myself().is_replica() {
+        return Err(set_slot_refusal(SetSlotRefusal::Replica, args));
+    }
+    let slot = slot(&args[2])?;
+    let form = match (args.len(), &args[3]) {
+        (5, word) if is_word(word, "MIGRATING") => SetSlot::Migrating(id_of(&args[4])),
+        (5, word) if is_word(word, "IMPORTING") => SetSlot::Importing(id_of(&args[4])),
+        (4, word) if is_word(word, "STABLE") => SetSlot::Stable,
+        (5, word) if is_word(word, "NODE") => SetSlot::Node(id_of(&args[4])),
+        _ => {
+            return Err(CommandError::text_static(
+                "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP",
+            ));
+        }
+    };
+    let has_keys = total(parts) != 0;
+    super::order(cx, |machine, now| machine.set_slot(now, slot, form, has_keys))?
+        .map_err(|refusal| set_slot_refusal(refusal, args))?;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn set_slot_refusal(refusal: SetSlotRefusal, args: &Args<'_>) -> CommandError {
+    let slot = || parse_i64(&args[2]).unwrap_or_default();
+    match refusal {
+        SetSlotRefusal::Replica => CommandError::text_static("ERR Please use SETSLOT only with masters."),
+        SetSlotRefusal::NotOwner => CommandError::formatted(format!("ERR I'm not the owner of hash slot {}", slot())),
+        SetSlotRefusal::AlreadyOwner => {
+            CommandError::formatted(format!("ERR I'm already the owner of hash slot {}", slot()))
+        }
+        SetSlotRefusal::Unknown(_) if is_word(&args[3], "NODE") => {
+            CommandError::quoting("ERR Unknown node ", &args[4], "")
+        }
+        SetSlotRefusal::Unknown(_) => CommandError::quoting("ERR I don't know about node ", &args[4], ""),
+        SetSlotRefusal::TargetIsReplica => CommandError::text_static("ERR Target node is not a master"),
+        SetSlotRefusal::HasKeys => CommandError::formatted(format!(
+            "ERR Can't assign hashslot {} to a different node while I still hold keys for this hash slot.",
+            slot()
+        )),
+    }
 }
 
 /// CLUSTER COUNTKEYSINSLOT slot.

@@ -4,6 +4,7 @@
 //! an answer that is written where the client is. Sub-commands of Redis that crash the server or show its C structures
 //! are left out.
 
+mod cluster;
 mod digest;
 mod disk;
 mod keys;
@@ -63,6 +64,13 @@ const fn sub(
 /// In the order of HELP.
 const SUBS: &[Sub] = &[
     sub("CHANGE-REPL-ID", (2, 2), change_repl_id, ok, ("", "Give the node's history another replication id.")),
+    sub(
+        "CLUSTERLINK",
+        (5, 5),
+        cluster::kill_part,
+        cluster::kill,
+        ("KILL <to|from|all> <node-id>", "Close the bus's connections to a node, from it, or both."),
+    ),
     sub("DIGEST", (2, 2), keys::digest_part, keys::digest, ("", "Show a digest of all data.")),
     sub(
         "DIGEST-VALUE",
@@ -80,6 +88,13 @@ const SUBS: &[Sub] = &[
             "<WRITE|FSYNC> <errno|SHORT|HOLD|NONE> [<times>]",
             "Let the append-only files' writes or fsyncs fail, do half, wait until the next DISK-FAULT, or work.",
         ),
+    ),
+    sub(
+        "DROP-CLUSTER-PACKET-FILTER",
+        (3, 3),
+        cluster::filter_part,
+        ok,
+        ("<packet-type>", "Pass over packets of this type that come over the bus; -1 for none."),
     ),
     sub("ERROR", (3, 3), nothing, error, ("<string>", "Answer with this error.")),
     sub(

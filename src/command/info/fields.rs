@@ -105,7 +105,6 @@ pub enum Show {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coming {
     Persistence,
-    Bus,
     Scripts,
     Migration,
     Acl,
@@ -142,7 +141,7 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
     Field { section, name, show: Show::Lines(value) }
 }
 
-use Coming::{Acl, Bus, Migration, Persistence, Scripts};
+use Coming::{Acl, Migration, Persistence, Scripts};
 use Section::{
     Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
     Persistence as Saved, Replication as Replicas, Server, Stats,
@@ -186,7 +185,7 @@ pub const FIELDS: &[Field] = &[
     lines(Server, "listener", listeners),
     //
     is(Clients, "connected_clients", |f| f.clients.count.to_string()),
-    until(Clients, "cluster_connections", "0", Bus),
+    is(Clients, "cluster_connections", |f| f.bus.links_count.to_string()),
     is(Clients, "maxclients", |f| f.config().maxclients.to_string()),
     is(Clients, "client_recent_max_input_buffer", |f| f.clients.largest_input_bytes.to_string()),
     is(Clients, "client_recent_max_output_buffer", |f| f.clients.largest_output_bytes.to_string()),
@@ -242,7 +241,7 @@ pub const FIELDS: &[Field] = &[
     is(Memory, "mem_total_replication_buffers", |f| f.replication.log_memory_bytes.to_string()),
     is(Memory, "mem_clients_slaves", |f| f.clients.replicas_memory_bytes.to_string()),
     is(Memory, "mem_clients_normal", |f| f.clients.memory_bytes.to_string()),
-    until(Memory, "mem_cluster_links", "0", Bus),
+    is(Memory, "mem_cluster_links", |f| f.bus.links_bytes.to_string()),
     is(Memory, "mem_aof_buffer", |f| f.append.buffer_bytes.to_string()),
     always(Memory, "mem_allocator", "mimalloc", "the only one built in"),
     always(Memory, "active_defrag_running", "0", NO_DEFRAG),

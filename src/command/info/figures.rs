@@ -52,6 +52,14 @@ struct NodeShare {
     loading: Loading,
     rewrite: RewriteFigures,
     saving: SavingFigures,
+    bus: BusFigures,
+}
+
+/// The connections of the cluster bus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BusFigures {
+    pub links_count: usize,
+    pub links_bytes: u64,
 }
 
 /// All clients together.
@@ -104,6 +112,7 @@ pub struct Figures<'a> {
     pub replication: ReplicationFigures,
     pub loading: Loading,
     pub saving: SavingFigures,
+    pub bus: BusFigures,
     allocated_bytes: i64,
     startup_bytes: i64,
 }
@@ -119,6 +128,10 @@ impl Share {
             loading: node.persistence.loading,
             rewrite: node.persistence.append_only.figures(&core.clock),
             saving: node.persistence.saving.figures(),
+            bus: BusFigures {
+                links_count: node.cluster.as_ref().map_or(0, |cluster| cluster.machine().links().count()),
+                links_bytes: node.links_bytes(),
+            },
         });
         Share {
             stats: core.stats.copy(wanted.commands || wanted.latencies, wanted.latencies),
@@ -222,6 +235,7 @@ impl<'a> Figures<'a> {
             replication: ReplicationFigures::default(),
             loading: Loading::default(),
             saving: SavingFigures::default(),
+            bus: BusFigures::default(),
             allocated_bytes: 0,
             startup_bytes: 0,
         };
@@ -257,6 +271,7 @@ impl<'a> Figures<'a> {
             self.loading = node.loading;
             self.rewrite = node.rewrite;
             self.saving = node.saving;
+            self.bus = node.bus;
         }
     }
 

@@ -7,12 +7,15 @@ mod subscriptions;
 
 pub use subscriptions::{Delivery, Kind, Subscriptions, encoded_invalidation};
 
+use bytes::Bytes;
+
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
+use super::routing;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
 use crate::base::glob;
-use crate::resp::{Args, Reply, write_request};
+use crate::resp::{Args, Reply, ReplyBuffer, write_request};
 
 /// Delivers a message to whoever has subscribed; how many receivers there are.
 pub fn publish(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
@@ -25,9 +28,23 @@ pub fn publish(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
     receivers
 }
 
-/// Messages change no data and have no place in a file, but replicas are sent all of them. In a cluster they go over the bus.
-fn tell_replicas(cx: &mut Context<'_>, args: &Args<'_>) {
-    if cx.core.replication.feeds && !cx.core.cluster.enabled {
+/// Delivers a message to whoever has subscribed to a shard channel; how many receivers there are.
+pub fn publish_in_shard(core: &mut Core, channel: &[u8], payload: &[u8]) -> usize {
+    let delivery = core.subscriptions.shard_delivery(channel, payload);
+    let receivers = delivery.as_ref().map_or(0, |(to, _)| to.len());
+    core.effects.extend(delivery.map(|(to, delivery)| Effect::Deliver { to, delivery }));
+    receivers
+}
+
+/// Messages change no data and have no place in a file, but replicas are sent all of them. In a cluster they go over the bus, once:
+/// what a primary's stream or a file has of them was told by whoever wrote it.
+fn tell_others(cx: &mut Context<'_>, args: &Args<'_>, is_sharded: bool) {
+    if cx.core.cluster.enabled {
+        if !cx.core.obeys() {
+            let (channel, message) = (Bytes::copy_from_slice(&args[1]), Bytes::copy_from_slice(&args[2]));
+            cx.core.effects.push(Effect::Broadcast { channel, message, is_sharded });
+        }
+    } else if cx.core.replication.feeds {
         let mut bytes = Vec::new();
         write_request(&mut bytes, args.iter());
         cx.core.effects.push(Effect::ForReplicas(bytes));
@@ -36,7 +53,7 @@ fn tell_replicas(cx: &mut Context<'_>, args: &Args<'_>) {
 
 /// PUBLISH channel message: the number of receivers.
 fn publish_command(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    tell_replicas(cx, args);
+    tell_others(cx, args, false);
     let receivers = publish(cx.core, &args[1], &args[2]);
     cx.reply.integer(receivers as i64);
     Ok(())
@@ -44,10 +61,9 @@ fn publish_command(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 
 /// SPUBLISH shardchannel message.
 fn spublish(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
-    tell_replicas(cx, args);
-    let delivery = cx.core.subscriptions.shard_delivery(&args[1], &args[2]);
-    cx.reply.integer(delivery.as_ref().map_or(0, |(to, _)| to.len() as i64));
-    cx.core.effects.extend(delivery.map(|(to, delivery)| Effect::Deliver { to, delivery }));
+    tell_others(cx, args, true);
+    let receivers = publish_in_shard(cx.core, &args[1], &args[2]);
+    cx.reply.integer(receivers as i64);
     Ok(())
 }
 
@@ -82,6 +98,24 @@ fn unsubscribe(cx: &mut Context<'_>, args: &Args<'_>, kind: Kind) -> Result<Part
     }
     note_subscriptions(cx);
     Ok(Part::new(confirmations))
+}
+
+/// Ends subscriptions to shard channels of slots whose messages do not come here any more. Every core does so; each tells its own
+/// clients.
+pub fn leave_slots(core: &mut Core) {
+    let names = core.subscriptions.names(Kind::Shard);
+    let left: Vec<bytes::Bytes> = names.filter(|name| !routing::hears_channel(core, name)).cloned().collect();
+    for name in left {
+        for to in core.subscriptions.remove_name(Kind::Shard, &name) {
+            let counts = core.subscriptions.counts_of(to.id);
+            let Some(client) = core.own_client(to) else { continue };
+            client.subscriptions = counts;
+            let mut buffer = ReplyBuffer::new();
+            let mut reply = Reply::new(&mut buffer, client.resp);
+            write_confirmation(&mut reply, "sunsubscribe", Some(&name), counts[Kind::Shard as usize]);
+            core.effects.push(Effect::Push { to, bytes: buffer.to_vec().into() });
+        }
+    }
 }
 
 /// Channels and patterns are counted together, shard channels by themselves.

@@ -54,6 +54,14 @@ impl Subscriptions {
         true
     }
 
+    /// Ends all subscriptions to a name; whose they were.
+    pub fn remove_name(&mut self, kind: Kind, name: &[u8]) -> Vec<ClientRef> {
+        let clients: Vec<ClientRef> =
+            self.names[kind as usize].get(name).map_or(Vec::new(), |clients| clients.values().copied().collect());
+        clients.iter().for_each(|client| _ = self.remove(kind, name, client.id));
+        clients
+    }
+
     /// The client has gone.
     pub fn remove_client(&mut self, client_id: u64) {
         for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {

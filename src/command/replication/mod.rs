@@ -40,6 +40,8 @@ pub struct Replication {
     own_end: u64,
     /// Commands that write wait for the end of something.
     pub holds_writes: bool,
+    /// They wait for a replica to take over in the cluster.
+    pub cluster_holds_writes: bool,
     /// The primary that this node copies; none while it is one itself.
     pub upstream: Option<Upstream>,
     /// The database that a reader of the log has selected at its end, while the log is a primary's stream.
@@ -89,6 +91,7 @@ impl Replication {
             own_begin: 0,
             own_end: 0,
             holds_writes: false,
+            cluster_holds_writes: false,
             stream_db: 0,
         }
     }
@@ -118,7 +121,13 @@ impl Replication {
 
     /// What every core must know.
     pub fn view(&self, good_replicas: usize) -> ReplicationView {
-        ReplicationView { role: self.role(), feeds: self.feeds_log(), holds_writes: self.holds_writes, good_replicas }
+        let holds_writes = self.are_writes_held();
+        ReplicationView { role: self.role(), feeds: self.feeds_log(), holds_writes, good_replicas }
+    }
+
+    /// Whether commands that write wait, for whatever.
+    pub fn are_writes_held(&self) -> bool {
+        self.holds_writes || self.cluster_holds_writes
     }
 
     /// What this node is.

@@ -92,9 +92,12 @@ impl Large {
         self.tree.count_while(|score, _| before(score))
     }
 
-    /// The ranks of a range by members, when the scores are all the same; some ranks when they are not.
+    /// The ranks of a range by members, when the scores are all the same; some ranks when they are not, but none, as in Redis, when
+    /// the last member is below the range or the first above it.
     pub fn lex_range(&self, range: &LexRange<'_>, offset: usize, reverse: bool) -> Range<usize> {
-        if range.is_empty() {
+        let (first, last) = (self.walk(0, 1, false).next(), self.walk(self.len().saturating_sub(1), 1, true).next());
+        let (Some((_, first)), Some((_, last))) = (first, last) else { return 0..0 };
+        if range.is_empty() || !range.is_above_min(last) || !range.is_below_max(first) {
             return 0..0;
         }
         let start = self.tree.count_while(|_, member| !range.is_above_min(member));

@@ -176,6 +176,9 @@ impl Requests {
                 Message::Apply(batch) => self.apply_batch(from, &batch),
                 Message::Applied { place, bytes } => self.core_applied(from, place, bytes),
                 Message::Empty => self.empty(),
+                Message::Broadcast { channel, message, is_sharded } => self.broadcast(channel, message, is_sharded),
+                Message::StoodStill => self.publish_cluster(),
+                Message::DropSlots(slots) => self.drop_slots(&slots),
                 Message::FreeMemory | Message::Cut => {}
                 Message::Feed(bytes) => self.fed(from, &bytes),
                 Message::FlushPassed => self.flush_passed(from),

@@ -30,11 +30,11 @@ impl Requests {
         }
         let wanted = self.step_reply_mode(index);
         match verdict {
-            Verdict::Run { command, place, slot } => {
+            Verdict::Run { command, place, slot, is_slot_open } => {
                 let client = &mut self.core.clients[index as usize];
                 // What confirms a subscription is a message, not a reply.
                 let wanted = wanted || command.spec().is_subscription();
-                let caller = Caller { wants_reply: wanted, ..client.caller(self.core.id) };
+                let caller = Caller { wants_reply: wanted, is_slot_open, ..client.caller(self.core.id) };
                 client.last_command = Some(command.spec());
                 client.asking = false;
                 client.has_written |= command.spec().flags.has(Flags::WRITE);

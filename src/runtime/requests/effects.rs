@@ -76,7 +76,14 @@ impl Requests {
             Effect::DiskFault(fault) => self.durability.orders.push(Order::Fault(fault)),
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
             Effect::Follow(order) => self.follow(order),
-            Effect::Publish(publication) => self.core.apply(publication),
+            Effect::Cluster(actions) => self.act_for_cluster(actions),
+            Effect::Broadcast { channel, message, is_sharded } if self.core.id == CoreId::FIRST => {
+                self.broadcast(channel, message, is_sharded);
+            }
+            Effect::Broadcast { channel, message, is_sharded } => {
+                self.mesh.send(CoreId::FIRST, Message::Broadcast { channel, message, is_sharded });
+            }
+            Effect::Publish(publication) => self.publish(vec![publication], None),
         }
     }
 

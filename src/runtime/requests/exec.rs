@@ -34,7 +34,7 @@ impl Requests {
         client.has_written |= transaction.queue.iter().any(|queued| queued.command.spec().flags.has(Flags::WRITE));
         let plan = match memory_limit::refuses_transaction(&mut self.core, &transaction) {
             true => Err(transactions::out_of_memory()),
-            false => transactions::plan(&self.core, &mut transaction),
+            false => transactions::plan(&self.core, &call.caller, &mut transaction),
         };
         let sequence = connection.await_reply(wanted);
         let target = ReplyTarget { client: call.caller.client, sequence };
@@ -53,7 +53,7 @@ impl Requests {
         let is_seen = Exec::needs_client(&transaction.queue) || !self.core.monitors.is_empty();
         let guest = is_seen && runs_on != self.core.id;
         let exec = Box::new(Exec {
-            caller: call.caller,
+            caller: Caller { is_slot_open: transaction.is_slot_open, ..call.caller },
             command: call.command,
             queue: transaction.queue,
             guest: guest.then(|| Box::new(self.core.clients[call.caller.client.index as usize].clone())),
@@ -141,7 +141,8 @@ impl Requests {
         connection.arrived(target.sequence, header.len_bytes(), &mut header);
         for queued in &exec.queue {
             let client = &self.core.clients[target.client.index as usize];
-            let caller = Caller { must_not_wait: true, ..client.caller(self.core.id) };
+            let caller =
+                Caller { must_not_wait: true, is_slot_open: exec.caller.is_slot_open, ..client.caller(self.core.id) };
             let args = queued.args.as_args();
             let call = Call { command: queued.command, caller, slot: queued.slot, args };
             let place = match (call.command.spec().run, queued.slot) {

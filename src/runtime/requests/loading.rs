@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::base::slot::{SLOTS_COUNT, Slot, SlotSet};
+use crate::cluster::machine::{Machine, SetSlot};
+use crate::cluster::node::NodeIndex;
 use crate::cluster::state::SlotOrder;
 use crate::command::core::{Core, Effect, Publication};
 use crate::command::error::CommandError;
@@ -145,20 +147,45 @@ impl Requests {
         }
     }
 
-    /// Keys of slots that nobody owns make this node responsible for them, as in Redis.
+    /// Keys of slots that nobody owns make this node responsible for them, and those of another node's slots are being imported, as
+    /// in Redis. What a replica has is its primary's affair.
     fn claim_slots(&mut self, with_keys: &SlotSet) -> Option<Publication> {
         let clock = self.core.clock;
         let cluster = self.core.node().cluster.as_deref_mut()?;
-        let mut claimed = SlotSet::new();
-        for slot in with_keys.iter().filter(|slot| cluster.state().owner(*slot).is_none()) {
-            tracing::info!("I have keys for unassigned slot {slot}. Taking responsibility for it.");
-            claimed.insert(slot);
-        }
-        if claimed.is_empty() {
+        let state = cluster.state();
+        if state.myself().is_replica() {
             return None;
         }
-        match cluster.change(&clock, |state| state.order(SlotOrder::Assign, &claimed)) {
-            Ok(view) => Some(Publication::Cluster(Box::new(view))),
+        let (mut claimed, mut imported) = (SlotSet::new(), Vec::new());
+        for slot in with_keys.iter() {
+            match state.owner(slot) {
+                None => {
+                    tracing::info!("I have keys for unassigned slot {slot}. Taking responsibility for it.");
+                    claimed.insert(slot);
+                }
+                Some(owner) if owner != NodeIndex::MYSELF && !state.is_importing(slot) => {
+                    tracing::info!(
+                        "I have keys for slot {slot}, but the slot is assigned to another node. Setting it to importing state."
+                    );
+                    imported.push((slot, state.node(owner).id));
+                }
+                Some(_) => {}
+            }
+        }
+        if claimed.is_empty() && imported.is_empty() {
+            return None;
+        }
+        let order = |machine: &mut Machine, now| {
+            machine.order_slots(SlotOrder::Assign, &claimed);
+            for (slot, owner) in imported {
+                if let Err(refusal) = machine.set_slot(now, slot, SetSlot::Importing(owner), true) {
+                    tracing::warn!("Slot {slot} is not being imported: {refusal:?}");
+                }
+            }
+        };
+        match cluster.order(&clock, order) {
+            // Nobody is told yet: the bus is not open before the data are loaded.
+            Ok(((), step)) => step.view.map(|view| Publication::Cluster(Box::new(view))),
             Err(error) => {
                 let line = format!("Fatal: can't update cluster config file: {error}");
                 tracing::error!("{line}");

@@ -3,10 +3,11 @@
 //!
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
-//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind),
+//! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind), `bus` (other nodes),
 //! `durable` (replies that wait for the disk), `loading` (files that become data); and `limits` and `snapshots`, at the end of
 //! a turn.
 
+mod bus;
 mod crossing;
 mod dispatch;
 mod durable;
@@ -19,6 +20,7 @@ mod loading;
 mod replication;
 mod snapshots;
 
+pub use bus::OnBus;
 pub use replication::LogMark;
 pub use replication::apply::ApplyBatch;
 pub use replication::arrivals::Arrival;
@@ -38,9 +40,10 @@ use snapshots::{Ending, Save, Waiting};
 
 use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
+use crate::cluster::membership::Step;
 use crate::command::blocking;
 use crate::command::client::{Client, ClientRef, CloseReason};
-use crate::command::core::{Core, ShutdownOptions};
+use crate::command::core::{Core, Effect, Publication, ShutdownOptions};
 use crate::command::execute::Share;
 use crate::command::persistence::loading::Reload;
 use crate::command::persistence::saving::SaveFor;
@@ -146,6 +149,10 @@ pub struct Requests {
     replicating: Replicating,
     /// The link to the primary that this node copies; core 0's.
     following: Following,
+    /// The cluster bus; core 0's, in cluster mode.
+    pub on_bus: Option<Box<OnBus>>,
+    /// When this core's periodic work was last done, in monotonic milliseconds; 0 before the first time.
+    ticked_ms: u64,
     /// Reused by every connection.
     ahead: Lookahead,
 }
@@ -193,6 +200,8 @@ impl Requests {
             durability: Durability::default(),
             replicating: Replicating::default(),
             following: Following::default(),
+            on_bus: None,
+            ticked_ms: 0,
             ahead: Lookahead::default(),
         }
     }
@@ -348,6 +357,7 @@ impl Requests {
             || self.core.keyspace.lazyfree_pending() > 0
             || self.has_more_to_load()
             || !self.reloads.is_empty()
+            || self.has_bus_work()
     }
 
     /// Says that this core is about to wait. False when something has come meanwhile: do not wait.
@@ -375,6 +385,7 @@ impl Requests {
 
     /// Periodic work, `hz` times a second.
     pub fn tick(&mut self) {
+        self.ticked_ms = self.core.clock.monotonic_us() / 1000;
         let own_bytes = self.core.allocated_bytes();
         self.core.ledger.note_peak(own_bytes);
         self.core.ledger.offer_changes(self.core.keyspace.stats.dirty);
@@ -411,10 +422,6 @@ impl Requests {
         idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
         self.count_snapshots_sent();
         self.core.stats.sample(self.core.clock.monotonic_us());
-        let clock = self.core.clock;
-        if let Some(publication) = self.core.node.as_mut().and_then(|node| node.tick(&clock)) {
-            self.publish(vec![publication], None);
-        }
         if self.core.id == CoreId::FIRST {
             self.tick_upstream();
             self.tick_saving();
@@ -423,6 +430,16 @@ impl Requests {
             self.tell_append_size();
         }
         self.core.stats.ticks_ns += self.core.nanos.now_ns().saturating_sub(begun_ns);
+    }
+
+    /// What the cluster's state machine has decided outside of a request.
+    pub(super) fn take_step(&mut self, step: Step) {
+        if let Some(view) = step.view {
+            self.publish(vec![Publication::Cluster(Box::new(view))], None);
+        }
+        self.carry_out(Effect::Cluster(step.actions));
+        // Clients that the new view leaves without a server have been answered.
+        self.carry_out_effects();
     }
 
     /// Answers blocked clients that have waited long enough.

@@ -86,9 +86,9 @@ fn lasting(kind: Kind) -> Server {
 /// Lets the replica ask through the proxy, and holds the file up in the middle.
 fn hold_in_the_middle(primary: &Server, replica: &Server) -> Proxy {
     let proxy = Proxy::start(primary.port);
+    proxy.hold_after(Way::ToReplica, 1000);
     follow(replica, proxy.port);
     assert!(holds_within(SYNC_LIMIT, || proxy.passed(Way::ToReplica) > 1000), "nothing comes");
-    proxy.hold(Way::ToReplica, true);
     let syncs = || Info::of(replica).is("master_sync_in_progress", "1");
     assert!(holds_within(SYNC_LIMIT, syncs), "{}", Info::of(replica).replication());
     proxy

@@ -27,6 +27,8 @@ struct Orders {
     until_cut: AtomicI64,
     /// Bytes that may still pass before one is damaged; negative: none.
     until_damage: AtomicI64,
+    /// Bytes that may still pass before nothing more is read; negative: no such order.
+    until_hold: AtomicI64,
     /// Nothing is read while this holds.
     holds: AtomicBool,
     passed: AtomicU64,
@@ -71,7 +73,12 @@ impl Proxy {
     pub fn start(target: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let none = || Orders { until_cut: AtomicI64::new(-1), until_damage: AtomicI64::new(-1), ..Orders::default() };
+        let none = || Orders {
+            until_cut: AtomicI64::new(-1),
+            until_damage: AtomicI64::new(-1),
+            until_hold: AtomicI64::new(-1),
+            ..Orders::default()
+        };
         let shared = Arc::new(Shared {
             target,
             to_replica: none(),
@@ -109,6 +116,12 @@ impl Proxy {
     /// Stops reading what goes that way, or goes on.
     pub fn hold(&self, way: Way, holds: bool) {
         self.shared.orders(way).holds.store(holds, Ordering::Relaxed);
+    }
+
+    /// Stops reading what goes that way, once so many more bytes have passed and the piece that they are in.
+    pub fn hold_after(&self, way: Way, bytes: u64) {
+        let bytes = i64::try_from(bytes).expect("a small number");
+        self.shared.orders(way).until_hold.store(bytes, Ordering::Relaxed);
     }
 
     /// Closes new connections at once, or lets them through again.
@@ -193,6 +206,9 @@ fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared, way: Way) {
         let passes = cut.unwrap_or(count);
         if to.write_all(&piece[..passes]).is_err() {
             break;
+        }
+        if due(&orders.until_hold, count).is_some() {
+            orders.holds.store(true, Ordering::Relaxed);
         }
         orders.passed.fetch_add(passes as u64, Ordering::Relaxed);
         if cut.is_some() {

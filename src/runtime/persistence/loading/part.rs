@@ -220,6 +220,7 @@ fn nobody(db: u16) -> Caller {
         no_touch: false,
         asking: false,
         readonly: false,
+        is_slot_open: false,
         local: true,
         tracks: false,
         must_not_wait: true,

@@ -6,7 +6,7 @@
 
 use hashbrown::HashMap;
 
-use super::LogMark;
+use super::{LogMark, cluster};
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
 use crate::command::client::ClientRef;
@@ -57,6 +57,9 @@ impl Requests {
             self.replicating.marks.0.remove(&client.id);
             if Requests::is_own_mark(&mark) {
                 return self.writes_have_stopped();
+            }
+            if let Some(number) = cluster::hold_of(&mark) {
+                return self.cluster_writes_have_stopped(number);
             }
             place = self.core.node().replication.place_of_data();
         }

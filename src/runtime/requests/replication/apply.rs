@@ -543,6 +543,7 @@ fn caller_of(client: ClientRef, db: u16) -> Caller {
         no_touch: false,
         asking: false,
         readonly: false,
+        is_slot_open: false,
         local: false,
         tracks: false,
         wants_reply: false,

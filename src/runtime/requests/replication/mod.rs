@@ -9,13 +9,14 @@
 //!
 //! A replica's connection lives on core 0: one that says PSYNC to another core moves there (`arrivals`). `sync` answers it and
 //! sees it through its snapshot. `acks` is who waits for what replicas have; `leave`, the end of a node that has
-//! replicas; `hand_over`, FAILOVER.
+//! replicas; `hand_over`, FAILOVER; `cluster`, what the cluster decides of this node's role.
 //!
 //! The other way round, where this node copies another: `upstream` is the link to its primary, `apply` what comes over it.
 
 mod acks;
 pub mod apply;
 pub mod arrivals;
+mod cluster;
 mod feed;
 mod hand_over;
 mod leave;
@@ -45,6 +46,8 @@ pub struct Replicating {
     leaving: Option<leave::Leaving>,
     /// Core 0: what is under way for replicas.
     sync: sync::Syncing,
+    /// Core 0: writes are held back for the cluster.
+    hold: cluster::Hold,
 }
 
 /// A client that asks to be a replica.

@@ -482,7 +482,7 @@ impl Requests {
         let replication = &self.core.node().replication;
         let has_replicas = !replication.replicas.list.is_empty();
         // While a replica is to have everything, nothing is added.
-        let is_still = self.core.node().replication.holds_writes;
+        let is_still = self.core.node().replication.are_writes_held();
         if has_replicas
             && !is_still
             && !is_replica

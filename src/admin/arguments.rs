@@ -1,0 +1,563 @@
+//! The command line of `slotcore cluster`: the table of subcommands, the table of options, and the help made of both.
+//!
+//! Names are those of `redis-cli --cluster`; each option may also be given without its `--cluster-`. Pure: what the
+//! environment adds is handed in.
+
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::Failure;
+use super::client::{Credentials, HostPort};
+use super::plan::PRIMARIES_MIN;
+
+/// How long waiting for agreement may take, unless `--cluster-wait` says otherwise.
+const WAIT_SECONDS_DEFAULT: u64 = 60;
+const WAIT_SECONDS_MAX: u64 = 86_400;
+/// A shorter node timeout lets nodes fail for every hiccup of a network; redis-cli refuses it too.
+const NODE_TIMEOUT_MS_MIN: u64 = 100;
+/// The highest that redis-server takes.
+const NODE_TIMEOUT_MS_MAX: u64 = i32::MAX as u64;
+
+/// What the environment says.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    pub password: Option<Vec<u8>>,
+    pub yes: bool,
+}
+
+/// A command line that makes sense.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Invocation {
+    pub command: Command,
+    pub settings: Settings,
+}
+
+/// What all subcommands heed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub credentials: Credentials,
+    /// Do not ask.
+    pub yes: bool,
+    /// How long to wait for nodes to agree.
+    pub wait: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    Help,
+    /// `replicas` for each primary.
+    Create {
+        nodes: Vec<HostPort>,
+        replicas: usize,
+    },
+    Check {
+        node: HostPort,
+        search_owners: bool,
+    },
+    Info {
+        node: HostPort,
+    },
+    AddNode {
+        new: HostPort,
+        existing: HostPort,
+        role: NewRole,
+    },
+    DelNode {
+        node: HostPort,
+        id: String,
+    },
+    Call {
+        node: HostPort,
+        words: Vec<Vec<u8>>,
+        only: Only,
+    },
+    SetTimeout {
+        node: HostPort,
+        timeout_ms: u64,
+    },
+}
+
+/// What a node becomes that joins.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NewRole {
+    /// A primary without slots.
+    Primary,
+    /// A replica of the primary with this id, or of the one with the fewest replicas.
+    Replica(Option<String>),
+}
+
+/// Which nodes `call` calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    All,
+    Primaries,
+    Replicas,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opt {
+    Replicas,
+    Yes,
+    SearchOwners,
+    Replica,
+    PrimaryId,
+    OnlyPrimaries,
+    OnlyReplicas,
+    Wait,
+    Password,
+    User,
+    NoWarning,
+}
+
+struct OptionSpec {
+    option: Opt,
+    /// The one that help shows comes first.
+    names: &'static [&'static str],
+    /// What stands behind it, for those that take a value.
+    value: Option<&'static str>,
+    meaning: &'static str,
+}
+
+const fn row(
+    option: Opt,
+    names: &'static [&'static str],
+    value: Option<&'static str>,
+    meaning: &'static str,
+) -> OptionSpec {
+    OptionSpec { option, names, value, meaning }
+}
+
+#[rustfmt::skip]
+const OPTIONS: &[OptionSpec] = &[
+    row(Opt::Replicas, &["--cluster-replicas", "--replicas"], Some("<count>"), "replicas for each primary (default 0)"),
+    row(Opt::SearchOwners, &["--cluster-search-multiple-owners", "--search-multiple-owners"], None, "look for slots whose keys lie on several primaries"),
+    row(Opt::Replica, &["--cluster-replica", "--cluster-slave", "--replica", "--slave"], None, "the new node becomes a replica"),
+    row(Opt::PrimaryId, &["--cluster-master-id", "--master-id"], Some("<id>"), "of this primary (default: the one with the fewest)"),
+    row(Opt::OnlyPrimaries, &["--cluster-only-masters", "--only-masters"], None, "primaries alone"),
+    row(Opt::OnlyReplicas, &["--cluster-only-replicas", "--only-replicas"], None, "replicas alone"),
+    row(Opt::Wait, &["--cluster-wait", "--wait"], Some("<seconds>"), "how long the nodes may take to agree (default 60)"),
+    row(Opt::Yes, &["--cluster-yes", "--yes"], None, "do not ask (or REDISCLI_CLUSTER_YES=1)"),
+    row(Opt::Password, &["-a", "--pass"], Some("<password>"), "for AUTH (better: REDISCLI_AUTH, which other users do not see)"),
+    row(Opt::User, &["--user"], Some("<name>"), "for AUTH, with a password"),
+    // redis-cli warns of passwords on the command line and this silences it; scripts give it out of habit.
+    row(Opt::NoWarning, &["--no-auth-warning"], None, ""),
+];
+
+/// Options that every subcommand takes.
+const EVERYWHERE: &[Opt] = &[Opt::Yes, Opt::Password, Opt::User, Opt::NoWarning];
+
+/// What options have set.
+#[derive(Default)]
+struct Given {
+    seen: Vec<Opt>,
+    replicas: usize,
+    primary_id: Option<String>,
+    wait_seconds: Option<u64>,
+    password: Option<Vec<u8>>,
+    user: Option<Vec<u8>>,
+}
+
+impl Given {
+    fn has(&self, option: Opt) -> bool {
+        self.seen.contains(&option)
+    }
+}
+
+struct Subcommand {
+    name: &'static str,
+    arguments: &'static str,
+    counts: RangeInclusive<usize>,
+    options: &'static [Opt],
+    summary: &'static str,
+    build: fn(&[Vec<u8>], &Given) -> Result<Command, Failure>,
+}
+
+const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand {
+        name: "create",
+        arguments: "host1:port1 ... hostN:portN",
+        counts: 1..=usize::MAX,
+        options: &[Opt::Replicas, Opt::Wait],
+        summary: "forms a cluster of empty nodes",
+        build: create,
+    },
+    Subcommand {
+        name: "check",
+        arguments: "host:port",
+        counts: 1..=2,
+        options: &[Opt::SearchOwners],
+        summary: "do all nodes agree, and is every slot served? exit code 1 if not",
+        build: |words, given| {
+            Ok(Command::Check { node: one_node(words)?, search_owners: given.has(Opt::SearchOwners) })
+        },
+    },
+    Subcommand {
+        name: "info",
+        arguments: "host:port",
+        counts: 1..=2,
+        options: &[],
+        summary: "keys, slots and replicas of each primary",
+        build: |words, _| Ok(Command::Info { node: one_node(words)? }),
+    },
+    Subcommand {
+        name: "add-node",
+        arguments: "new_host:new_port existing_host:existing_port",
+        counts: 2..=2,
+        options: &[Opt::Replica, Opt::PrimaryId, Opt::Wait],
+        summary: "an empty node joins, as a primary without slots or as a replica",
+        build: add_node,
+    },
+    Subcommand {
+        name: "del-node",
+        arguments: "host:port node_id",
+        counts: 2..=2,
+        options: &[],
+        summary: "a node without slots leaves and is reset",
+        build: |words, _| {
+            Ok(Command::DelNode { node: host_port(&words[0])?, id: text(&words[1])?.to_ascii_lowercase() })
+        },
+    },
+    Subcommand {
+        name: "call",
+        arguments: "host:port command arg ... arg",
+        counts: 2..=usize::MAX,
+        options: &[Opt::OnlyPrimaries, Opt::OnlyReplicas],
+        summary: "one command to every node; behind -- everything belongs to the command",
+        build: call,
+    },
+    Subcommand {
+        name: "set-timeout",
+        arguments: "host:port milliseconds",
+        counts: 2..=2,
+        options: &[],
+        summary: "sets cluster-node-timeout on every node and in its configuration file",
+        build: set_timeout,
+    },
+    Subcommand {
+        name: "help",
+        arguments: "",
+        counts: 0..=0,
+        options: &[],
+        summary: "",
+        build: |_, _| Ok(Command::Help),
+    },
+];
+
+/// Subcommands of redis-cli that this version does not have.
+const NOT_AVAILABLE: &[&str] = &["reshard", "rebalance", "fix", "import", "backup"];
+
+/// Reads the words behind `slotcore cluster`.
+///
+/// # Errors
+/// `Failure::Usage` with what is wrong.
+pub fn parse(words: &[Vec<u8>], environment: Environment) -> Result<Invocation, Failure> {
+    let (words, given) = split(words)?;
+    let Some((name, arguments)) = words.split_first() else {
+        return Err(usage("no subcommand; 'slotcore cluster help' lists them"));
+    };
+    let name = text(name)?;
+    if NOT_AVAILABLE.contains(&name) {
+        return Err(usage(format!("{name} is not available in this version")));
+    }
+    let Some(subcommand) = SUBCOMMANDS.iter().find(|subcommand| subcommand.name == name) else {
+        return Err(usage(format!("'{name}' is no subcommand; 'slotcore cluster help' lists them")));
+    };
+    if !subcommand.counts.contains(&arguments.len()) {
+        return Err(usage(format!("expected: slotcore cluster {name} {}", subcommand.arguments)));
+    }
+    let foreign = given.seen.iter().find(|option| !EVERYWHERE.contains(option) && !subcommand.options.contains(option));
+    if let Some(foreign) = foreign {
+        return Err(usage(format!("{name} does not take {}", spec(*foreign).names[0])));
+    }
+    let command = (subcommand.build)(arguments, &given)?;
+    let password = given.password.or(environment.password);
+    if given.user.is_some() && password.is_none() {
+        return Err(usage("--user needs a password: give it with -a or in REDISCLI_AUTH"));
+    }
+    let settings = Settings {
+        yes: environment.yes || given.seen.contains(&Opt::Yes),
+        wait: Duration::from_secs(given.wait_seconds.unwrap_or(WAIT_SECONDS_DEFAULT)),
+        credentials: Credentials { user: given.user, password },
+    };
+    Ok(Invocation { command, settings })
+}
+
+/// What `slotcore cluster help` prints.
+pub fn help() -> String {
+    let mut out = String::from("Usage: slotcore cluster <subcommand> [arguments] [options]\n");
+    for subcommand in SUBCOMMANDS.iter().filter(|subcommand| !subcommand.summary.is_empty()) {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "\n  {} {}\n      {}", subcommand.name, subcommand.arguments, subcommand.summary);
+        subcommand.options.iter().for_each(|option| help_option(&mut out, *option));
+    }
+    out.push_str("\nOptions of all subcommands:\n");
+    EVERYWHERE.iter().for_each(|option| help_option(&mut out, *option));
+    out.push_str(
+        "\nhost:port is any node of the cluster. An option may be given without its 'cluster-': --replicas 1, --yes.\n\
+         Exit code: 0 done, 1 failed or something was found, 2 a wrong command line.",
+    );
+    out
+}
+
+fn help_option(out: &mut String, option: Opt) {
+    let spec = spec(option);
+    if !spec.meaning.is_empty() {
+        let usage = [spec.names[0], spec.value.unwrap_or_default()].join(" ");
+        let _ = writeln!(out, "      {usage:<34} {}", spec.meaning);
+    }
+}
+
+fn spec(option: Opt) -> &'static OptionSpec {
+    OPTIONS.iter().find(|row| row.option == option).expect("every option has its row")
+}
+
+fn usage(line: impl Into<String>) -> Failure {
+    Failure::Usage(line.into())
+}
+
+/// Takes the options out; the rest in its order.
+fn split(words: &[Vec<u8>]) -> Result<(Vec<Vec<u8>>, Given), Failure> {
+    let (mut rest, mut given) = (Vec::new(), Given::default());
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == b"--" {
+            rest.extend(words.by_ref().cloned());
+            break;
+        }
+        // What looks like an option may belong to the command that `call` sends.
+        let is_in_call = rest.len() > 2 && rest.first().is_some_and(|name| name == b"call");
+        let matches = |name: &str| name.as_bytes() == word && (!is_in_call || is_unmistakable(name));
+        if let Some(spec) = OPTIONS.iter().find(|spec| spec.names.iter().any(|name| matches(name))) {
+            let value = match spec.value {
+                Some(_) => words.next().ok_or_else(|| usage(format!("{} needs a value", shown(word))))?,
+                None => word,
+            };
+            set(spec.option, value, &mut given)?;
+        } else if word == b"-h" || word == b"--help" {
+            rest = vec![b"help".to_vec()];
+            break;
+        } else if word.starts_with(b"-") && !is_in_call {
+            return Err(usage(format!("'{}' is no option; 'slotcore cluster help' lists them", shown(word))));
+        } else {
+            rest.push(word.clone());
+        }
+    }
+    Ok((rest, given))
+}
+
+/// Names that no argument of a command has.
+fn is_unmistakable(name: &str) -> bool {
+    name.starts_with("--cluster-") || matches!(name, "-a" | "--pass" | "--user" | "--no-auth-warning")
+}
+
+fn set(option: Opt, value: &[u8], given: &mut Given) -> Result<(), Failure> {
+    given.seen.push(option);
+    match option {
+        Opt::Replicas => given.replicas = number(value, "--cluster-replicas", 0..=1000)? as usize,
+        Opt::PrimaryId => given.primary_id = Some(text(value)?.to_ascii_lowercase()),
+        Opt::Wait => given.wait_seconds = Some(number(value, "--cluster-wait", 1..=WAIT_SECONDS_MAX)?),
+        Opt::Password => given.password = Some(value.to_vec()),
+        Opt::User => given.user = Some(value.to_vec()),
+        Opt::Yes | Opt::SearchOwners | Opt::Replica | Opt::OnlyPrimaries | Opt::OnlyReplicas | Opt::NoWarning => {}
+    }
+    Ok(())
+}
+
+fn create(words: &[Vec<u8>], given: &Given) -> Result<Command, Failure> {
+    let nodes = words.iter().map(|word| host_port(word)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(twice) = nodes.iter().enumerate().find(|(number, node)| nodes[..*number].contains(node)) {
+        return Err(usage(format!("{} is named twice", twice.1)));
+    }
+    let (replicas, count) = (given.replicas, nodes.len());
+    if count / (replicas + 1) < PRIMARIES_MIN {
+        let least = PRIMARIES_MIN * (replicas + 1);
+        return Err(usage(format!(
+            "a cluster has at least {PRIMARIES_MIN} primaries: with {replicas} replicas for each, name at least {least} nodes, not {count}"
+        )));
+    }
+    Ok(Command::Create { nodes, replicas })
+}
+
+fn add_node(words: &[Vec<u8>], given: &Given) -> Result<Command, Failure> {
+    let role = match (given.has(Opt::Replica), given.primary_id.clone()) {
+        (true, id) => NewRole::Replica(id),
+        (false, None) => NewRole::Primary,
+        (false, Some(_)) => return Err(usage("--cluster-master-id is for replicas: add --cluster-replica")),
+    };
+    Ok(Command::AddNode { new: host_port(&words[0])?, existing: host_port(&words[1])?, role })
+}
+
+fn call(words: &[Vec<u8>], given: &Given) -> Result<Command, Failure> {
+    let only = match (given.has(Opt::OnlyPrimaries), given.has(Opt::OnlyReplicas)) {
+        (false, false) => Only::All,
+        (true, false) => Only::Primaries,
+        (false, true) => Only::Replicas,
+        (true, true) => return Err(usage("--cluster-only-masters and --cluster-only-replicas leave no node")),
+    };
+    Ok(Command::Call { node: host_port(&words[0])?, words: words[1..].to_vec(), only })
+}
+
+fn set_timeout(words: &[Vec<u8>], _: &Given) -> Result<Command, Failure> {
+    let timeout_ms = number(&words[1], "the node timeout in milliseconds", NODE_TIMEOUT_MS_MIN..=NODE_TIMEOUT_MS_MAX)?;
+    Ok(Command::SetTimeout { node: host_port(&words[0])?, timeout_ms })
+}
+
+/// `host:port`, or `host` and `port`.
+fn one_node(words: &[Vec<u8>]) -> Result<HostPort, Failure> {
+    match words {
+        [host, port] => host_port(&[host.as_slice(), port].join(&b':')),
+        _ => host_port(&words[0]),
+    }
+}
+
+/// `host:port`, `[::1]:port`, or with the `@bus-port` that CLUSTER NODES shows, which is not needed.
+fn host_port(word: &[u8]) -> Result<HostPort, Failure> {
+    let word = text(word)?;
+    let wrong = || usage(format!("'{word}' is no host:port"));
+    let address = word.split('@').next().unwrap_or_default();
+    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match port.parse::<u16>() {
+        Ok(port) if port != 0 && !host.is_empty() => Ok(HostPort { host: host.to_owned(), port }),
+        _ => Err(wrong()),
+    }
+}
+
+fn number(word: &[u8], what: &str, range: RangeInclusive<u64>) -> Result<u64, Failure> {
+    let value = std::str::from_utf8(word).ok().and_then(|digits| digits.parse().ok());
+    value.filter(|value| range.contains(value)).ok_or_else(|| {
+        usage(format!("{what} is a number from {} to {}, not '{}'", range.start(), range.end(), shown(word)))
+    })
+}
+
+fn text(word: &[u8]) -> Result<&str, Failure> {
+    std::str::from_utf8(word).map_err(|_| usage(format!("'{}' is no text", shown(word))))
+}
+
+fn shown(word: &[u8]) -> String {
+    word.escape_ascii().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Invocation, Failure> {
+        let words: Vec<Vec<u8>> = line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect();
+        parse(&words, Environment::default())
+    }
+
+    fn command(line: &str) -> Command {
+        read(line).unwrap_or_else(|failure| panic!("{line}: {failure:?}")).command
+    }
+
+    fn node(host: &str, port: u16) -> HostPort {
+        HostPort { host: host.to_owned(), port }
+    }
+
+    fn words(line: &str) -> Vec<Vec<u8>> {
+        line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn options_stand_anywhere_and_in_their_long_and_short_forms() {
+        for line in [
+            "create a:1 b:2 c:3 d:4 e:5 f:6 --cluster-replicas 1 --cluster-yes",
+            "--yes create a:1 b:2 --replicas 1 c:3 d:4 e:5 f:6",
+        ] {
+            let invocation = read(line).unwrap();
+            assert!(invocation.settings.yes);
+            let Command::Create { nodes, replicas: 1 } = invocation.command else { panic!() };
+            assert_eq!((nodes.len(), &nodes[0]), (6, &node("a", 1)));
+        }
+    }
+
+    #[test]
+    fn addresses_take_every_form_that_nodes_are_shown_in() {
+        for (word, host) in [("h:7", "h"), ("10.0.0.1:7@17", "10.0.0.1"), ("[::1]:7", "::1"), ("::1:7", "::1")] {
+            assert_eq!(command(&format!("info {word}")), Command::Info { node: node(host, 7) });
+        }
+        assert_eq!(command("info h 7"), Command::Info { node: node("h", 7) });
+        for word in ["h", "h:", ":7", "h:0", "h:65536", "h:x", "h:-1"] {
+            assert!(matches!(read(&format!("info {word}")), Err(Failure::Usage(_))), "{word}");
+        }
+    }
+
+    #[test]
+    fn each_subcommand_is_built_from_its_words() {
+        let replica = |id: Option<&str>| NewRole::Replica(id.map(str::to_owned));
+        let add = |role| Command::AddNode { new: node("n", 1), existing: node("e", 2), role };
+        let call = |line: &str, only| Command::Call { node: node("h", 7), words: words(line), only };
+        let cases = [
+            ("help", Command::Help),
+            ("create --help", Command::Help),
+            ("check h:7 --search-multiple-owners", Command::Check { node: node("h", 7), search_owners: true }),
+            ("add-node n:1 e:2", add(NewRole::Primary)),
+            ("add-node n:1 e:2 --cluster-slave", add(replica(None))),
+            ("add-node n:1 e:2 --cluster-replica --cluster-master-id AB", add(replica(Some("ab")))),
+            ("del-node h:7 ABC", Command::DelNode { node: node("h", 7), id: "abc".to_owned() }),
+            ("call h:7 PING", call("PING", Only::All)),
+            ("call h:7 SET a -1 --yes --cluster-only-masters", call("SET a -1 --yes", Only::Primaries)),
+            ("call h:7 --only-replicas ECHO", call("ECHO", Only::Replicas)),
+            ("call h:7 -- ECHO --cluster-yes -a", call("ECHO --cluster-yes -a", Only::All)),
+            ("set-timeout h:7 100", Command::SetTimeout { node: node("h", 7), timeout_ms: 100 }),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(command(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_command_lines_say_what_is_wrong() {
+        let cases = [
+            ("", "no subcommand"),
+            ("reshard h:7", "reshard is not available in this version"),
+            ("dance", "'dance' is no subcommand"),
+            ("create", "expected: slotcore cluster create host1:port1"),
+            ("create a:1 a:1 b:1", "a:1 is named twice"),
+            ("create a:1 b:1", "at least 3 nodes, not 2"),
+            ("create a:1 b:1 c:1 d:1 e:1 --replicas 1", "at least 6 nodes, not 5"),
+            ("create a:1 b:1 c:1 --replicas", "--replicas needs a value"),
+            ("create a:1 b:1 c:1 --replicas -1", "not '-1'"),
+            ("create a:1 b:1 c:1 --only-masters", "create does not take --cluster-only-masters"),
+            ("check h:7 --weight", "'--weight' is no option"),
+            ("add-node n:1 e:2 --cluster-master-id ab", "add --cluster-replica"),
+            ("call h:7", "expected: slotcore cluster call"),
+            ("call h:7 PING --cluster-only-masters --cluster-only-replicas", "leave no node"),
+            ("set-timeout h:7 99", "from 100 to"),
+            ("info h:7 --user joe", "--user needs a password"),
+        ];
+        for (line, part) in cases {
+            match read(line) {
+                Err(Failure::Usage(said)) => assert!(said.contains(part) && !said.contains('\n'), "{line}: {said}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_environment_gives_what_the_command_line_leaves_out() {
+        let environment = Environment { password: Some(b"secret".to_vec()), yes: true };
+        let with = |line: &str| parse(&words(line), environment.clone()).unwrap().settings;
+        assert_eq!(with("info h:7").credentials.password.as_deref(), Some(b"secret".as_slice()));
+        assert!(with("info h:7").yes);
+        let named = with("-a other --user joe info h:7").credentials;
+        assert_eq!(named, Credentials { user: Some(b"joe".to_vec()), password: Some(b"other".to_vec()) });
+        assert_eq!(read("info h:7").unwrap().settings.wait, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn help_shows_every_subcommand_and_option_that_there_is() {
+        let help = help();
+        for subcommand in SUBCOMMANDS.iter().filter(|subcommand| subcommand.name != "help") {
+            assert!(help.contains(&format!("\n  {} {}\n", subcommand.name, subcommand.arguments)), "{help}");
+        }
+        for spec in OPTIONS.iter().filter(|spec| !spec.meaning.is_empty()) {
+            assert!(help.contains(spec.names[0]) && help.contains(spec.meaning), "{}", spec.names[0]);
+            let users = SUBCOMMANDS.iter().filter(|subcommand| subcommand.options.contains(&spec.option)).count();
+            assert!(users > 0 || EVERYWHERE.contains(&spec.option));
+        }
+        assert!(NOT_AVAILABLE.iter().all(|name| !help.contains(name)));
+    }
+}

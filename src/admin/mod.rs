@@ -1,0 +1,100 @@
+//! `slotcore cluster ...`: forming a cluster, looking at it and changing its nodes, without another tool.
+//!
+//! A client and nothing else: a process of its own that speaks RESP2 with nodes over blocking sockets and ends. It works
+//! with every node that knows Redis's CLUSTER commands, and its subcommands and options are those of `redis-cli --cluster`.
+//! Called by `main`; no part of a running node knows of it.
+//!
+//! | file | has |
+//! |---|---|
+//! | `arguments` | the table of subcommands and options, the command line, the help |
+//! | `reply`, `client` | one connection to one node |
+//! | `topology` | what CLUSTER NODES and CLUSTER INFO say, as values |
+//! | `members` | connections to all nodes of a cluster |
+//! | `agreement` | what every node should say, and waiting until it does |
+//! | `plan` | which node serves which slots, which replicates which |
+//! | `create` | forming a cluster |
+//! | `check` | `check` and `info` |
+//! | `membership` | `add-node` and `del-node` |
+//! | `everywhere` | `call` and `set-timeout` |
+//! | `output` | tables, progress, questions |
+
+mod agreement;
+mod arguments;
+mod check;
+mod client;
+mod create;
+mod everywhere;
+mod members;
+mod membership;
+mod output;
+mod plan;
+mod reply;
+mod topology;
+
+use std::os::unix::ffi::OsStringExt;
+
+use arguments::{Command, Environment, Invocation};
+use output::Output;
+
+/// The password for AUTH where the command line has none; redis-cli reads it too.
+const PASSWORD_VARIABLE: &str = "REDISCLI_AUTH";
+/// Set to 1, no question is asked; redis-cli reads it too.
+const YES_VARIABLE: &str = "REDISCLI_CLUSTER_YES";
+
+const EXIT_OK: u8 = 0;
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+
+/// Why a command ends without success. Each line says what is wrong, with which node, and what mends it.
+#[derive(Debug, PartialEq, Eq)]
+enum Failure {
+    /// The command line makes no sense.
+    Usage(String),
+    /// Nodes could not or would not do it, or a check found something.
+    Failed(Vec<String>),
+}
+
+impl Failure {
+    fn line(line: impl Into<String>) -> Failure {
+        Failure::Failed(vec![line.into()])
+    }
+}
+
+/// Runs `slotcore cluster` with the words that follow it. Results go to standard output, errors to standard error.
+/// Returns the exit code: 0, 1 when what was asked for failed or a check found something, 2 for a wrong command line.
+pub fn run(words: &[Vec<u8>]) -> u8 {
+    let environment = Environment {
+        password: std::env::var_os(PASSWORD_VARIABLE).map(OsStringExt::into_vec),
+        yes: std::env::var_os(YES_VARIABLE).is_some_and(|value| value == "1"),
+    };
+    let mut output = Output::new();
+    let result = arguments::parse(words, environment).and_then(|invocation| perform(&invocation, &mut output));
+    match result {
+        Ok(()) => EXIT_OK,
+        Err(Failure::Usage(line)) => {
+            output.error(&line);
+            EXIT_USAGE
+        }
+        Err(Failure::Failed(lines)) => {
+            lines.iter().for_each(|line| output.error(line));
+            EXIT_FAILED
+        }
+    }
+}
+
+fn perform(invocation: &Invocation, output: &mut Output) -> Result<(), Failure> {
+    let settings = &invocation.settings;
+    match &invocation.command {
+        Command::Help => {
+            output.line(&arguments::help());
+            Ok(())
+        }
+        Command::Create { nodes, replicas } => create::create(nodes, *replicas, settings, output),
+        Command::Check { node, search_owners } => check::check(node, *search_owners, settings, output),
+        Command::Info { node } => check::info(node, settings, output),
+        Command::AddNode { new, existing, role } => membership::add(new, existing, role, settings, output),
+        Command::DelNode { node, id } => membership::delete(node, id, settings, output),
+        Command::Call { node, words, only } => everywhere::call(node, words, *only, settings, output),
+        Command::SetTimeout { node, timeout_ms } => everywhere::set_timeout(node, *timeout_ms, settings, output),
+    }
+}

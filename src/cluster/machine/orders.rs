@@ -1,0 +1,316 @@
+//! What an operator, or a client that publishes, wants of this node.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use super::super::message::{Body, Message};
+use super::super::node::{ClusterNode, Epoch, NodeAddress, NodeFlags, NodeIndex};
+use super::super::settings::ClusterSettings;
+use super::super::state::{EpochRefusal, Reset, SlotOrder};
+use super::manual_failover::FailoverKind;
+use super::{Action, Machine, Now};
+use crate::base::hex::HexId;
+use crate::base::slot::{Slot, SlotSet};
+
+/// A node that was forgotten does not come back for so long.
+pub(super) const BAN_MS: u64 = 60_000;
+
+/// Why CLUSTER MEET is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeetRefusal {
+    /// Not an IP address, or not a port.
+    Address,
+    /// No more nodes fit.
+    Full,
+}
+
+/// Why CLUSTER FORGET is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForgetRefusal {
+    Unknown,
+    Myself,
+    MyPrimary,
+}
+
+/// Why CLUSTER REPLICATE is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicateRefusal {
+    Unknown,
+    Myself,
+    Replica,
+    /// This node is a primary with slots or keys.
+    NotEmpty,
+}
+
+/// Why CLUSTER FAILOVER is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailoverRefusal {
+    Primary,
+    PrimaryUnknown,
+    PrimaryDown,
+}
+
+/// CLUSTER SETSLOT's forms, with the other node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetSlot {
+    Migrating(HexId),
+    Importing(HexId),
+    Stable,
+    Node(HexId),
+}
+
+/// Why CLUSTER SETSLOT is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetSlotRefusal {
+    Replica,
+    NotOwner,
+    AlreadyOwner,
+    Unknown(HexId),
+    TargetIsReplica,
+    HasKeys,
+}
+
+impl Machine {
+    /// What is ordered is done once it is on disk, or not at all.
+    pub fn begin_order(&mut self) {
+        self.keep_copy();
+    }
+
+    /// Takes over changed settings.
+    pub fn follow_settings(&mut self, settings: &ClusterSettings) {
+        if self.state.follow(settings) {
+            self.changed();
+        }
+    }
+
+    /// CLUSTER MEET: asks whoever is at this address to be a member, or to take this node in.
+    ///
+    /// # Errors
+    /// When the address cannot be one.
+    pub fn meet(&mut self, now: Now, ip: &str, port: i64, bus_port: i64) -> Result<(), MeetRefusal> {
+        let ip: IpAddr = ip.parse().map_err(|_| MeetRefusal::Address)?;
+        let is_port = |number: i64| u16::try_from(number).ok().filter(|port| *port != 0).ok_or(MeetRefusal::Address);
+        let (port, bus_port) = (is_port(port)?, is_port(bus_port)?);
+        let (port, tls_port) = if self.state.settings.tls_cluster { (0, port) } else { (port, 0) };
+        let address = NodeAddress { ip: ip.to_string(), port, tls_port, bus_port };
+        if self.is_shaking_hands_with(&address) {
+            return Ok(());
+        }
+        let id = HexId::random(&mut self.random);
+        let flags = NodeFlags::HANDSHAKE.and(NodeFlags::MEET);
+        let mut node = ClusterNode::new(id, HexId::random(&mut self.random), flags);
+        node.address = address;
+        node.contact.begin(now.ms);
+        let index = self.state.add(node).ok_or(MeetRefusal::Full)?;
+        self.connect_new(now, index);
+        Ok(())
+    }
+
+    pub(super) fn is_shaking_hands_with(&self, address: &NodeAddress) -> bool {
+        self.state.nodes().iter().any(|node| node.is_in_handshake() && node.address == *address)
+    }
+
+    /// CLUSTER FORGET: for a minute nobody brings it back.
+    ///
+    /// # Errors
+    /// When it is not a node that can be forgotten. One that was forgotten already is no error.
+    pub fn forget(&mut self, now: Now, id: &HexId) -> Result<(), ForgetRefusal> {
+        let Some(index) = self.state.find(id) else {
+            return if self.banned.contains_key(id) { Ok(()) } else { Err(ForgetRefusal::Unknown) };
+        };
+        if index == NodeIndex::MYSELF {
+            return Err(ForgetRefusal::Myself);
+        }
+        if self.state.myself().primary == Some(index) {
+            return Err(ForgetRefusal::MyPrimary);
+        }
+        self.banned.insert(*id, now.ms + BAN_MS);
+        self.remove_node(index);
+        Ok(())
+    }
+
+    /// CLUSTER REPLICATE. `has_keys`: whether this node has any.
+    ///
+    /// # Errors
+    /// When it is no primary, or this node is one that is used.
+    pub fn replicate(&mut self, now: Now, id: &HexId, has_keys: bool) -> Result<(), ReplicateRefusal> {
+        let index = self.state.find(id).ok_or(ReplicateRefusal::Unknown)?;
+        if index == NodeIndex::MYSELF {
+            return Err(ReplicateRefusal::Myself);
+        }
+        if self.state.node(index).is_replica() {
+            return Err(ReplicateRefusal::Replica);
+        }
+        let myself = self.state.myself();
+        if myself.is_primary() && (myself.slots_count() > 0 || has_keys) {
+            return Err(ReplicateRefusal::NotEmpty);
+        }
+        self.become_replica_of(now, index);
+        Ok(())
+    }
+
+    /// CLUSTER FAILOVER.
+    ///
+    /// # Errors
+    /// When this node cannot take over.
+    pub fn fail_over(&mut self, now: Now, kind: FailoverKind) -> Result<(), FailoverRefusal> {
+        let myself = self.state.myself();
+        if myself.is_primary() {
+            return Err(FailoverRefusal::Primary);
+        }
+        let primary = myself.primary.ok_or(FailoverRefusal::PrimaryUnknown)?;
+        let leader = self.state.node(primary);
+        if kind == FailoverKind::Ordered && (leader.has_failed() || !leader.is_connected) {
+            return Err(FailoverRefusal::PrimaryDown);
+        }
+        self.begin_manual_failover(now, kind);
+        Ok(())
+    }
+
+    /// CLUSTER ADDSLOTS and DELSLOTS: carries out what `ClusterState::pick` let pass.
+    pub fn order_slots(&mut self, order: SlotOrder, picked: &SlotSet) {
+        self.state.order(order, picked);
+        picked.iter().for_each(|slot| _ = self.unclaimed.remove(slot));
+        self.changed();
+    }
+
+    /// CLUSTER FLUSHSLOTS.
+    pub fn release_own_slots(&mut self) {
+        self.state.release_own_slots();
+        self.changed();
+    }
+
+    /// CLUSTER SETSLOT. `has_keys`: whether this node has keys of the slot.
+    ///
+    /// # Errors
+    /// When it does not fit who has the slot.
+    pub fn set_slot(&mut self, now: Now, slot: Slot, form: SetSlot, has_keys: bool) -> Result<(), SetSlotRefusal> {
+        if self.state.myself().is_replica() {
+            return Err(SetSlotRefusal::Replica);
+        }
+        let is_mine = self.state.owner(slot) == Some(NodeIndex::MYSELF);
+        match form {
+            SetSlot::Migrating(_) if !is_mine => return Err(SetSlotRefusal::NotOwner),
+            SetSlot::Importing(_) if is_mine => return Err(SetSlotRefusal::AlreadyOwner),
+            SetSlot::Migrating(id) => _ = self.state.migrating_to.insert(slot, self.slot_target(id)?),
+            SetSlot::Importing(id) => _ = self.state.importing_from.insert(slot, self.slot_target(id)?),
+            SetSlot::Stable => {
+                self.state.migrating_to.remove(&slot);
+                self.state.importing_from.remove(&slot);
+            }
+            SetSlot::Node(id) => {
+                let target = self.slot_target(id)?;
+                if is_mine && target != NodeIndex::MYSELF && has_keys {
+                    return Err(SetSlotRefusal::HasKeys);
+                }
+                self.give_slot(now, slot, target, has_keys);
+            }
+        }
+        self.changed();
+        Ok(())
+    }
+
+    fn slot_target(&self, id: HexId) -> Result<NodeIndex, SetSlotRefusal> {
+        let index = self.state.find(&id).ok_or(SetSlotRefusal::Unknown(id))?;
+        if self.state.node(index).is_replica() { Err(SetSlotRefusal::TargetIsReplica) } else { Ok(index) }
+    }
+
+    fn give_slot(&mut self, now: Now, slot: Slot, target: NodeIndex, has_keys: bool) {
+        let was_mine = self.state.owner(slot) == Some(NodeIndex::MYSELF);
+        if !has_keys {
+            self.state.migrating_to.remove(&slot);
+        }
+        self.state.set_owner(slot, Some(target));
+        self.unclaimed.remove(slot);
+        let has_none_left = self.state.myself().slots_count() == 0;
+        if was_mine && target != NodeIndex::MYSELF && has_none_left && self.state.settings.allow_replica_migration {
+            let node = self.state.node(target);
+            tracing::info!(
+                "Configuration change detected. Reconfiguring myself as a replica of {} ({})",
+                node.id,
+                node.human_name
+            );
+            self.become_replica_of(now, target);
+        }
+        if target == NodeIndex::MYSELF && self.state.importing_from.remove(&slot).is_some() {
+            // The slot has come by hand: a new epoch makes this node's claim the right one.
+            if self.bump_epoch() {
+                tracing::info!("configEpoch updated after importing slot {slot}");
+            }
+            self.has_news = true;
+        }
+    }
+
+    /// CLUSTER BUMPEPOCH. True when this node has a new epoch.
+    pub fn bump_epoch(&mut self) -> bool {
+        self.keep_copy();
+        let bumped = self.state.bump_epoch();
+        if bumped {
+            self.changed();
+        }
+        bumped
+    }
+
+    /// CLUSTER SET-CONFIG-EPOCH.
+    ///
+    /// # Errors
+    /// When this node is not new.
+    pub fn set_config_epoch(&mut self, epoch: Epoch) -> Result<(), EpochRefusal> {
+        self.state.set_config_epoch(epoch)?;
+        self.changed();
+        Ok(())
+    }
+
+    /// CLUSTER RESET: forgets all; what a replica had copied goes, too.
+    pub fn reset(&mut self, now: Now, reset: Reset) {
+        let was_replica = self.state.myself().is_replica();
+        for index in self.state.indexes().skip(1).rev() {
+            self.remove_node(index);
+        }
+        let inbound: Vec<super::LinkId> = self.links.keys().copied().collect();
+        inbound.into_iter().for_each(|link| self.close(link));
+        self.end_manual_failover();
+        self.forget_election(now);
+        self.banned.clear();
+        self.unclaimed.clear();
+        self.lost_slots = None;
+        self.state.reset(reset);
+        if was_replica {
+            self.actions.push(Action::DropKeys(Box::new(SlotSet::full())));
+        }
+        self.changed();
+    }
+
+    /// DEBUG CLUSTERLINK KILL: closes the connection that this node has opened to another, the one that it has opened to this node, or
+    /// both. False for a node that is not known.
+    pub fn kill_links(&mut self, id: &HexId, to: bool, from: bool) -> bool {
+        let Some(index) = self.state.find(id) else { return false };
+        let contact = &self.state.node(index).contact;
+        let links = [contact.link.filter(|_| to), contact.inbound.filter(|_| from)];
+        links.into_iter().flatten().for_each(|link| self.close(link));
+        true
+    }
+
+    /// DEBUG DROP-CLUSTER-PACKET-FILTER: packets of this kind are passed over from now on.
+    pub fn ignore_kind(&mut self, kind: Option<u16>) {
+        self.ignored_kind = kind;
+    }
+
+    pub(super) fn ignores(&self, body: &Body) -> bool {
+        self.ignored_kind.is_some() && body.kind().map(|kind| kind as u16) == self.ignored_kind
+    }
+
+    /// A client has published: the other nodes' subscribers are to hear it; of a sharded message, those of this shard.
+    pub fn publish(&mut self, channel: Bytes, message: Bytes, is_sharded: bool) {
+        let header = self.header();
+        let shard = self.state.myself().shard;
+        match is_sharded {
+            false => self.broadcast(&Message { header, body: Body::Publish { channel, message } }, |_, _| true),
+            true => self
+                .broadcast(&Message { header, body: Body::PublishShard { channel, message } }, |machine, index| {
+                    machine.state.node(index).shard == shard
+                }),
+        }
+    }
+}

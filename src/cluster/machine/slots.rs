@@ -1,0 +1,201 @@
+//! Who serves which slot: claims of primaries, and what this node does when its own, or its primary's, go to another.
+//!
+//! A claim is right when its config epoch is higher than that of whoever has the slot here. Two primaries with one epoch are told
+//! apart by their ids: the one with the smaller id takes a new epoch.
+
+use super::super::message::{Body, Header};
+use super::super::node::{Epoch, NodeFlags, NodeIndex};
+use super::{Machine, Now};
+use crate::base::hex::HexId;
+use crate::base::slot::{Slot, SlotSet};
+
+impl Machine {
+    /// What the sender, or the primary that it copies, claims to serve.
+    pub(super) fn note_claims(&mut self, now: Now, sender: NodeIndex, header: &Header) {
+        let Some(leader) = self.state.leader_of(sender) else { return };
+        let is_known = match self.state.node(leader).slots() {
+            Some(slots) => *slots == *header.slots,
+            None => header.slots.is_empty(),
+        };
+        if !is_known {
+            if self.state.node(sender).is_primary() {
+                self.take_claims(now, sender, header.config_epoch, &header.slots);
+            }
+            self.correct(sender, header);
+        }
+        self.resolve_collision(sender, header.config_epoch);
+    }
+
+    /// Gives slots to whoever claims them with right. `owner` claims these, and no others.
+    fn take_claims(&mut self, now: Now, owner: NodeIndex, epoch: Epoch, claimed: &SlotSet) {
+        let Some(leader) = self.state.leader_of(NodeIndex::MYSELF) else {
+            self.rebind(owner, epoch, claimed, None);
+            return;
+        };
+        let taken = self.rebind(owner, epoch, claimed, Some(leader));
+        // The slots of this shard have gone to another node, and that has no others: it has taken this shard over.
+        let takes_shard_over = claimed.count() == taken;
+        let has_none_left = taken > 0 && self.state.node(leader).slots_count() == 0;
+        let follows = self.state.settings.allow_replica_migration || takes_shard_over;
+        if has_none_left && follows && owner != NodeIndex::MYSELF {
+            let node = self.state.node(owner);
+            tracing::info!(
+                "Configuration change detected. Reconfiguring myself as a replica of {} ({})",
+                node.id,
+                node.human_name
+            );
+            self.become_replica_of(now, owner);
+        } else {
+            self.leave_sub_replica(now);
+        }
+    }
+
+    /// The new owners of slots; returns how many `leader` has lost.
+    fn rebind(&mut self, owner: NodeIndex, epoch: Epoch, claimed: &SlotSet, leader: Option<NodeIndex>) -> usize {
+        let mut taken = 0;
+        let mut has_changed = false;
+        for slot in claimed.iter() {
+            let before = self.state.owner(slot);
+            if before == Some(owner) {
+                self.unclaimed.remove(slot);
+                continue;
+            }
+            // Whoever imports a slot closes it by hand.
+            if self.state.importing_from.contains_key(&slot) {
+                continue;
+            }
+            let is_right = before
+                .is_none_or(|before| self.unclaimed.contains(slot) || self.state.node(before).config_epoch < epoch);
+            if !is_right {
+                continue;
+            }
+            if before == Some(NodeIndex::MYSELF) {
+                self.lost_slots.get_or_insert_default().insert(slot);
+            }
+            taken += usize::from(before.is_some() && before == leader);
+            self.state.migrating_to.remove(&slot);
+            self.state.set_owner(slot, Some(owner));
+            self.unclaimed.remove(slot);
+            has_changed = true;
+        }
+        let not_claimed: Vec<Slot> = match self.state.node(owner).slots() {
+            Some(slots) => slots.iter().filter(|slot| !claimed.contains(*slot)).collect(),
+            None => Vec::new(),
+        };
+        // They stay its own here until another claims them: clients are better redirected than refused.
+        not_claimed.into_iter().for_each(|slot| _ = self.unclaimed.insert(slot));
+        if has_changed {
+            self.changed();
+        }
+        taken
+    }
+
+    /// Tells a node whose claims are out of date who has the slots now: each of the new owners, once.
+    fn correct(&mut self, sender: NodeIndex, header: &Header) {
+        let mut told: Vec<NodeIndex> = Vec::new();
+        for slot in header.slots.iter() {
+            let Some(owner) = self.state.owner(slot) else { continue };
+            let is_older = self.state.node(owner).config_epoch > header.config_epoch;
+            if owner != sender && is_older && !self.unclaimed.contains(slot) && !told.contains(&owner) {
+                told.push(owner);
+            }
+        }
+        for owner in told {
+            let node = self.state.node(owner);
+            let mut slots = node.slots.clone().unwrap_or_default();
+            let (id, config_epoch) = (node.id, node.config_epoch);
+            self.unclaimed.iter().for_each(|slot| _ = slots.remove(slot));
+            tracing::debug!("Node {} has old slots configuration, sending an UPDATE about {id}", header.sender);
+            self.send_to(sender, Body::Update { node: id, config_epoch, slots });
+        }
+    }
+
+    /// Somebody thinks that this node does not know a primary's slots.
+    pub(super) fn hear_update(&mut self, now: Now, id: HexId, epoch: Epoch, slots: &SlotSet) {
+        let Some(index) = self.state.find(&id).filter(|index| *index != NodeIndex::MYSELF) else { return };
+        if self.state.node(index).config_epoch >= epoch {
+            return;
+        }
+        self.set_as_primary(index);
+        self.state.node_mut(index).config_epoch = epoch;
+        self.changed();
+        self.take_claims(now, index, epoch, slots);
+    }
+
+    /// Two primaries with one epoch: the one with the smaller id takes a new one.
+    fn resolve_collision(&mut self, sender: NodeIndex, epoch: Epoch) {
+        let (myself, other) = (self.state.myself(), self.state.node(sender));
+        let collides = myself.is_primary() && other.is_primary() && epoch == myself.config_epoch;
+        if !collides || other.id <= myself.id {
+            return;
+        }
+        tracing::debug!("configEpoch collision with node {} ({})", other.id, other.human_name);
+        self.keep_copy();
+        self.take_next_epoch();
+    }
+
+    /// A new epoch for this node without asking anybody.
+    pub(super) fn take_next_epoch(&mut self) {
+        self.state.current_epoch = self.state.current_epoch.next();
+        let epoch = self.state.current_epoch;
+        self.state.myself_mut().config_epoch = epoch;
+        tracing::info!("New configEpoch set to {epoch}");
+        self.changed();
+    }
+
+    // ---- roles -----------------------------------------------------------------------------------------------------
+
+    /// A node that was a replica acts as a primary.
+    pub(super) fn set_as_primary(&mut self, index: NodeIndex) {
+        let node = self.state.node_mut(index);
+        if node.is_primary() && node.primary.is_none() {
+            return;
+        }
+        if node.primary.take().is_some() && index != NodeIndex::MYSELF {
+            node.flags = node.flags.and(NodeFlags::MIGRATE_TO);
+        }
+        node.flags = node.flags.without(NodeFlags::REPLICA).and(NodeFlags::PRIMARY);
+        self.changed();
+    }
+
+    /// A primary that has had replicas is one that others may migrate to when it has none left.
+    pub(super) fn note_replica_of(&mut self, primary: NodeIndex) {
+        let node = self.state.node_mut(primary);
+        node.flags = node.flags.and(NodeFlags::MIGRATE_TO);
+    }
+
+    /// This node, which serves nothing, copies another from now on.
+    pub(super) fn become_replica_of(&mut self, now: Now, primary: NodeIndex) {
+        let shard = self.state.node(primary).shard;
+        let myself = self.state.myself_mut();
+        if myself.is_primary() {
+            myself.flags = myself.flags.without(NodeFlags::PRIMARY.and(NodeFlags::MIGRATE_TO)).and(NodeFlags::REPLICA);
+            self.state.migrating_to.clear();
+            self.state.importing_from.clear();
+        }
+        let myself = self.state.myself_mut();
+        (myself.primary, myself.shard) = (Some(primary), shard);
+        self.lost_slots = None;
+        self.note_replica_of(primary);
+        self.end_manual_failover();
+        self.forget_election(now);
+        self.has_news = true;
+        self.changed();
+    }
+
+    /// The primary of this node has become another's replica without this node having seen why: it follows.
+    pub(super) fn leave_sub_replica(&mut self, now: Now) {
+        let Some(primary) = self.state.myself().primary else { return };
+        let Some(above) = self.state.node(primary).primary.filter(|above| *above != NodeIndex::MYSELF) else { return };
+        let node = self.state.node(above);
+        if !node.is_primary() {
+            return;
+        }
+        tracing::info!(
+            "I'm a sub-replica! Reconfiguring myself as a replica of grandmaster {} ({})",
+            node.id,
+            node.human_name
+        );
+        self.become_replica_of(now, above);
+    }
+}

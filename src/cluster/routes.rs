@@ -1,0 +1,122 @@
+//! Where clients are sent: a node's address as they are told it, and the view by which every core routes.
+
+use super::node::{ClusterNode, NodeIndex};
+use super::state::{ClusterState, Health};
+use super::view::{ClusterView, ViewNode};
+use crate::base::slot::Slot;
+use crate::config::EndpointType;
+
+impl ClusterState {
+    /// What clients are told as a node's address: its IP, its host name, or nothing (the one they came by).
+    pub fn preferred_endpoint<'n>(&self, node: &'n ClusterNode) -> &'n str {
+        match self.settings.endpoint_type {
+            EndpointType::Ip => &node.address.ip,
+            EndpointType::Hostname if node.hostname.is_empty() => "?",
+            EndpointType::Hostname => &node.hostname,
+            EndpointType::UnknownEndpoint => "",
+        }
+    }
+
+    /// The snapshot by which every core routes.
+    pub fn view(&self) -> ClusterView {
+        let address = |node: &ClusterNode| format!("{}:{}", self.preferred_endpoint(node), node.address.port);
+        let mut view = ClusterView::unassigned(address(self.myself()));
+        view.ok = self.health() == Health::Ok;
+        let mut known: Vec<Option<ViewNode>> = vec![None; self.nodes.len()];
+        known[0] = Some(ViewNode::MYSELF);
+        let mut number = |view: &mut ClusterView, index: NodeIndex| {
+            *known[usize::from(index.0)].get_or_insert_with(|| view.add_node(address(self.node(index))))
+        };
+        for slot in Slot::all() {
+            if let Some(owner) = self.owner(slot) {
+                let owner = number(&mut view, owner);
+                view.assign(slot, owner);
+            }
+        }
+        if let Some(primary) = self.myself().primary {
+            let primary = number(&mut view, primary);
+            view.set_primary(primary);
+        }
+        for (slot, to) in &self.migrating_to {
+            let to = number(&mut view, *to);
+            view.open_to(*slot, to);
+        }
+        self.importing_from.keys().for_each(|slot| view.open_from_elsewhere(*slot));
+        view
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::hex::HexId;
+    use crate::base::random::Random;
+    use crate::cluster::node::NodeFlags;
+    use crate::cluster::settings::ClusterSettings;
+    use crate::cluster::view::{Open, Serving};
+    use crate::config::Config;
+
+    fn state() -> ClusterState {
+        let mut random = Random::new(1);
+        let settings = ClusterSettings::of(&Config { port: 7000, ..Config::default() });
+        ClusterState::new(HexId::random(&mut random), HexId::random(&mut random), settings)
+    }
+
+    #[test]
+    fn clients_are_sent_to_the_preferred_endpoint() {
+        let mut state = state();
+        let mut peer = ClusterNode::new(HexId::ZEROS, HexId::ZEROS, NodeFlags::PRIMARY);
+        peer.address.ip = "10.0.0.9".into();
+        peer.address.port = 7001;
+        state.add(peer);
+        state.set_owner(Slot::new(3), Some(NodeIndex(1)));
+        let mut settings = state.settings.clone();
+        for (endpoint_type, hostname, expected) in [
+            (EndpointType::Ip, "", "10.0.0.9:7001"),
+            (EndpointType::Hostname, "", "?:7001"),
+            (EndpointType::Hostname, "nine", "nine:7001"),
+            (EndpointType::UnknownEndpoint, "nine", ":7001"),
+        ] {
+            settings.endpoint_type = endpoint_type;
+            state.follow(&settings);
+            state.nodes[1].hostname = hostname.into();
+            let expected = Serving::Elsewhere { address: expected, is_primary: false };
+            assert_eq!(state.view().serving(Slot::new(3)), expected);
+        }
+    }
+
+    #[test]
+    fn a_replica_knows_what_its_primary_serves() {
+        let mut state = state();
+        let mut random = Random::new(2);
+        for port in [7001, 7002] {
+            let mut node = ClusterNode::new(HexId::random(&mut random), HexId::ZEROS, NodeFlags::PRIMARY);
+            (node.address.ip, node.address.port) = ("10.0.0.9".into(), port);
+            state.add(node);
+        }
+        state.set_owner(Slot::new(1), Some(NodeIndex(1)));
+        state.set_owner(Slot::new(2), Some(NodeIndex(2)));
+        let myself = state.myself_mut();
+        myself.flags = NodeFlags::MYSELF.and(NodeFlags::REPLICA);
+        myself.primary = Some(NodeIndex(2));
+        let view = state.view();
+        assert_eq!(view.serving(Slot::new(1)), Serving::Elsewhere { address: "10.0.0.9:7001", is_primary: false });
+        assert_eq!(view.serving(Slot::new(2)), Serving::Elsewhere { address: "10.0.0.9:7002", is_primary: true });
+    }
+
+    #[test]
+    fn slots_on_their_way_are_open_in_the_view() {
+        let mut state = state();
+        let mut node = ClusterNode::new(HexId::ZEROS, HexId::ZEROS, NodeFlags::PRIMARY);
+        (node.address.ip, node.address.port) = ("10.0.0.9".into(), 7001);
+        state.add(node);
+        state.set_owner(Slot::new(1), Some(NodeIndex::MYSELF));
+        state.set_owner(Slot::new(2), Some(NodeIndex(1)));
+        state.migrating_to.insert(Slot::new(1), NodeIndex(1));
+        state.importing_from.insert(Slot::new(2), NodeIndex(1));
+        let view = state.view();
+        assert_eq!(view.open(Slot::new(1)), Some(Open::MigratingTo("10.0.0.9:7001")));
+        assert_eq!(view.open(Slot::new(2)), Some(Open::Importing));
+        assert_eq!(view.open(Slot::new(3)), None);
+    }
+}

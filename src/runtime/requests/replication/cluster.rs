@@ -1,0 +1,120 @@
+//! What the cluster decides of this node's replication (core 0): whom it copies, or nobody, and that writes are held back while a
+//! replica takes over.
+//!
+//! Writes are held as for FAILOVER: what is published to every core stops them, and a question behind it comes back when all have
+//! stopped and the log has what they had written. The two never meet, since FAILOVER is refused in cluster mode; but SHUTDOWN may hold
+//! writes at the same time, so each has a mark of its own in the books.
+
+use super::LogMark;
+use crate::base::core_id::CoreId;
+use crate::cluster::machine::{DataFacts, Machine};
+use crate::command::client::ClientRef;
+use crate::command::replication::peers::ReplicaQuestion;
+use crate::command::replication::replicas::Having;
+use crate::command::replication::upstream;
+use crate::config::Primary;
+use crate::runtime::requests::Requests;
+
+/// The questions are told apart by the number of a client that there is not: clients are counted from 1.
+const FIRST_QUESTION: u64 = 1 << 63;
+
+/// The last time that writes were held back.
+#[derive(Debug, Default)]
+pub(super) struct Hold {
+    /// Counts the times.
+    number: u64,
+    /// They go on at this moment at the latest, in monotonic milliseconds.
+    until_ms: Option<u64>,
+}
+
+/// Which time this mark is about, if it is one of ours.
+pub(super) fn hold_of(mark: &LogMark) -> Option<u64> {
+    mark.question.client.id.checked_sub(FIRST_QUESTION)
+}
+
+impl Requests {
+    /// Tells the cluster's state machine what this node's data are like. True when a manual failover has waited for them.
+    pub(in crate::runtime::requests) fn tell_cluster_of_data(&mut self) -> bool {
+        if self.core.node.as_ref().is_none_or(|node| node.cluster.is_none()) {
+            return false;
+        }
+        let data = self.data_facts();
+        // From when the primary's data are loaded until they are there.
+        let lacks_data = self.core.disk.replaces_files;
+        self.core.node().cluster.as_deref_mut().is_some_and(|cluster| cluster.note_data(data, lacks_data))
+    }
+
+    fn data_facts(&mut self) -> DataFacts {
+        let now = self.core.clock.unix();
+        let place = self.place_of_all();
+        let Some(upstream) = &self.core.node().replication.upstream else {
+            return DataFacts { offset: place, age_ms: None };
+        };
+        let heard = if upstream.is_linked() { Some(upstream.last_io) } else { upstream.down_since };
+        DataFacts {
+            // While all data are to come anew, this node has none to offer.
+            offset: if upstream.resumes { upstream.applied } else { 0 },
+            age_ms: heard.map(|heard| now.since(heard).max(0).unsigned_abs()),
+        }
+    }
+
+    /// This node copies whoever is at that address.
+    pub(in crate::runtime::requests) fn follow_in_cluster(&mut self, ip: String, port: u16) {
+        let now = self.core.clock.unix();
+        let old = &self.core.node().replication.upstream;
+        if old.as_ref().is_some_and(|upstream| upstream.is(&ip, port)) {
+            return; // as nodes.conf had it at the start
+        }
+        // With another address of the same shard the data stay as old as they are.
+        let down_since = old.as_ref().and_then(|old| if old.is_linked() { Some(now) } else { old.down_since });
+        tracing::info!("Following the master at {ip}:{port}");
+        upstream::follow(&mut self.core, &Primary { host: ip, port });
+        if let Some(upstream) = &mut self.core.node().replication.upstream {
+            upstream.down_since = down_since;
+        }
+        self.publish_effects();
+    }
+
+    /// This node is a primary from now on, with the data that it has.
+    pub(in crate::runtime::requests) fn lead_in_cluster(&mut self) {
+        if self.core.node().replication.upstream.is_some() {
+            upstream::lead(&mut self.core);
+            self.publish_effects();
+        }
+    }
+
+    /// Clients' writes wait from now on, for so long at most.
+    pub(in crate::runtime::requests) fn hold_writes_for_cluster(&mut self, for_ms: u64) {
+        let now_ms = self.core.clock.monotonic_us() / 1000;
+        let hold = &mut self.replicating.hold;
+        hold.number += 1;
+        hold.until_ms = Some(now_ms.saturating_add(for_ms));
+        let client = ClientRef { core: CoreId::FIRST, index: 0, id: FIRST_QUESTION + hold.number };
+        self.core.node().replication.cluster_holds_writes = true;
+        self.publish_role();
+        self.ask_replicas(ReplicaQuestion { client, having: Having::Applied, wanted: 0, of_nothing: false });
+    }
+
+    /// All cores have stopped writing, and the log has what they have written.
+    pub(super) fn cluster_writes_have_stopped(&mut self, number: u64) {
+        if self.replicating.hold.number == number && self.core.node().replication.cluster_holds_writes {
+            self.cluster_step(Machine::writes_are_held);
+        }
+    }
+
+    /// Clients' writes go on: here, or where the slots are now.
+    pub(in crate::runtime::requests) fn release_writes_for_cluster(&mut self) {
+        self.replicating.hold.until_ms = None;
+        self.core.node().replication.cluster_holds_writes = false;
+        self.publish_role();
+    }
+
+    /// Nobody has said in time that writes go on.
+    pub(in crate::runtime::requests) fn release_writes_if_late(&mut self) {
+        let now_ms = self.core.clock.monotonic_us() / 1000;
+        if self.replicating.hold.until_ms.is_some_and(|until_ms| now_ms >= until_ms) {
+            tracing::warn!("Writes were held back for a failover that did not come about: they go on");
+            self.release_writes_for_cluster();
+        }
+    }
+}

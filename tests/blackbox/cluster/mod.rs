@@ -1,0 +1,11 @@
+//! Clusters of several nodes, of slotcore and of redis-server together.
+
+mod bus;
+mod commands;
+mod failover;
+mod faults;
+mod known;
+mod nodes;
+mod routing;
+mod slots;
+mod walkthrough;

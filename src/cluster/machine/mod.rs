@@ -29,6 +29,7 @@ mod slots;
 
 pub use manual_failover::FailoverKind;
 pub use orders::{FailoverRefusal, ForgetRefusal, MeetRefusal, ReplicateRefusal, SetSlot, SetSlotRefusal};
+pub use peers::standstill_ms;
 
 use bytes::Bytes;
 use hashbrown::HashMap;

@@ -10,9 +10,16 @@ const HANDSHAKE_MIN_MS: u64 = 1000;
 /// One of so many nodes, drawn at random, is pinged each second: the one that was heard longest ago.
 const PING_DRAWS: usize = 5;
 /// A tick that is late by less is late, whatever the node timeout.
-const SLEEP_MIN_MS: u64 = 500;
+const STANDSTILL_MIN_MS: u64 = 500;
 /// `tick` is called ten times a second.
 const TICKS_PER_SECOND: u64 = 10;
+
+/// Who stood still for so long may have been replaced. That takes the node timeout from a ping that was sent just before; the rest
+/// is for what this node's own clock has missed.
+pub const fn standstill_ms(node_timeout_ms: u64) -> u64 {
+    let part_ms = node_timeout_ms / 4 * 3;
+    if part_ms > STANDSTILL_MIN_MS { part_ms } else { STANDSTILL_MIN_MS }
+}
 
 impl Machine {
     /// What is due ten times a second.
@@ -41,7 +48,7 @@ impl Machine {
     /// before what clients have sent meanwhile is looked at.
     pub fn notice_standstill(&mut self, now: Now) {
         let slept_ms = now.ms.saturating_sub(self.ticked_ms);
-        if self.ticks > 0 && slept_ms > self.timeout_ms().max(SLEEP_MIN_MS) {
+        if self.ticks > 0 && slept_ms > standstill_ms(self.timeout_ms()) {
             self.ticked_ms = now.ms;
             self.wake_up(now, slept_ms);
         }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::base::slot::SlotSet;
-use crate::cluster::machine::{Action, Ends, LinkId, Machine, Now};
+use crate::cluster::machine::{Action, Ends, LinkId, Machine, Now, standstill_ms};
 use crate::cluster::message::{Damage, Message};
 use crate::command::core::Publication;
 use crate::command::{flush, pubsub};
@@ -29,8 +29,6 @@ use crate::runtime::mesh::Message as ToCore;
 
 /// The cluster's periodic work is done so often, whatever `hz` is.
 const TICK_MS: u64 = 100;
-/// Periodic work that is late by less is late, whatever the node timeout.
-const STANDSTILL_MIN_MS: u64 = 500;
 /// A link that was lost sooner than this after it was opened is reported with the next tick: somebody who lets this node in and throws
 /// it out at once would otherwise keep it busy with connecting.
 const STABLE_MS: u64 = 100;
@@ -89,7 +87,7 @@ impl Requests {
         }
         let between_ms = 1000 / u64::from(core.config.hz.clamp(1, 500));
         let late_ms = (core.clock.monotonic_us() / 1000).saturating_sub(self.ticked_ms);
-        if late_ms > between_ms + core.config.cluster_node_timeout.max(STANDSTILL_MIN_MS) {
+        if late_ms > standstill_ms(core.config.cluster_node_timeout).max(between_ms * 2) {
             self.stood_still();
         }
     }

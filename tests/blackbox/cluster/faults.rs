@@ -14,10 +14,11 @@ use crate::support::{Kind, Server, holds_within, small_disk};
 const KEY: &str = "{06S}";
 
 /// Three primaries, and a replica of the first, which has slot 0.
-fn cluster() -> Vec<Server> {
-    let mut nodes: Vec<Server> = (0..3).map(|_| node(Kind::Slotcore, &[])).collect();
+fn cluster(node_timeout_ms: &str) -> Vec<Server> {
+    let args = ["--cluster-node-timeout", node_timeout_ms];
+    let mut nodes: Vec<Server> = (0..3).map(|_| node(Kind::Slotcore, &args)).collect();
     join(&nodes.iter().collect::<Vec<_>>());
-    let replica = node(Kind::Slotcore, &[]);
+    let replica = node(Kind::Slotcore, &args);
     meet(&nodes[0], &[&replica]);
     nodes.push(replica);
     replicate(&nodes.iter().collect::<Vec<_>>(), &nodes[3], &nodes[0]);
@@ -26,7 +27,8 @@ fn cluster() -> Vec<Server> {
 
 #[test]
 fn a_primary_that_stands_still_for_a_moment_stays_what_it_is() {
-    let nodes = cluster();
+    // Much longer than it stands still, on a busy machine too.
+    let nodes = cluster("15000");
     let all: Vec<&Server> = nodes.iter().collect();
     let before = wait_until_all_agree(&all);
     nodes[0].signal(Signal::SIGSTOP);
@@ -39,7 +41,7 @@ fn a_primary_that_stands_still_for_a_moment_stays_what_it_is() {
 
 #[test]
 fn a_primary_that_stood_still_for_long_acknowledges_nothing_that_is_lost() {
-    let nodes = cluster();
+    let nodes = cluster("2000");
     let mut clients: Vec<_> = (0..8).map(|_| nodes[0].connect()).collect();
     clients[0].must(&format!("SET {KEY} before"));
     clients[0].must("WAIT 1 10000");

@@ -42,9 +42,10 @@ pub struct Line {
     pub is_connected: bool,
 }
 
-/// What a node knows of all.
+/// What a node knows of all; nothing while it is loading.
 pub fn lines(client: &mut Client) -> Vec<Line> {
-    let text = client.must("CLUSTER NODES").text();
+    let reply = client.line("CLUSTER NODES");
+    let text = if reply.is_error() { String::new() } else { reply.text() };
     let mut lines: Vec<Line> = text.lines().map(line).collect();
     lines.sort();
     lines
@@ -63,8 +64,10 @@ fn line(text: &str) -> Line {
     }
 }
 
+/// `cluster_state` of a node; nothing while it is loading.
 pub fn state(client: &mut Client) -> String {
-    let info = client.must("CLUSTER INFO").text();
+    let reply = client.line("CLUSTER INFO");
+    let info = if reply.is_error() { String::new() } else { reply.text() };
     info.lines().find_map(|line| line.strip_prefix("cluster_state:")).unwrap_or_default().to_owned()
 }
 

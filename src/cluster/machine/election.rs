@@ -83,11 +83,10 @@ impl Machine {
                 return;
             }
         }
-        let begins_ms = self.election.begins_ms.unwrap_or(now.ms);
         if self.election.asked_ms.is_none() && !is_ordered {
             self.reconsider_rank();
         }
-        let begins_ms = self.election.begins_ms.unwrap_or(begins_ms);
+        let begins_ms = self.election.begins_ms.unwrap_or(now.ms);
         if now.ms < begins_ms {
             return self.say(now, Obstacle::Delay);
         }

@@ -11,6 +11,8 @@ const NAMED_SHARE: usize = 10;
 const NAMED_MIN: usize = 3;
 /// Draws per node that is to be named: most are, however many are not fit to be.
 const DRAWS_PER_NAME: usize = 3;
+/// More bans than this in one ping would make it long; the others were told of the rest by whoever was ordered.
+const BANS_TOLD_MAX: usize = 1024;
 /// A pong's time that somebody gossips may be this far ahead of this node's clock.
 const CLOCKS_DIFFER_MAX_MS: i64 = 500;
 
@@ -92,7 +94,7 @@ impl Machine {
             are_known: true,
             hostname,
             human_name: myself.human_name.clone(),
-            forgotten: self.banned.iter().map(|(id, until_ms)| (*id, left_s(*until_ms))).collect(),
+            forgotten: self.banned.iter().take(BANS_TOLD_MAX).map(|(id, until_ms)| (*id, left_s(*until_ms))).collect(),
             shard: Some(myself.shard),
         }
     }

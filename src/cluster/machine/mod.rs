@@ -31,6 +31,9 @@ pub use manual_failover::FailoverKind;
 pub use orders::{FailoverRefusal, ForgetRefusal, MeetRefusal, ReplicateRefusal, SetSlot, SetSlotRefusal};
 pub use peers::standstill_ms;
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use hashbrown::HashMap;
 

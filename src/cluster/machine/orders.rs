@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::super::message::{Body, Message};
+use super::super::message::{Body, HEADER_BYTES, Message, PACKET_BYTES_MAX};
 use super::super::node::{ClusterNode, Epoch, NodeAddress, NodeFlags, NodeIndex};
 use super::super::settings::ClusterSettings;
 use super::super::state::{EpochRefusal, Reset, SlotOrder};
@@ -303,6 +303,10 @@ impl Machine {
 
     /// A client has published: the other nodes' subscribers are to hear it; of a sharded message, those of this shard.
     pub fn publish(&mut self, channel: Bytes, message: Bytes, is_sharded: bool) {
+        if HEADER_BYTES + channel.len() + message.len() > PACKET_BYTES_MAX {
+            tracing::warn!("A message of {} bytes is too long for the cluster bus", message.len());
+            return;
+        }
         let header = self.header();
         let shard = self.state.myself().shard;
         match is_sharded {

@@ -71,7 +71,7 @@ impl Machine {
         }
         // A node opens one connection: with a new one the old one is of no use.
         let old = self.state.node_mut(sender).contact.inbound.replace(id);
-        if let Some(old) = old {
+        if let Some(old) = old.filter(|old| *old != id) {
             self.links.remove(&old);
             self.actions.push(Action::Close(old));
         }
@@ -107,7 +107,9 @@ impl Machine {
             }
             self.answer(link, sender);
         }
-        if !self.links[&link].is_inbound {
+        // What was just told of a node may have closed the connection to it.
+        let Some(is_inbound) = self.links.get(&link).map(|link| link.is_inbound) else { return };
+        if !is_inbound {
             match self.identify(now, link, header) {
                 Some(known) => sender = Some(known),
                 None => return,

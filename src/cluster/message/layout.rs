@@ -58,7 +58,7 @@ pub(super) const TOTAL_AT: usize = 4;
 /// Bytes up to the end of the packet's length.
 pub(super) const PREFIX_BYTES: usize = 8;
 /// No packet is longer. One with a message of 512 MiB fits, the longest that clients can publish by default.
-pub(super) const PACKET_BYTES_MAX: usize = 1 << 30;
+pub const PACKET_BYTES_MAX: usize = 1 << 30;
 pub(super) const VERSION: u16 = 1;
 
 pub(super) const RESERVED_BYTES: usize = 30;

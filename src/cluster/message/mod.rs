@@ -10,6 +10,7 @@ mod encode;
 mod layout;
 
 pub use decode::{Damage, decode, packet_len};
+pub use layout::PACKET_BYTES_MAX;
 
 use bytes::Bytes;
 

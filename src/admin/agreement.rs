@@ -67,11 +67,12 @@ pub fn wait_for_all(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        for member in members.iter_mut() {
-            member.refresh()?;
-        }
-        let lacks = members.iter().filter_map(|member| Some((member.name(), lack_of(members, member)?)));
-        let lacks: Vec<String> = lacks.map(|(name, lack)| format!("{name} {lack}")).collect();
+        let loading = refresh_all(members)?;
+        let lack_of = |(member, is_loading): (&Member, bool)| {
+            let lack = if is_loading { Some("is still loading its data".to_owned()) } else { lack_of(members, member) };
+            lack.map(|lack| format!("{} {lack}", member.name()))
+        };
+        let lacks: Vec<String> = members.iter().zip(loading).filter_map(lack_of).collect();
         if lacks.is_empty() {
             return Ok(());
         }
@@ -86,6 +87,16 @@ pub fn wait_for_all(
         help(members)?;
         std::thread::sleep(LOOK_INTERVAL);
     }
+}
+
+/// Lets every member say anew what it knows, and returns which of them cannot because they load their data.
+fn refresh_all(members: &mut [Member]) -> Result<Vec<bool>, Failure> {
+    let refreshed = members.iter_mut().map(|member| match member.refresh() {
+        Ok(()) => Ok(false),
+        Err(trouble) if trouble.is_loading() => Ok(true),
+        Err(trouble) => Err(Failure::from(trouble)),
+    });
+    refreshed.collect()
 }
 
 /// Makes one cluster of members of which each new one has been told to meet another: `wait_for_all` for `expected`, in which

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::reply::{Reply, read_reply};
@@ -13,6 +13,8 @@ use crate::resp::write_request;
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// How long a node may take with what administration asks of it.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);
+/// Between two questions to a node that loads its data.
+const LOADING_INTERVAL: Duration = Duration::from_millis(50);
 /// Requests that are sent before their replies are read: few enough that neither side waits for the other.
 const PIPELINE_MAX: usize = 512;
 
@@ -66,6 +68,11 @@ impl Trouble {
             TroubleKind::Refused { reply, .. } => Some(reply),
             _ => None,
         }
+    }
+
+    /// Whether the node is there but loads its data.
+    pub fn is_loading(&self) -> bool {
+        self.reply().is_some_and(|reply| reply.starts_with("LOADING "))
     }
 }
 
@@ -176,16 +183,25 @@ impl Client {
         self.receive()
     }
 
-    /// `raw` for words of text, with error replies among the errors.
+    /// `raw` for words of text, with error replies among the errors. A node that loads its data, as a new replica does for
+    /// a moment, is asked again for as long as a reply may take.
     ///
     /// # Errors
     /// No reply came, or an error reply.
     pub fn ask(&mut self, words: &[&str]) -> Result<Reply, Trouble> {
         let bytes: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        let reply = self.raw(&bytes)?;
         // Long commands (ADDSLOTS) are named by their beginning.
         let name = words.get(..words.len().min(2)).unwrap_or_default().join(" ");
-        self.accepted(&name, reply)
+        let begun = Instant::now();
+        loop {
+            let reply = self.raw(&bytes)?;
+            match self.accepted(&name, reply) {
+                Err(trouble) if trouble.is_loading() && begun.elapsed() < REPLY_LIMIT => {
+                    std::thread::sleep(LOADING_INTERVAL);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Many requests of text; the replies in their order.

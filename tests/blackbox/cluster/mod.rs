@@ -2,10 +2,12 @@
 
 mod bus;
 mod commands;
+mod fabric;
 mod failover;
 mod faults;
 mod known;
 mod nodes;
+mod partitions;
 mod routing;
 mod slots;
 mod walkthrough;

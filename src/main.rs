@@ -18,6 +18,7 @@ Usage: slotcore [/path/to/redis.conf] [options] [-]
        slotcore -h or --help
        slotcore check-aof [--fix] <manifest|file>
        slotcore cluster <subcommand> (form and administer a cluster; slotcore cluster help)
+       slotcore health [--live] [host:port] (is the node ready, or at least alive? exit code 0 if so)
 
 Every directive of redis.conf can be given as an option: --port 7000 --cores 2 --save \"\"
 and as an environment variable, which wins over the file: SLOTCORE_PORT=7000 SLOTCORE_CLUSTER_ENABLED=yes
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some(b"check-aof") => return check_aof(&arguments[1..]),
+        Some(b"health") => return ExitCode::from(admin::health(&arguments[1..])),
         Some(b"cluster") => return ExitCode::from(admin::run(&arguments[1..])),
         _ => {}
     }

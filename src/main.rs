@@ -18,6 +18,7 @@ Usage: slotcore [/path/to/redis.conf] [options] [-]
        slotcore -h or --help
        slotcore check-aof [--fix] <manifest|file>
        slotcore cluster <subcommand> (form and administer a cluster; slotcore cluster help)
+       slotcore announce [--once] [--ip <address>] [--socket <path>] (tells nodes in containers which ports lead to them)
        slotcore health [--live] [host:port] (is the node ready, or at least alive? exit code 0 if so)
 
 Every directive of redis.conf can be given as an option: --port 7000 --cores 2 --save \"\"
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         }
         Some(b"check-aof") => return check_aof(&arguments[1..]),
         Some(b"health") => return ExitCode::from(admin::health(&arguments[1..])),
+        Some(b"announce") => return ExitCode::from(admin::announce(&arguments[1..])),
         Some(b"cluster") => return ExitCode::from(admin::run(&arguments[1..])),
         _ => {}
     }

@@ -1,4 +1,5 @@
-//! `slotcore cluster ...` and `slotcore health`: forming a cluster, looking at it and changing its nodes, without another tool.
+//! `slotcore cluster ...`, `slotcore health` and `slotcore announce`: forming a cluster, looking at it and changing its nodes,
+//! without another tool.
 //!
 //! A client and nothing else: a process of its own that speaks RESP2 with nodes over blocking sockets and ends. It works
 //! with every node that knows Redis's CLUSTER commands, and its subcommands and options are those of `redis-cli --cluster`.
@@ -16,10 +17,12 @@
 //! | `check` | `check` and `info` |
 //! | `membership` | `add-node` and `del-node` |
 //! | `everywhere` | `call` and `set-timeout` |
+//! | `announce` | `slotcore announce`: the ports of containers, told to their nodes |
 //! | `health` | whether a node is ready, for those who watch over containers |
 //! | `output` | tables, progress, questions |
 
 mod agreement;
+mod announce;
 mod arguments;
 mod check;
 mod client;
@@ -88,6 +91,11 @@ pub fn run(words: &[Vec<u8>]) -> u8 {
 /// Runs `slotcore health` with the words that follow it: one line, and the exit code 0 or 1.
 pub fn health(words: &[Vec<u8>]) -> u8 {
     health::run(words)
+}
+
+/// Runs `slotcore announce` with the words that follow it. Returns the exit code.
+pub fn announce(words: &[Vec<u8>]) -> u8 {
+    announce::run(words)
 }
 
 fn environment() -> Result<Environment, Failure> {

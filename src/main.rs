@@ -69,7 +69,9 @@ fn main() -> ExitCode {
             Applies::Never(why) => tracing::info!("'{name}' is accepted and has no effect: {why}"),
         }
     }
-    match runtime::start(config, file) {
+    let discoverer = admin::Discoverer::new(&config);
+    let companion = discoverer.map(|discoverer| Box::new(|| discoverer.run()) as runtime::Companion);
+    match runtime::start(config, file, companion) {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => {
             tracing::error!("{line}");

@@ -3,7 +3,7 @@
 //!
 //! A client and nothing else: a process of its own that speaks RESP2 with nodes over blocking sockets and ends. It works
 //! with every node that knows Redis's CLUSTER commands, and its subcommands and options are those of `redis-cli --cluster`.
-//! Called by `main`; no part of a running node knows of it.
+//! Called by `main`, which also starts what finds other nodes by name; no other part of a running node knows of it.
 //!
 //! | file | has |
 //! |---|---|
@@ -16,6 +16,7 @@
 //! | `create` | forming a cluster |
 //! | `check` | `check` and `info` |
 //! | `membership` | `add-node` and `del-node` |
+//! | `discovery` | what a node does by itself that finds others by name |
 //! | `everywhere` | `call` and `set-timeout` |
 //! | `announce` | `slotcore announce`: the ports of containers, told to their nodes |
 //! | `health` | whether a node is ready, for those who watch over containers |
@@ -27,6 +28,7 @@ mod arguments;
 mod check;
 mod client;
 mod create;
+mod discovery;
 mod everywhere;
 mod health;
 mod members;
@@ -42,6 +44,7 @@ use std::path::Path;
 
 use crate::config::{PASSWORD_FILE_VARIABLE, password_in};
 use arguments::{Command, Environment, Invocation};
+pub use discovery::Discoverer;
 use output::Output;
 
 /// The password for AUTH where the command line has none; redis-cli reads it too.

@@ -137,6 +137,9 @@ fn finish(mut config: Config) -> Result<Loaded, ConfigError> {
     if config.cluster_enabled && config.replicaof.is_some() {
         return Err(ConfigError::whole("replicaof directive not allowed in cluster mode"));
     }
+    if !config.cluster_discovery.is_empty() && !config.cluster_enabled {
+        return Err(ConfigError::whole("cluster-discovery needs cluster-enabled yes"));
+    }
     if config.cluster_enabled && config.databases > 1 {
         warnings.push(format!("a cluster node has one database: 'databases {}' is taken as 1", config.databases));
         config.databases = 1;
@@ -321,6 +324,7 @@ mod tests {
             ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
             ("appendfilename ''", "appendfilename can't be empty"),
             ("cluster-enabled yes\nreplicaof a 1", "replicaof directive not allowed in cluster mode"),
+            ("cluster-discovery dns:node", "cluster-discovery needs cluster-enabled yes"),
         ];
         for (text, expected) in table {
             assert_eq!(reason(text), expected, "{text}");

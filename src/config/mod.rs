@@ -10,6 +10,7 @@
 
 mod args;
 mod choice;
+mod discovery;
 mod environment;
 mod file;
 mod include;
@@ -30,6 +31,7 @@ pub use choice::{
     PropagationErrorBehavior, ProtectedAction, SanitizeDumpPayload, ShutdownOptions, Supervised, SyslogFacility,
     TlsAuthClients,
 };
+pub use discovery::Discovery;
 pub use environment::{Environment, PASSWORD_FILE_VARIABLE, password_in};
 pub use file::{ConfigError, FileRow, Loaded, Place, Sources, load};
 pub use line::split_words;
@@ -123,6 +125,8 @@ impl Directive {
 pub const DIFFERENCES: &[(&str, &str)] = &[
     ("cores", "ours: the number of threads"),
     ("core-ports", "ours: a port for each core"),
+    ("cluster-discovery", "ours: where a node finds the others by itself"),
+    ("cluster-discovery-replicas", "ours: how many replicas a cluster that forms itself has for each primary"),
     ("server-cpulist", "a second name for server_cpulist, spelled like all others"),
 ];
 

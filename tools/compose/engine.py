@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import time
 
@@ -28,9 +29,9 @@ def inspect(name):
 
 
 def address_of(container):
-    """The container's address on its one network; None while it has none."""
-    networks = inspect(container)["NetworkSettings"]["Networks"].values()
-    return next((network["IPAddress"] for network in networks if network["IPAddress"]), None)
+    """The container's address on its one network; None while it has none, or when the container is no more."""
+    found = docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", container, may_fail=True).split()
+    return found[0] if found and found[0][0].isdigit() else None
 
 
 def wait_for(limit_s, what, condition, pause_s=0.1):
@@ -85,6 +86,12 @@ class Compose:
         if len(found) != 1:
             raise Failed(f"the project {self.project} has {len(found)} networks, not one")
         return found[0]
+
+    def keep_logs(self):
+        """What the containers have logged, for whoever looks why a test failed; returns the file."""
+        file = pathlib.Path(os.environ["WORK"]) / f"{self.project}.log"
+        file.write_text(self("logs", "--no-color", "--timestamps", may_fail=True))
+        return file
 
     def down(self):
         """Takes away everything that the project made, its data too."""

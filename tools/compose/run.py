@@ -17,6 +17,7 @@ import traceback
 import clients
 import fixed
 import image
+import scaled
 from engine import Failed, docker
 
 PASSWORD = "drill password"
@@ -75,19 +76,25 @@ def test_fixed(prefix, rounds, drills):
             say(clients.from_container(world.addresses()[0], PASSWORD, world.compose.network(), os.environ["SLOTCORE_BASE_IMAGE"]))
             fixed.run_drills(world, rounds, drills, say)
         except BaseException:
-            keep_logs(world.compose)
+            say(f"what the containers logged is in {world.compose.keep_logs()}")
             raise
         finally:
             world.compose.down()
 
 
-def keep_logs(compose):
-    file = pathlib.Path(os.environ["WORK"]) / f"{compose.project}.log"
-    file.write_text(compose("logs", "--no-color", "--timestamps", may_fail=True))
-    say(f"what the containers logged is in {file}")
+def test_scale(prefix, _rounds, _drills):
+    for line in scaled.check_scale(os.environ["ROOT"], prefix, os.environ["SLOTCORE_BASE_IMAGE"], variables(), say):
+        say(line)
 
 
-PARTS = {"image": test_image, "fixed": test_fixed}
+def test_nat(prefix, _rounds, _drills):
+    socket_path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    base = os.environ["SLOTCORE_BASE_IMAGE"]
+    for line in scaled.check_nat(os.environ["ROOT"], prefix, base, variables(), socket_path, say):
+        say(line)
+
+
+PARTS = {"image": test_image, "fixed": test_fixed, "scale": test_scale, "nat": test_nat}
 
 
 def main():

@@ -100,6 +100,9 @@ PARTS = {"image": test_image, "fixed": test_fixed, "scale": test_scale, "nat": t
 def main():
     parts, rounds = sys.argv[1].split(","), int(sys.argv[2])
     drills = {int(number) for number in sys.argv[3].split(",") if number} if len(sys.argv) > 3 else set()
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or rounds < 1 or not drills <= set(range(1, len(fixed.DRILLS) + 1)):
+        sys.exit(f"parts are {', '.join(PARTS)}; drills are 1 to {len(fixed.DRILLS)}")
     prefix = f"slotcore-test-{os.getpid()}"
     failed = []
     for part in parts:

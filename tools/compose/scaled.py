@@ -9,7 +9,8 @@ from cluster import must, wait_for_order
 from engine import Compose, Missing, address_of, docker, inspect, wait_for
 from workload import Load, missing_of
 
-TIMEOUT_MS = 2000
+# Long enough for a new container to have the address of a removed one before anyone has missed that.
+TIMEOUT_MS = 5000
 # Three looks at the name, and what the nodes tell each other.
 FORM_MAX_S = 60
 # The node timeout, the time for which a node must be gone before it is forgotten, and a new replica.

@@ -203,7 +203,7 @@ fn role(situation: &Situation<'_>) -> Option<HexId> {
     if situation.same_looks < LOOKS_TO_FORM || !situation.all_known && situation.same_looks < LOOKS_TO_GIVE_UP {
         return None;
     }
-    let alive: Vec<&KnownNode> = me.settled().filter(|node| !node.has_failed).collect();
+    let alive: Vec<&KnownNode> = me.settled().filter(|node| !is_lost(node)).collect();
     let mut primaries: Vec<(usize, HexId, Vec<HexId>)> = Vec::new();
     for primary in alive.iter().filter(|node| !node.is_replica && !node.slots.is_empty()) {
         let mut replicas: Vec<HexId> =
@@ -227,12 +227,28 @@ fn role(situation: &Situation<'_>) -> Option<HexId> {
     wanted.get(rank).map(|(_, id)| *id).filter(|_| may_replicate)
 }
 
-/// The nodes that nobody will see again by this node's view: failed, without slots, and not at any of the addresses.
+/// Failed; or without an address, which a node is when another one answers where it was: nobody looks for it any more, and so
+/// nobody will find that it has failed.
+fn is_lost(node: &KnownNode) -> bool {
+    node.has_failed || node.has_no_address
+}
+
+/// The nodes that nobody will see again by this node's view: lost, and not at any of the addresses.
 pub fn departed(me: &View, ids_there: &BTreeSet<HexId>) -> Vec<HexId> {
-    let gone = |node: &&KnownNode| {
-        node.has_failed && node.slots.is_empty() && !node.is_myself && !ids_there.contains(&node.id)
-    };
+    let gone = |node: &&KnownNode| is_lost(node) && !node.is_myself && !ids_there.contains(&node.id);
     me.settled().filter(gone).map(|node| node.id).collect()
+}
+
+/// Whether others can forget this node: it serves nothing.
+pub fn serves_nothing(me: &View, id: HexId) -> bool {
+    me.get(id).is_some_and(|node| node.slots.is_empty())
+}
+
+/// The primary of this replica, if it is one that has lost its address with its slots: it will not fail, and so nobody takes over by
+/// himself.
+pub fn stranded_primary(me: &View) -> Option<HexId> {
+    let primary = me.get(me.myself().primary?)?;
+    (primary.has_no_address && !primary.has_failed && !primary.slots.is_empty()).then_some(primary.id)
 }
 
 #[cfg(test)]
@@ -408,7 +424,19 @@ mod tests {
     }
 
     #[test]
-    fn only_failed_nodes_without_slots_that_are_nowhere_have_departed() {
+    fn a_replica_whose_primary_lost_its_address_is_stranded() {
+        let stranded = |flags: &str| {
+            let mut lines = cluster(4, &[line(4, "myself,slave", Some(1), "")]);
+            lines[0] = line(1, flags, None, "0-5460");
+            stranded_primary(&view(&lines))
+        };
+        assert_eq!(stranded("master,noaddr"), Some(hex(1)));
+        assert!(["master", "master,fail", "master,fail,noaddr"].iter().all(|flags| stranded(flags).is_none()));
+        assert_eq!(stranded_primary(&view(&cluster(1, &[]))), None);
+    }
+
+    #[test]
+    fn only_lost_nodes_that_are_nowhere_have_departed() {
         let lines = cluster(
             1,
             &[
@@ -416,10 +444,14 @@ mod tests {
                 line(5, "slave,fail", Some(1), ""),
                 line(6, "slave,fail?", Some(1), ""),
                 line(7, "master,fail", None, ""),
+                line(8, "slave,noaddr", Some(1), ""),
             ],
         );
         let mut lines = lines;
         lines[2] = line(3, "master,fail", None, "10923-16383");
-        assert_eq!(departed(&view(&lines), &BTreeSet::from([hex(5)])), [hex(4), hex(7)]);
+        let view = view(&lines);
+        let departed = departed(&view, &BTreeSet::from([hex(5)]));
+        assert_eq!(departed, [hex(3), hex(4), hex(7), hex(8)]);
+        assert_eq!(departed.iter().map(|id| serves_nothing(&view, *id)).collect::<Vec<_>>(), [false, true, true, true]);
     }
 }

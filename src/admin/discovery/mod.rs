@@ -17,7 +17,9 @@
 //!
 //! **Leaving.** A node whose container was removed has failed, and its address is gone. When that has lasted (`FORGET_AFTER`), and its slots are
 //! another's, the member with the lowest address of those that know it lets all others forget it, and itself last, so that it repeats what
-//! failed. (A new container may well have the address of the lost one: it is then no way to tell whether a node is gone.) A node that
+//! failed. A new container may well have the address of the lost one, and be there before anyone has missed that: members then stop
+//! asking after it, as Redis's do, and never agree that it has failed. So a replica whose primary has lost its address that way takes over when
+//! discovery tells it to (CLUSTER FAILOVER FORCE). A node that
 //! comes back later, with its data, is met again. A primary that is gone without a replica keeps its slots: nothing is given away
 //! whose keys may come back.
 
@@ -34,7 +36,7 @@ use super::members::Member;
 use super::reply::Reply;
 use crate::base::hex::HexId;
 use crate::config::{Config, Discovery};
-use decide::{Claim, Situation, Step, Told, decide, departed, is_well};
+use decide::{Claim, Situation, Step, Told, decide, departed, is_well, serves_nothing, stranded_primary};
 use resolve::Addresses;
 
 /// Between two looks.
@@ -44,6 +46,8 @@ const REPLY_LIMIT: Duration = Duration::from_secs(2);
 /// For so long a node must have failed, with its address gone, before it is forgotten; at least, and in node timeouts.
 const FORGET_AFTER: Duration = Duration::from_secs(15);
 const FORGET_AFTER_TIMEOUTS: u64 = 4;
+/// A vote takes as long at most.
+const TAKE_OVER_INTERVAL: Duration = Duration::from_secs(5);
 /// So much later does the member with the next higher address see to it.
 const FORGET_STAGGER: Duration = Duration::from_secs(2);
 
@@ -55,6 +59,9 @@ pub struct Discoverer {
     own: HostPort,
     credentials: Credentials,
     forget_after: Duration,
+    node_timeout: Duration,
+    /// When this replica last asked for votes against a primary that is gone.
+    tried_at: Option<Instant>,
     /// The connection to this node.
     member: Option<Member>,
     /// Who answered at which address last.
@@ -81,6 +88,8 @@ impl Discoverer {
             own: HostPort { host, port: config.port },
             credentials: Credentials { user: None, password },
             forget_after: FORGET_AFTER.max(timeouts),
+            node_timeout: Duration::from_millis(config.cluster_node_timeout),
+            tried_at: None,
             member: None,
             ids: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -131,6 +140,8 @@ impl Discoverer {
             self.take(step, &mut member, &mut others)?;
         }
         self.tell_own_address(&mut member)?;
+        self.note_departed(&member);
+        self.take_over(&mut member)?;
         self.forget(&mut member)?;
         self.member = Some(member);
         Ok(())
@@ -203,23 +214,39 @@ impl Discoverer {
         member.client.ask(&["CONFIG", "SET", "cluster-announce-ip", &ip]).map(drop)
     }
 
-    /// Lets all members forget who has been gone for long. The lower a member's address, the sooner it does: the first that
-    /// knows the lost node does it for all.
-    fn forget(&mut self, member: &mut Member) -> Result<(), Trouble> {
+    fn note_departed(&mut self, member: &Member) {
         let there: BTreeSet<HexId> = self.ids.values().copied().collect();
         let departed = departed(&member.view, &there);
         self.gone.retain(|id, _| departed.contains(id));
-        let now = Instant::now();
-        for id in &departed {
-            self.gone.entry(*id).or_insert(now);
+        for id in departed {
+            self.gone.entry(id).or_insert_with(Instant::now);
         }
+    }
+
+    /// A replica takes over from a primary whose place another node has taken: members stop asking after it then, as in Redis, and
+    /// never agree that it has failed. The others still vote.
+    fn take_over(&mut self, member: &mut Member) -> Result<(), Trouble> {
+        let Some(primary) = stranded_primary(&member.view) else { return Ok(()) };
+        let is_due = self.gone.get(&primary).is_some_and(|since| since.elapsed() >= self.node_timeout);
+        let was_tried = self.tried_at.is_some_and(|tried| tried.elapsed() < TAKE_OVER_INTERVAL);
+        if !is_due || was_tried {
+            return Ok(());
+        }
+        self.tried_at = Some(Instant::now());
+        self.say(&format!("the primary {primary} is gone, and another node is where it was: taking over"));
+        member.client.ask(&["CLUSTER", "FAILOVER", "FORCE"]).map(drop)
+    }
+
+    /// Lets all members forget who has been gone for long. The lower a member's address, the sooner it does: the first that
+    /// knows the lost node does it for all.
+    fn forget(&mut self, member: &mut Member) -> Result<(), Trouble> {
         let well = self.addresses.now().iter().copied().filter(|address| self.is_known_and_well(member, address));
         let well: Vec<SocketAddr> = well.collect();
         let rank = well.iter().position(|address| self.ids.get(address) == Some(&member.id()));
         let Some(rank) = rank.and_then(|rank| u32::try_from(rank).ok()) else { return Ok(()) };
         let patience = self.forget_after.saturating_add(FORGET_STAGGER.saturating_mul(rank));
-        let is_due = |since: &Instant| now.duration_since(*since) >= patience;
-        let due: Vec<HexId> = self.gone.iter().filter(|(_, since)| is_due(since)).map(|(id, _)| *id).collect();
+        let is_due = |id: &HexId, since: &Instant| since.elapsed() >= patience && serves_nothing(&member.view, *id);
+        let due: Vec<HexId> = self.gone.iter().filter(|(id, since)| is_due(id, since)).map(|(id, _)| *id).collect();
         for id in due {
             let others = well.iter().filter(|address| self.ids.get(address) != Some(&member.id()));
             let refused = others.filter(|address| forget_at(**address, id, &self.credentials).is_err()).count();

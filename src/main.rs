@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 
 use slotcore::admin;
-use slotcore::config::{Applies, Arguments, Config, Sources, load};
+use slotcore::config::{Applies, Arguments, Config, Environment, Sources, load};
 use slotcore::runtime;
 
 #[global_allocator]
@@ -18,8 +18,12 @@ Usage: slotcore [/path/to/redis.conf] [options] [-]
        slotcore -h or --help
        slotcore check-aof [--fix] <manifest|file>
        slotcore cluster <subcommand> (form and administer a cluster; slotcore cluster help)
+       slotcore announce [--once] [--ip <address>] [--socket <path>] (tells nodes in containers which ports lead to them)
+       slotcore health [--live] [host:port] (is the node ready, or at least alive? exit code 0 if so)
 
 Every directive of redis.conf can be given as an option: --port 7000 --cores 2 --save \"\"
+and as an environment variable, which wins over the file: SLOTCORE_PORT=7000 SLOTCORE_CLUSTER_ENABLED=yes
+SLOTCORE_PASSWORD_FILE names a file with the password (requirepass and masterauth).
 
 Examples:
        slotcore                        (default configuration, port 6379)
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some(b"check-aof") => return check_aof(&arguments[1..]),
+        Some(b"health") => return ExitCode::from(admin::health(&arguments[1..])),
+        Some(b"announce") => return ExitCode::from(admin::announce(&arguments[1..])),
         Some(b"cluster") => return ExitCode::from(admin::run(&arguments[1..])),
         _ => {}
     }
@@ -63,7 +69,9 @@ fn main() -> ExitCode {
             Applies::Never(why) => tracing::info!("'{name}' is accepted and has no effect: {why}"),
         }
     }
-    match runtime::start(config, file) {
+    let discoverer = admin::Discoverer::new(&config);
+    let companion = discoverer.map(|discoverer| Box::new(|| discoverer.run()) as runtime::Companion);
+    match runtime::start(config, file, companion) {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => {
             tracing::error!("{line}");
@@ -98,13 +106,17 @@ fn read_configuration(arguments: &[Vec<u8>]) -> Result<(Config, String, Vec<Stri
     if arguments.stdin {
         std::io::stdin().read_to_end(&mut stdin).map_err(|error| format!("Can't read standard input: {error}"))?;
     }
+    let variables = std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec()));
+    let environment = Environment::read(variables)?;
     let sources = Sources {
         file: arguments.file.as_deref(),
         stdin: arguments.stdin.then_some(stdin.as_slice()),
+        environment: &environment.lines,
         options: &arguments.options,
     };
     let loaded = load(sources).map_err(|error| error.to_string())?;
     let file = arguments.file.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let file = file.map_or_else(String::new, |path| path.display().to_string());
-    Ok((loaded.config, file, loaded.warnings))
+    let warnings = environment.warnings.into_iter().chain(loaded.warnings).collect();
+    Ok((loaded.config, file, warnings))
 }

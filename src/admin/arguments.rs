@@ -412,7 +412,10 @@ fn one_node(words: &[Vec<u8>]) -> Result<HostPort, Failure> {
 }
 
 /// `host:port`, `[::1]:port`, or with the `@bus-port` that CLUSTER NODES shows, which is not needed.
-fn host_port(word: &[u8]) -> Result<HostPort, Failure> {
+///
+/// # Errors
+/// `Failure::Usage` with the word.
+pub fn host_port(word: &[u8]) -> Result<HostPort, Failure> {
     let word = text(word)?;
     let wrong = || usage(format!("'{word}' is no host:port"));
     let address = word.split('@').next().unwrap_or_default();

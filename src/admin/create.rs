@@ -178,7 +178,11 @@ fn form(members: &mut [Member], plan: &Plan, settings: &Settings, output: &mut O
     bring_together(members, &expected, &replicas, true, settings.wait, output)
 }
 
-fn add_slots(member: &mut Member, (first, last): SlotRange) -> Result<(), Trouble> {
+/// Gives a node slots that nobody has.
+///
+/// # Errors
+/// It is gone, or knows that somebody has them.
+pub fn add_slots(member: &mut Member, (first, last): SlotRange) -> Result<(), Trouble> {
     let range = member.client.ask(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
     match range {
         // Before 7.0 the command is not known.

@@ -1,8 +1,9 @@
-//! `slotcore cluster ...`: forming a cluster, looking at it and changing its nodes, without another tool.
+//! `slotcore cluster ...`, `slotcore health` and `slotcore announce`: forming a cluster, looking at it and changing its nodes,
+//! without another tool.
 //!
 //! A client and nothing else: a process of its own that speaks RESP2 with nodes over blocking sockets and ends. It works
 //! with every node that knows Redis's CLUSTER commands, and its subcommands and options are those of `redis-cli --cluster`.
-//! Called by `main`; no part of a running node knows of it.
+//! Called by `main`, which also starts what finds other nodes by name; no other part of a running node knows of it.
 //!
 //! | file | has |
 //! |---|---|
@@ -15,15 +16,21 @@
 //! | `create` | forming a cluster |
 //! | `check` | `check` and `info` |
 //! | `membership` | `add-node` and `del-node` |
+//! | `discovery` | what a node does by itself that finds others by name |
 //! | `everywhere` | `call` and `set-timeout` |
+//! | `announce` | `slotcore announce`: the ports of containers, told to their nodes |
+//! | `health` | whether a node is ready, for those who watch over containers |
 //! | `output` | tables, progress, questions |
 
 mod agreement;
+mod announce;
 mod arguments;
 mod check;
 mod client;
 mod create;
+mod discovery;
 mod everywhere;
+mod health;
 mod members;
 mod membership;
 mod output;
@@ -31,9 +38,13 @@ mod plan;
 mod reply;
 mod topology;
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
+use crate::config::{PASSWORD_FILE_VARIABLE, password_in};
 use arguments::{Command, Environment, Invocation};
+pub use discovery::Discoverer;
 use output::Output;
 
 /// The password for AUTH where the command line has none; redis-cli reads it too.
@@ -63,12 +74,10 @@ impl Failure {
 /// Runs `slotcore cluster` with the words that follow it. Results go to standard output, errors to standard error.
 /// Returns the exit code: 0, 1 when what was asked for failed or a check found something, 2 for a wrong command line.
 pub fn run(words: &[Vec<u8>]) -> u8 {
-    let environment = Environment {
-        password: std::env::var_os(PASSWORD_VARIABLE).map(OsStringExt::into_vec),
-        yes: std::env::var_os(YES_VARIABLE).is_some_and(|value| value == "1"),
-    };
     let mut output = Output::new();
-    let result = arguments::parse(words, environment).and_then(|invocation| perform(&invocation, &mut output));
+    let result = environment()
+        .and_then(|environment| arguments::parse(words, environment))
+        .and_then(|invocation| perform(&invocation, &mut output));
     match result {
         Ok(()) => EXIT_OK,
         Err(Failure::Usage(line)) => {
@@ -79,6 +88,31 @@ pub fn run(words: &[Vec<u8>]) -> u8 {
             lines.iter().for_each(|line| output.error(line));
             EXIT_FAILED
         }
+    }
+}
+
+/// Runs `slotcore health` with the words that follow it: one line, and the exit code 0 or 1.
+pub fn health(words: &[Vec<u8>]) -> u8 {
+    health::run(words)
+}
+
+/// Runs `slotcore announce` with the words that follow it. Returns the exit code.
+pub fn announce(words: &[Vec<u8>]) -> u8 {
+    announce::run(words)
+}
+
+fn environment() -> Result<Environment, Failure> {
+    let yes = std::env::var_os(YES_VARIABLE).is_some_and(|value| value == "1");
+    Ok(Environment { password: password_variable().map_err(Failure::Failed)?, yes })
+}
+
+/// The password that the environment has: in a variable that redis-cli reads too, or in the file that a container is given.
+/// Empty variables count as none.
+fn password_variable() -> Result<Option<Vec<u8>>, Vec<String>> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    match (variable(PASSWORD_VARIABLE).map(OsString::into_vec), variable(PASSWORD_FILE_VARIABLE)) {
+        (None, Some(file)) => password_in(Path::new(&file)).map_err(|line| vec![line]),
+        (password, _) => Ok(password),
     }
 }
 

@@ -103,9 +103,15 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_wins_over_standard_input() {
+    fn the_command_line_wins_over_the_environment_and_standard_input() {
         let (_, _, options) = parse(&["--port", "3", "--bind", "127.0.0.1 -::1"]);
-        let loaded = load(Sources { file: None, stdin: Some(b"port 2"), options: options.as_bytes() }).unwrap();
+        let loaded = load(Sources {
+            stdin: Some(b"port 2"),
+            environment: b"port 4",
+            options: options.as_bytes(),
+            ..Sources::default()
+        })
+        .unwrap();
         assert_eq!(
             (loaded.config.port, loaded.config.bind.as_slice()),
             (3, &["127.0.0.1".to_owned(), "-::1".to_owned()][..])

@@ -1,6 +1,6 @@
 //! Reading the configuration at start: lines, `include`, and errors that name their place.
 //!
-//! Owns the order of the sources (file, then standard input, then the command line; what comes last wins) and the
+//! Owns the order of the sources (file, standard input, the environment, the command line; what comes last wins) and the
 //! directives that exist in files alone. Called by `main` once. It reads files, and never writes one.
 
 use super::include::{self, Included};
@@ -25,6 +25,8 @@ pub struct Sources<'a> {
     pub file: Option<&'a Path>,
     /// What was read from standard input, if the command line has a `-`.
     pub stdin: Option<&'a [u8]>,
+    /// The directives of environment variables, one a line: [`super::Environment::lines`].
+    pub environment: &'a [u8],
     /// The directives of the command line, one a line: [`super::Arguments::options`].
     pub options: &'a [u8],
 }
@@ -39,7 +41,7 @@ pub struct Loaded {
 /// Where a line stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The path as it was given, or a word for standard input and the command line.
+    /// The path as it was given, or words for standard input, the environment and the command line.
     pub file: Option<String>,
     /// Counted from 1 in each file; 0 where it is no line that is wrong.
     pub line: u64,
@@ -124,6 +126,7 @@ pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigError> {
     if let Some(text) = sources.stdin {
         reader.text("standard input", text, 0)?;
     }
+    reader.text("the environment", sources.environment, 0)?;
     reader.text("the command line", sources.options, 0)?;
     finish(reader.config)
 }
@@ -133,6 +136,9 @@ fn finish(mut config: Config) -> Result<Loaded, ConfigError> {
     let mut warnings = Vec::new();
     if config.cluster_enabled && config.replicaof.is_some() {
         return Err(ConfigError::whole("replicaof directive not allowed in cluster mode"));
+    }
+    if !config.cluster_discovery.is_empty() && !config.cluster_enabled {
+        return Err(ConfigError::whole("cluster-discovery needs cluster-enabled yes"));
     }
     if config.cluster_enabled && config.databases > 1 {
         warnings.push(format!("a cluster node has one database: 'databases {}' is taken as 1", config.databases));
@@ -293,7 +299,7 @@ mod tests {
         assert_eq!(shown("save \"\""), "");
         assert_eq!(shown("save"), "");
         assert_eq!(shown("save 900 1\nsave ''\nsave 5 5"), "5 5");
-        let loaded = load(Sources { file: None, stdin: Some(b"save 900 1"), options: b"save 5 5" }).unwrap();
+        let loaded = load(Sources { stdin: Some(b"save 900 1"), options: b"save 5 5", ..Sources::default() }).unwrap();
         assert_eq!(loaded.config.get(&[b"save"]), [(b"save".to_vec(), b"900 1 5 5".to_vec())]);
     }
 
@@ -318,6 +324,7 @@ mod tests {
             ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
             ("appendfilename ''", "appendfilename can't be empty"),
             ("cluster-enabled yes\nreplicaof a 1", "replicaof directive not allowed in cluster mode"),
+            ("cluster-discovery dns:node", "cluster-discovery needs cluster-enabled yes"),
         ];
         for (text, expected) in table {
             assert_eq!(reason(text), expected, "{text}");

@@ -1,15 +1,17 @@
 //! Configuration: the table of directives and everything that reads or writes one.
 //!
 //! Owns the settings of the node as one value, [`Config`], plain data that the runtime clones for each core; the table
-//! they follow from (`table.rs`); reading them from a file, stdin and the command line (`file.rs`, `args.rs`); CONFIG GET
-//! here, CONFIG SET (`set.rs`) and CONFIG REWRITE (`rewrite.rs`). Names, defaults, ranges, notations and error texts
-//! are those of Redis 7.2, and so are the directives, but for a few of our own.
+//! they follow from (`table.rs`); reading them from a file, stdin, the environment and the command line (`file.rs`,
+//! `environment.rs`, `args.rs`); CONFIG GET here, CONFIG SET (`set.rs`) and CONFIG REWRITE (`rewrite.rs`). Names, defaults,
+//! ranges, notations and error texts are those of Redis 7.2, and so are the directives, but for a few of our own.
 //!
 //! Called by `main` (load), by the handlers of CONFIG, and read everywhere. It never applies a setting: it opens no
 //! port, enters no folder and writes no file; the runtime does, told by [`Change::changed`] what moved.
 
 mod args;
 mod choice;
+mod discovery;
+mod environment;
 mod file;
 mod include;
 mod line;
@@ -29,6 +31,8 @@ pub use choice::{
     PropagationErrorBehavior, ProtectedAction, SanitizeDumpPayload, ShutdownOptions, Supervised, SyslogFacility,
     TlsAuthClients,
 };
+pub use discovery::Discovery;
+pub use environment::{Environment, PASSWORD_FILE_VARIABLE, password_in};
 pub use file::{ConfigError, FileRow, Loaded, Place, Sources, load};
 pub use line::split_words;
 pub use notify::NotifyFlags;
@@ -121,6 +125,8 @@ impl Directive {
 pub const DIFFERENCES: &[(&str, &str)] = &[
     ("cores", "ours: the number of threads"),
     ("core-ports", "ours: a port for each core"),
+    ("cluster-discovery", "ours: where a node finds the others by itself"),
+    ("cluster-discovery-replicas", "ours: how many replicas a cluster that forms itself has for each primary"),
     ("server-cpulist", "a second name for server_cpulist, spelled like all others"),
 ];
 

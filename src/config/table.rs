@@ -10,6 +10,7 @@
 //! swept, and a reader would search in two places.
 
 use super::choice::*;
+use super::discovery;
 use super::notify::{NotifyFlags, NotifyKind};
 use super::value::*;
 use super::words::*;
@@ -319,6 +320,9 @@ directives! {
     // Ours.
     cores: Cores = Cores::Auto; "cores", CoresKind, [IMMUTABLE], Now;
     core_ports: bool = false; "core-ports", YesNo, [IMMUTABLE], Later("a port for each core");
+    /// `dns:NAME[:PORT]` or `hosts:HOST:PORT,...`; read by [`super::Discovery::parse`].
+    cluster_discovery: String = String::new(); "cluster-discovery", text_or_empty().checked(discovery::check), [IMMUTABLE], Now;
+    cluster_discovery_replicas: u32 = 1; "cluster-discovery-replicas", integer(0, 100), [IMMUTABLE], Now;
 }
 
 /// Redis's reason where its allocator cannot move memory either.

@@ -71,6 +71,9 @@ use worker::{Census, Doors, Worker};
 /// Stack of a core's thread, the kernel's usual size.
 const STACK_BYTES: usize = 8 << 20;
 
+/// What runs beside the cores and speaks with the node as its clients do.
+pub type Companion = Box<dyn FnOnce() + Send>;
+
 /// What every core's thread starts from.
 #[derive(Clone)]
 struct Seed {
@@ -94,11 +97,12 @@ struct FirstCore {
     underway: Option<Box<Underway>>,
 }
 
-/// Runs the node until it is told to stop.
+/// Runs the node until it is told to stop. `companion`, if there is one, runs beside the cores on a thread of its own, which ends with the
+/// process.
 ///
 /// # Errors
 /// One line for the operator: what cannot be had and how to mend it.
-pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
+pub fn start(mut config: Config, config_file: String, companion: Option<Companion>) -> Result<(), String> {
     end_with_the_first_panic();
     let cores_count = match config.cores {
         Cores::Count(count) => usize::from(count),
@@ -125,6 +129,11 @@ pub fn start(mut config: Config, config_file: String) -> Result<(), String> {
     let seed = Seed { config, facts, hash_seeds, cluster, census: Census::new(cores_count), loads: false };
     // Redis's words, at the place where it has them: whoever waits for them waits for its data next.
     tracing::info!("Server initialized");
+    if let Some(companion) = companion {
+        // Not before signals are blocked: a thread takes over what its maker blocks.
+        let thread = std::thread::Builder::new().name("companion".to_owned());
+        thread.spawn(companion).map_err(|error| format!("Can't start a thread: {error}"))?;
+    }
     let first = FirstCore { membership, doors: Doors::new(listeners, signals), bus, append_only: None, underway: None };
     let result = run(seed, first, &cpus);
     for path in unix_paths {

@@ -15,6 +15,9 @@
 //! | `create` | forming a cluster |
 //! | `check` | `check` and `info` |
 //! | `membership` | `add-node` and `del-node` |
+//! | `reshard`, `shares` | `reshard` and `rebalance`, and which slots they move |
+//! | `repair`, `diagnosis` | `fix`, and what is to be done about a slot |
+//! | `transfer` | slots moved with CLUSTER SETSLOT and MIGRATE |
 //! | `everywhere` | `call` and `set-timeout` |
 //! | `output` | tables, progress, questions |
 
@@ -23,13 +26,18 @@ mod arguments;
 mod check;
 mod client;
 mod create;
+mod diagnosis;
 mod everywhere;
 mod members;
 mod membership;
 mod output;
 mod plan;
+mod repair;
 mod reply;
+mod reshard;
+mod shares;
 mod topology;
+mod transfer;
 
 use std::os::unix::ffi::OsStringExt;
 
@@ -94,6 +102,9 @@ fn perform(invocation: &Invocation, output: &mut Output) -> Result<(), Failure> 
         Command::Info { node } => check::info(node, settings, output),
         Command::AddNode { new, existing, role } => membership::add(new, existing, role, settings, output),
         Command::DelNode { node, id } => membership::delete(node, id, settings, output),
+        Command::Reshard { node, wish, moving } => reshard::reshard(node, wish, moving, settings, output),
+        Command::Rebalance { node, balance, moving } => reshard::rebalance(node, balance, moving, settings, output),
+        Command::Fix { node, extent, moving } => repair::fix(node, *extent, moving, settings, output),
         Command::Call { node, words, only } => everywhere::call(node, words, *only, settings, output),
         Command::SetTimeout { node, timeout_ms } => everywhere::set_timeout(node, *timeout_ms, settings, output),
     }

@@ -299,7 +299,7 @@ impl<'c> Ground<'c> {
             return Ok(());
         }
         Err(Failure::line(format!(
-            "slot {}: keys with other values on both sides: {}; remove those that are wrong, or add --cluster-replace and the source's count",
+            "slot {}: keys with other values on both sides: {}; remove the wrong ones, or add --cluster-replace to keep the source's",
             step.slot,
             names.join(", ")
         )))

@@ -280,13 +280,10 @@ impl Machine {
         self.copy = None;
     }
 
-    /// Whether what was ordered claims slots, or has an epoch, that the file has not.
-    pub fn claims_more(&self) -> bool {
+    /// Whether what was ordered has an epoch that the file has not.
+    pub fn takes_epoch(&self) -> bool {
         let epochs = |state: &ClusterState| (state.current_epoch(), state.myself().config_epoch);
-        self.copy.as_deref().is_none_or(|copy| {
-            epochs(&copy.state) != epochs(&self.state)
-                || self.state.myself().slots_count() > copy.state.myself().slots_count()
-        })
+        self.copy.as_deref().is_none_or(|copy| epochs(&copy.state) != epochs(&self.state))
     }
 
     /// The file has the state, but may not be on the disk: it is written once more, soon.

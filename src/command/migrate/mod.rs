@@ -212,7 +212,7 @@ mod tests {
     fn options_are_read_in_any_order() {
         let read = |line: &str| Options::parse(&args(line).as_args());
         let options = read("migrate h 1 '' 0 9 replace auth2 u p COPY keys a").unwrap();
-        assert!(options.copy && options.replace && options.first_key == 11);
+        assert!(options.copy && options.replace && options.first_key == 12);
         assert_eq!(options.login, Some(Login { user: Some(b"u".to_vec()), password: b"p".to_vec() }));
         let both = read("migrate h 1 k 0 9 auth2 u p auth q").unwrap();
         assert_eq!(both.login, Some(Login { user: Some(b"u".to_vec()), password: b"q".to_vec() }));

@@ -8,6 +8,7 @@ where a slotcore is there to run it. Servers take turns within a round.
 """
 
 import contextlib
+import os
 import pathlib
 import random
 import socket
@@ -149,7 +150,7 @@ def moved(pair, tool, keys):
 def tools_for(name):
     """How slots of this server are moved."""
     ways = [("redis-cli", ["redis-cli", "--cluster"])]
-    program = ROOT / "target" / "release" / "slotcore"
+    program = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "slotcore"
     if name.startswith("slotcore") and program.exists():
         ways.append(("slotcore cluster", [str(program), "cluster"]))
     return ways

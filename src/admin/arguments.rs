@@ -10,10 +10,20 @@ use std::time::Duration;
 use super::Failure;
 use super::client::{Credentials, HostPort};
 use super::plan::PRIMARIES_MIN;
+use super::repair::Extent;
+use super::reshard::{Balance, Wish};
+use crate::base::slot::SLOTS_COUNT;
 
 /// How long waiting for agreement may take, unless `--cluster-wait` says otherwise.
 const WAIT_SECONDS_DEFAULT: u64 = 60;
 const WAIT_SECONDS_MAX: u64 = 86_400;
+/// How long MIGRATE may take without anything moving, as in redis-cli.
+const MIGRATE_TIMEOUT_MS_DEFAULT: u64 = 60_000;
+/// Keys of one MIGRATE, as in redis-cli.
+const PIPELINE_DEFAULT: u64 = 10;
+const PIPELINE_MAX: u64 = 10_000;
+/// How far primaries may be from their part, in percent, as in redis-cli.
+const THRESHOLD_DEFAULT: f32 = 2.0;
 /// A shorter node timeout lets nodes fail for every hiccup of a network; redis-cli refuses it too.
 const NODE_TIMEOUT_MS_MIN: u64 = 100;
 /// The highest that redis-server takes.
@@ -27,14 +37,14 @@ pub struct Environment {
 }
 
 /// A command line that makes sense.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Invocation {
     pub command: Command,
     pub settings: Settings,
 }
 
 /// What all subcommands heed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub credentials: Credentials,
     /// Do not ask.
@@ -43,7 +53,18 @@ pub struct Settings {
     pub wait: Duration,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+/// How keys are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// Of MIGRATE.
+    pub timeout: Duration,
+    /// Keys of one MIGRATE.
+    pub pipeline: u64,
+    /// What is at the target already goes.
+    pub replace: bool,
+}
+
+#[derive(Debug, PartialEq)]
 pub enum Command {
     Help,
     /// `replicas` for each primary.
@@ -66,6 +87,21 @@ pub enum Command {
     DelNode {
         node: HostPort,
         id: String,
+    },
+    Reshard {
+        node: HostPort,
+        wish: Wish,
+        moving: Moving,
+    },
+    Rebalance {
+        node: HostPort,
+        balance: Balance,
+        moving: Moving,
+    },
+    Fix {
+        node: HostPort,
+        extent: Extent,
+        moving: Moving,
     },
     Call {
         node: HostPort,
@@ -104,6 +140,17 @@ enum Opt {
     PrimaryId,
     OnlyPrimaries,
     OnlyReplicas,
+    From,
+    To,
+    Slots,
+    Timeout,
+    Pipeline,
+    Replace,
+    Weight,
+    UseEmpty,
+    Threshold,
+    Simulate,
+    WithUnreachable,
     Wait,
     Password,
     User,
@@ -136,6 +183,17 @@ const OPTIONS: &[OptionSpec] = &[
     row(Opt::PrimaryId, &["--cluster-master-id", "--master-id"], Some("<id>"), "of this primary (default: the one with the fewest)"),
     row(Opt::OnlyPrimaries, &["--cluster-only-masters", "--only-masters"], None, "primaries alone"),
     row(Opt::OnlyReplicas, &["--cluster-only-replicas", "--only-replicas"], None, "replicas alone"),
+    row(Opt::From, &["--cluster-from", "--from"], Some("<ids>"), "give slots: ids with commas between, or all"),
+    row(Opt::To, &["--cluster-to", "--to"], Some("<id>"), "takes them"),
+    row(Opt::Slots, &["--cluster-slots", "--slots"], Some("<count>"), "how many"),
+    row(Opt::Weight, &["--cluster-weight", "--weight"], Some("<id=weight ...>"), "of primaries; 1 where none is given, 0 gives all away"),
+    row(Opt::UseEmpty, &["--cluster-use-empty-masters", "--use-empty-masters"], None, "primaries without slots get some"),
+    row(Opt::Threshold, &["--cluster-threshold", "--threshold"], Some("<percent>"), "nothing moves while all are as near (default 2)"),
+    row(Opt::Simulate, &["--cluster-simulate", "--simulate"], None, "only say what would move"),
+    row(Opt::WithUnreachable, &["--cluster-fix-with-unreachable-masters", "--fix-with-unreachable-masters"], None, "give slots of primaries that do not answer to others"),
+    row(Opt::Timeout, &["--cluster-timeout", "--timeout"], Some("<milliseconds>"), "of MIGRATE (default 60000)"),
+    row(Opt::Pipeline, &["--cluster-pipeline", "--pipeline"], Some("<count>"), "keys of one MIGRATE (default 10)"),
+    row(Opt::Replace, &["--cluster-replace", "--replace"], None, "keys that are at the target already are replaced"),
     row(Opt::Wait, &["--cluster-wait", "--wait"], Some("<seconds>"), "how long the nodes may take to agree (default 60)"),
     row(Opt::Yes, &["--cluster-yes", "--yes"], None, "do not ask (or REDISCLI_CLUSTER_YES=1)"),
     row(Opt::Password, &["-a", "--pass"], Some("<password>"), "for AUTH (better: REDISCLI_AUTH, which other users do not see)"),
@@ -143,6 +201,9 @@ const OPTIONS: &[OptionSpec] = &[
     // redis-cli warns of passwords on the command line and this silences it; scripts give it out of habit.
     row(Opt::NoWarning, &["--no-auth-warning"], None, ""),
 ];
+
+/// Options of the subcommands that move keys.
+const MOVING: &[Opt] = &[Opt::Timeout, Opt::Pipeline, Opt::Replace, Opt::Wait];
 
 /// Options that every subcommand takes.
 const EVERYWHERE: &[Opt] = &[Opt::Yes, Opt::Password, Opt::User, Opt::NoWarning];
@@ -152,6 +213,13 @@ const EVERYWHERE: &[Opt] = &[Opt::Yes, Opt::Password, Opt::User, Opt::NoWarning]
 struct Given {
     seen: Vec<Opt>,
     replicas: usize,
+    from: Option<Vec<String>>,
+    to: Option<String>,
+    slots: Option<usize>,
+    timeout_ms: Option<u64>,
+    pipeline: Option<u64>,
+    weights: Vec<(String, f32)>,
+    threshold_percent: Option<f32>,
     primary_id: Option<String>,
     wait_seconds: Option<u64>,
     password: Option<Vec<u8>>,
@@ -162,6 +230,14 @@ impl Given {
     fn has(&self, option: Opt) -> bool {
         self.seen.contains(&option)
     }
+
+    fn moving(&self) -> Moving {
+        Moving {
+            timeout: Duration::from_millis(self.timeout_ms.unwrap_or(MIGRATE_TIMEOUT_MS_DEFAULT)),
+            pipeline: self.pipeline.unwrap_or(PIPELINE_DEFAULT),
+            replace: self.has(Opt::Replace),
+        }
+    }
 }
 
 struct Subcommand {
@@ -169,6 +245,8 @@ struct Subcommand {
     arguments: &'static str,
     counts: RangeInclusive<usize>,
     options: &'static [Opt],
+    /// It takes those of `MOVING`, too.
+    moves: bool,
     summary: &'static str,
     build: fn(&[Vec<u8>], &Given) -> Result<Command, Failure>,
 }
@@ -179,6 +257,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
         arguments: "host1:port1 ... hostN:portN",
         counts: 1..=usize::MAX,
         options: &[Opt::Replicas, Opt::Wait],
+        moves: false,
         summary: "forms a cluster of empty nodes",
         build: create,
     },
@@ -187,6 +266,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
         arguments: "host:port",
         counts: 1..=2,
         options: &[Opt::SearchOwners],
+        moves: false,
         summary: "do all nodes agree, and is every slot served? exit code 1 if not",
         build: |words, given| {
             Ok(Command::Check { node: one_node(words)?, search_owners: given.has(Opt::SearchOwners) })
@@ -197,6 +277,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
         arguments: "host:port",
         counts: 1..=2,
         options: &[],
+        moves: false,
         summary: "keys, slots and replicas of each primary",
         build: |words, _| Ok(Command::Info { node: one_node(words)? }),
     },
@@ -205,6 +286,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
         arguments: "new_host:new_port existing_host:existing_port",
         counts: 2..=2,
         options: &[Opt::Replica, Opt::PrimaryId, Opt::Wait],
+        moves: false,
         summary: "an empty node joins, as a primary without slots or as a replica",
         build: add_node,
     },
@@ -213,9 +295,52 @@ const SUBCOMMANDS: &[Subcommand] = &[
         arguments: "host:port node_id",
         counts: 2..=2,
         options: &[],
+        moves: false,
         summary: "a node without slots leaves and is reset",
         build: |words, _| {
             Ok(Command::DelNode { node: host_port(&words[0])?, id: text(&words[1])?.to_ascii_lowercase() })
+        },
+    },
+    Subcommand {
+        name: "reshard",
+        arguments: "host:port",
+        counts: 1..=2,
+        options: &[Opt::From, Opt::To, Opt::Slots],
+        moves: true,
+        summary: "moves slots with their keys to one primary; asks for what is not given",
+        build: |words, given| {
+            let wish = Wish { from: given.from.clone(), to: given.to.clone(), slots: given.slots };
+            Ok(Command::Reshard { node: one_node(words)?, wish, moving: given.moving() })
+        },
+    },
+    Subcommand {
+        name: "rebalance",
+        arguments: "host:port",
+        counts: 1..=2,
+        options: &[Opt::Weight, Opt::UseEmpty, Opt::Threshold, Opt::Simulate],
+        moves: true,
+        summary: "evens out how many slots primaries serve",
+        build: |words, given| {
+            let balance = Balance {
+                weights: given.weights.clone(),
+                use_empty: given.has(Opt::UseEmpty),
+                threshold_percent: given.threshold_percent.unwrap_or(THRESHOLD_DEFAULT),
+                simulate: given.has(Opt::Simulate),
+            };
+            Ok(Command::Rebalance { node: one_node(words)?, balance, moving: given.moving() })
+        },
+    },
+    Subcommand {
+        name: "fix",
+        arguments: "host:port",
+        counts: 1..=2,
+        options: &[Opt::SearchOwners, Opt::WithUnreachable],
+        moves: true,
+        summary: "finishes moves that were interrupted, and gives slots that nobody serves to primaries",
+        build: |words, given| {
+            let (search_owners, without_unreachable) = (given.has(Opt::SearchOwners), given.has(Opt::WithUnreachable));
+            let extent = Extent { search_owners, without_unreachable };
+            Ok(Command::Fix { node: one_node(words)?, extent, moving: given.moving() })
         },
     },
     Subcommand {
@@ -223,6 +348,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
         arguments: "host:port command arg ... arg",
         counts: 2..=usize::MAX,
         options: &[Opt::OnlyPrimaries, Opt::OnlyReplicas],
+        moves: false,
         summary: "one command to every node; behind -- everything belongs to the command",
         build: call,
     },
@@ -231,6 +357,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
         arguments: "host:port milliseconds",
         counts: 2..=2,
         options: &[],
+        moves: false,
         summary: "sets cluster-node-timeout on every node and in its configuration file",
         build: set_timeout,
     },
@@ -239,13 +366,14 @@ const SUBCOMMANDS: &[Subcommand] = &[
         arguments: "",
         counts: 0..=0,
         options: &[],
+        moves: false,
         summary: "",
         build: |_, _| Ok(Command::Help),
     },
 ];
 
 /// Subcommands of redis-cli that this version does not have.
-const NOT_AVAILABLE: &[&str] = &["reshard", "rebalance", "fix", "import", "backup"];
+const NOT_AVAILABLE: &[&str] = &["import", "backup"];
 
 /// Reads the words behind `slotcore cluster`.
 ///
@@ -266,7 +394,12 @@ pub fn parse(words: &[Vec<u8>], environment: Environment) -> Result<Invocation, 
     if !subcommand.counts.contains(&arguments.len()) {
         return Err(usage(format!("expected: slotcore cluster {name} {}", subcommand.arguments)));
     }
-    let foreign = given.seen.iter().find(|option| !EVERYWHERE.contains(option) && !subcommand.options.contains(option));
+    let takes = |option: &Opt| {
+        EVERYWHERE.contains(option)
+            || subcommand.options.contains(option)
+            || subcommand.moves && MOVING.contains(option)
+    };
+    let foreign = given.seen.iter().find(|option| !takes(option));
     if let Some(foreign) = foreign {
         return Err(usage(format!("{name} does not take {}", spec(*foreign).names[0])));
     }
@@ -291,6 +424,8 @@ pub fn help() -> String {
         let _ = writeln!(out, "\n  {} {}\n      {}", subcommand.name, subcommand.arguments, subcommand.summary);
         subcommand.options.iter().for_each(|option| help_option(&mut out, *option));
     }
+    out.push_str("\nOptions of reshard, rebalance and fix:\n");
+    MOVING.iter().for_each(|option| help_option(&mut out, *option));
     out.push_str("\nOptions of all subcommands:\n");
     EVERYWHERE.iter().for_each(|option| help_option(&mut out, *option));
     out.push_str(
@@ -334,6 +469,13 @@ fn split(words: &[Vec<u8>]) -> Result<(Vec<Vec<u8>>, Given), Failure> {
                 None => word,
             };
             set(spec.option, value, &mut given)?;
+            // Of weights several may follow.
+            while spec.option == Opt::Weight
+                && let Some(next) = words.as_slice().first().filter(|next| next.contains(&b'='))
+            {
+                set(spec.option, next, &mut given)?;
+                words.next();
+            }
         } else if word == b"-h" || word == b"--help" {
             rest = vec![b"help".to_vec()];
             break;
@@ -359,9 +501,42 @@ fn set(option: Opt, value: &[u8], given: &mut Given) -> Result<(), Failure> {
         Opt::Wait => given.wait_seconds = Some(number(value, "--cluster-wait", 1..=WAIT_SECONDS_MAX)?),
         Opt::Password => given.password = Some(value.to_vec()),
         Opt::User => given.user = Some(value.to_vec()),
-        Opt::Yes | Opt::SearchOwners | Opt::Replica | Opt::OnlyPrimaries | Opt::OnlyReplicas | Opt::NoWarning => {}
+        Opt::From => {
+            let ids = text(value)?.split(',').map(|id| id.trim().to_ascii_lowercase());
+            given.from = Some(ids.filter(|id| !id.is_empty()).collect());
+        }
+        Opt::To => given.to = Some(text(value)?.to_ascii_lowercase()),
+        Opt::Slots => given.slots = Some(number(value, "--cluster-slots", 1..=SLOTS_COUNT as u64)? as usize),
+        Opt::Timeout => given.timeout_ms = Some(number(value, "--cluster-timeout", 1..=NODE_TIMEOUT_MS_MAX)?),
+        Opt::Pipeline => given.pipeline = Some(number(value, "--cluster-pipeline", 1..=PIPELINE_MAX)?),
+        Opt::Weight => given.weights.push(weight(value)?),
+        Opt::Threshold => given.threshold_percent = Some(share(value, "--cluster-threshold")?),
+        Opt::Yes
+        | Opt::SearchOwners
+        | Opt::Replica
+        | Opt::OnlyPrimaries
+        | Opt::OnlyReplicas
+        | Opt::Replace
+        | Opt::UseEmpty
+        | Opt::Simulate
+        | Opt::WithUnreachable
+        | Opt::NoWarning => {}
     }
     Ok(())
+}
+
+/// `id=weight`.
+fn weight(word: &[u8]) -> Result<(String, f32), Failure> {
+    let wrong = || usage(format!("'{}' is no weight: give <id>=<number>", shown(word)));
+    let (id, number) = text(word)?.split_once('=').ok_or_else(wrong)?;
+    Ok((id.to_ascii_lowercase(), share(number.as_bytes(), "a weight")?))
+}
+
+/// A number from 0 to a million, with a fraction.
+fn share(word: &[u8], what: &str) -> Result<f32, Failure> {
+    let value = std::str::from_utf8(word).ok().and_then(|digits| digits.parse::<f32>().ok());
+    let value = value.filter(|value| (0.0..=1e6).contains(value));
+    value.ok_or_else(|| usage(format!("{what} is a number from 0 on, not '{}'", shown(word))))
 }
 
 fn create(words: &[Vec<u8>], given: &Given) -> Result<Command, Failure> {
@@ -443,124 +618,4 @@ fn shown(word: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(line: &str) -> Result<Invocation, Failure> {
-        let words: Vec<Vec<u8>> = line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect();
-        parse(&words, Environment::default())
-    }
-
-    fn command(line: &str) -> Command {
-        read(line).unwrap_or_else(|failure| panic!("{line}: {failure:?}")).command
-    }
-
-    fn node(host: &str, port: u16) -> HostPort {
-        HostPort { host: host.to_owned(), port }
-    }
-
-    fn words(line: &str) -> Vec<Vec<u8>> {
-        line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
-    }
-
-    #[test]
-    fn options_stand_anywhere_and_in_their_long_and_short_forms() {
-        for line in [
-            "create a:1 b:2 c:3 d:4 e:5 f:6 --cluster-replicas 1 --cluster-yes",
-            "--yes create a:1 b:2 --replicas 1 c:3 d:4 e:5 f:6",
-        ] {
-            let invocation = read(line).unwrap();
-            assert!(invocation.settings.yes);
-            let Command::Create { nodes, replicas: 1 } = invocation.command else { panic!() };
-            assert_eq!((nodes.len(), &nodes[0]), (6, &node("a", 1)));
-        }
-    }
-
-    #[test]
-    fn addresses_take_every_form_that_nodes_are_shown_in() {
-        for (word, host) in [("h:7", "h"), ("10.0.0.1:7@17", "10.0.0.1"), ("[::1]:7", "::1"), ("::1:7", "::1")] {
-            assert_eq!(command(&format!("info {word}")), Command::Info { node: node(host, 7) });
-        }
-        assert_eq!(command("info h 7"), Command::Info { node: node("h", 7) });
-        for word in ["h", "h:", ":7", "h:0", "h:65536", "h:x", "h:-1"] {
-            assert!(matches!(read(&format!("info {word}")), Err(Failure::Usage(_))), "{word}");
-        }
-    }
-
-    #[test]
-    fn each_subcommand_is_built_from_its_words() {
-        let replica = |id: Option<&str>| NewRole::Replica(id.map(str::to_owned));
-        let add = |role| Command::AddNode { new: node("n", 1), existing: node("e", 2), role };
-        let call = |line: &str, only| Command::Call { node: node("h", 7), words: words(line), only };
-        let cases = [
-            ("help", Command::Help),
-            ("create --help", Command::Help),
-            ("check h:7 --search-multiple-owners", Command::Check { node: node("h", 7), search_owners: true }),
-            ("add-node n:1 e:2", add(NewRole::Primary)),
-            ("add-node n:1 e:2 --cluster-slave", add(replica(None))),
-            ("add-node n:1 e:2 --cluster-replica --cluster-master-id AB", add(replica(Some("ab")))),
-            ("del-node h:7 ABC", Command::DelNode { node: node("h", 7), id: "abc".to_owned() }),
-            ("call h:7 PING", call("PING", Only::All)),
-            ("call h:7 SET a -1 --yes --cluster-only-masters", call("SET a -1 --yes", Only::Primaries)),
-            ("call h:7 --only-replicas ECHO", call("ECHO", Only::Replicas)),
-            ("call h:7 -- ECHO --cluster-yes -a", call("ECHO --cluster-yes -a", Only::All)),
-            ("set-timeout h:7 100", Command::SetTimeout { node: node("h", 7), timeout_ms: 100 }),
-        ];
-        for (line, expected) in cases {
-            assert_eq!(command(line), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn wrong_command_lines_say_what_is_wrong() {
-        let cases = [
-            ("", "no subcommand"),
-            ("reshard h:7", "reshard is not available in this version"),
-            ("dance", "'dance' is no subcommand"),
-            ("create", "expected: slotcore cluster create host1:port1"),
-            ("create a:1 a:1 b:1", "a:1 is named twice"),
-            ("create a:1 b:1", "at least 3 nodes, not 2"),
-            ("create a:1 b:1 c:1 d:1 e:1 --replicas 1", "at least 6 nodes, not 5"),
-            ("create a:1 b:1 c:1 --replicas", "--replicas needs a value"),
-            ("create a:1 b:1 c:1 --replicas -1", "not '-1'"),
-            ("create a:1 b:1 c:1 --only-masters", "create does not take --cluster-only-masters"),
-            ("check h:7 --weight", "'--weight' is no option"),
-            ("add-node n:1 e:2 --cluster-master-id ab", "add --cluster-replica"),
-            ("call h:7", "expected: slotcore cluster call"),
-            ("call h:7 PING --cluster-only-masters --cluster-only-replicas", "leave no node"),
-            ("set-timeout h:7 99", "from 100 to"),
-            ("info h:7 --user joe", "--user needs a password"),
-        ];
-        for (line, part) in cases {
-            match read(line) {
-                Err(Failure::Usage(said)) => assert!(said.contains(part) && !said.contains('\n'), "{line}: {said}"),
-                other => panic!("{line}: {other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn the_environment_gives_what_the_command_line_leaves_out() {
-        let environment = Environment { password: Some(b"secret".to_vec()), yes: true };
-        let with = |line: &str| parse(&words(line), environment.clone()).unwrap().settings;
-        assert_eq!(with("info h:7").credentials.password.as_deref(), Some(b"secret".as_slice()));
-        assert!(with("info h:7").yes);
-        let named = with("-a other --user joe info h:7").credentials;
-        assert_eq!(named, Credentials { user: Some(b"joe".to_vec()), password: Some(b"other".to_vec()) });
-        assert_eq!(read("info h:7").unwrap().settings.wait, Duration::from_secs(60));
-    }
-
-    #[test]
-    fn help_shows_every_subcommand_and_option_that_there_is() {
-        let help = help();
-        for subcommand in SUBCOMMANDS.iter().filter(|subcommand| subcommand.name != "help") {
-            assert!(help.contains(&format!("\n  {} {}\n", subcommand.name, subcommand.arguments)), "{help}");
-        }
-        for spec in OPTIONS.iter().filter(|spec| !spec.meaning.is_empty()) {
-            assert!(help.contains(spec.names[0]) && help.contains(spec.meaning), "{}", spec.names[0]);
-            let users = SUBCOMMANDS.iter().filter(|subcommand| subcommand.options.contains(&spec.option)).count();
-            assert!(users > 0 || EVERYWHERE.contains(&spec.option));
-        }
-        assert!(NOT_AVAILABLE.iter().all(|name| !help.contains(name)));
-    }
-}
+mod tests;

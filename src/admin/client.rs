@@ -183,6 +183,25 @@ impl Client {
         self.receive()
     }
 
+    /// Sends a request whose reply is read later, with [`Client::receive_reply`].
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub fn send_words(&mut self, words: &[&[u8]]) -> Result<(), Trouble> {
+        let mut bytes = Vec::new();
+        write_request(&mut bytes, words.iter().copied());
+        self.send(&bytes)
+    }
+
+    /// The next reply, with error replies among the errors. `command` names in them what was asked.
+    ///
+    /// # Errors
+    /// No reply came, or an error reply.
+    pub fn receive_reply(&mut self, command: &str) -> Result<Reply, Trouble> {
+        let reply = self.receive()?;
+        self.accepted(command, reply)
+    }
+
     /// `raw` for words of text, with error replies among the errors. A node that loads its data, as a new replica does for
     /// a moment, is asked again for as long as a reply may take.
     ///

@@ -17,6 +17,9 @@
 //! | `check` | `check` and `info` |
 //! | `membership` | `add-node` and `del-node` |
 //! | `discovery` | what a node does by itself that finds others by name |
+//! | `reshard`, `shares` | `reshard` and `rebalance`, and which slots they move |
+//! | `repair`, `diagnosis` | `fix`, and what is to be done about a slot |
+//! | `transfer` | slots moved with CLUSTER SETSLOT and MIGRATE |
 //! | `everywhere` | `call` and `set-timeout` |
 //! | `announce` | `slotcore announce`: the ports of containers, told to their nodes |
 //! | `health` | whether a node is ready, for those who watch over containers |
@@ -29,14 +32,19 @@ mod check;
 mod client;
 mod create;
 mod discovery;
+mod diagnosis;
 mod everywhere;
 mod health;
 mod members;
 mod membership;
 mod output;
 mod plan;
+mod repair;
 mod reply;
+mod reshard;
+mod shares;
 mod topology;
+mod transfer;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -128,6 +136,9 @@ fn perform(invocation: &Invocation, output: &mut Output) -> Result<(), Failure> 
         Command::Info { node } => check::info(node, settings, output),
         Command::AddNode { new, existing, role } => membership::add(new, existing, role, settings, output),
         Command::DelNode { node, id } => membership::delete(node, id, settings, output),
+        Command::Reshard { node, wish, moving } => reshard::reshard(node, wish, moving, settings, output),
+        Command::Rebalance { node, balance, moving } => reshard::rebalance(node, balance, moving, settings, output),
+        Command::Fix { node, extent, moving } => repair::fix(node, *extent, moving, settings, output),
         Command::Call { node, words, only } => everywhere::call(node, words, *only, settings, output),
         Command::SetTimeout { node, timeout_ms } => everywhere::set_timeout(node, *timeout_ms, settings, output),
     }

@@ -72,6 +72,28 @@ impl Output {
         }
     }
 
+    /// As `progress`, with a bar: `done` of 1. Nothing is behind it but the detail where there is no terminal.
+    pub fn bar(&mut self, done: f64, detail: &str) {
+        if self.is_terminal {
+            self.rewrite(&format!("[{}] {detail}", bar(done)));
+        } else {
+            self.progress(detail);
+        }
+    }
+
+    /// Asks for a line on standard input. `None` at its end.
+    pub fn question(&mut self, question: &str) -> Option<String> {
+        self.close_line();
+        let mut out = io::stdout().lock();
+        let _ = write!(out, "{question} ").and_then(|()| out.flush());
+        let mut answer = String::new();
+        let read = io::stdin().lock().read_line(&mut answer).unwrap_or(0);
+        if !answer.ends_with('\n') {
+            let _ = writeln!(out);
+        }
+        (read > 0).then(|| answer.trim().to_owned())
+    }
+
     /// Puts `text` in the place of the line of progress.
     fn rewrite(&mut self, text: &str) {
         let mut out = io::stdout().lock();
@@ -123,6 +145,25 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// So many characters a bar has.
+const BAR_LEN: usize = 30;
+
+fn bar(done: f64) -> String {
+    let full = (done.clamp(0.0, 1.0) * BAR_LEN as f64) as usize;
+    "#".repeat(full) + &".".repeat(BAR_LEN - full)
+}
+
+/// `42 s`, `3 min 20 s`, `2 h 5 min`; nothing below a second is told but of the first ones.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0..=9 => format!("{:.1} s", seconds.max(0.0)),
+        10..=59 => format!("{whole} s"),
+        60..=3599 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
 /// `1 slot`, `2 slots`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
@@ -136,6 +177,14 @@ mod tests {
     fn columns_line_up_and_numbers_stand_to_the_right() {
         let rows = [["a", "7", "-"], ["longer", "123", "x"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&["Node", "N", "Last"], &rows), "Node      N  Last\na         7  -\nlonger  123  x");
+    }
+
+    #[test]
+    fn bars_and_durations_are_readable() {
+        assert_eq!(bar(0.5), format!("{}{}", "#".repeat(15), ".".repeat(15)));
+        assert_eq!((bar(-1.0).len(), bar(7.0)), (BAR_LEN, "#".repeat(BAR_LEN)));
+        let durations = [0.04, 42.7, 200.0, 7500.0, -3.0].map(duration);
+        assert_eq!(durations, ["0.0 s", "42 s", "3 min 20 s", "2 h 5 min", "0.0 s"]);
     }
 
     #[test]

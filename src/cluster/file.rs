@@ -46,17 +46,31 @@ impl NodesFile {
     /// # Errors
     /// When the disk says so; the old content stays.
     pub fn save(&mut self, content: &[u8]) -> io::Result<()> {
+        self.put(content, true)?;
+        sync_folder(&self.path)
+    }
+
+    /// As `save`, without waiting for the disk: after the crash of a process the file has the new content, after that of the machine perhaps
+    /// the old.
+    ///
+    /// # Errors
+    /// When the system says so; the old content stays.
+    pub fn replace(&mut self, content: &[u8]) -> io::Result<()> {
+        self.put(content, false)
+    }
+
+    fn put(&mut self, content: &[u8], is_synced: bool) -> io::Result<()> {
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".tmp-{}", std::process::id()));
         let temporary = PathBuf::from(name);
-        let written = write(&temporary, content).and_then(|file| {
+        let written = write(&temporary, content, is_synced).and_then(|file| {
             std::fs::rename(&temporary, &self.path)?;
             Ok(file)
         });
         match written {
             Ok(file) => {
                 self._locked = file;
-                sync_folder(&self.path)
+                Ok(())
             }
             Err(error) => {
                 let _ = std::fs::remove_file(&temporary);
@@ -96,12 +110,14 @@ fn read(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A complete file on disk, locked before it gets its name, so that there is no moment without a lock.
-fn write(path: &Path, content: &[u8]) -> io::Result<File> {
+/// A complete file, on disk if it is to be, locked before it gets its name, so that there is no moment without a lock.
+fn write(path: &Path, content: &[u8], is_synced: bool) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
     file.try_lock().map_err(io::Error::from)?;
     file.write_all(content)?;
-    file.sync_all()?;
+    if is_synced {
+        file.sync_all()?;
+    }
     Ok(file)
 }
 

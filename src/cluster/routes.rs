@@ -37,6 +37,10 @@ impl ClusterState {
             let primary = number(&mut view, primary);
             view.set_primary(primary);
         }
+        // A replica only remembers them, for when it takes over.
+        if !self.myself().is_primary() {
+            return view;
+        }
         for (slot, to) in &self.migrating_to {
             let to = number(&mut view, *to);
             view.open_to(*slot, to);

@@ -268,9 +268,12 @@ impl Blocked {
     }
 }
 
-/// Runs a command that may block. False when it waits now, without a reply.
+/// Runs a command that may block, or is answered late. False when it waits now, without a reply.
 pub fn run(core: &mut Core, call: &Call<'_>, sequence: u32, output: &mut ReplyBuffer) -> bool {
     execute::run(core, call, output);
+    if core.migrations.admit(call, sequence) {
+        return false;
+    }
     let Some(mut wait) = core.wait.take() else { return true };
     let args = wait.request.take().unwrap_or_else(|| ArgsBuf::from(&call.args));
     let now_ms = core.clock.monotonic_us() / 1000;
@@ -278,6 +281,12 @@ pub fn run(core: &mut Core, call: &Call<'_>, sequence: u32, output: &mut ReplyBu
     let (command, caller, slot) = (call.command, call.caller, call.slot);
     core.blocked.add(&mut core.keyspace, Waiter { command, caller, slot, args, sequence, wait, deadline_ms });
     false
+}
+
+/// Keys can be written again that could not for a while: everybody who waits is looked at as if all keys had changed.
+pub fn look_again(core: &mut Core) {
+    let waited: Vec<(usize, Box<[u8]>)> = core.blocked.by_key.keys().cloned().collect();
+    waited.iter().for_each(|(db, key)| core.blocked.key_changed(*db, key));
 }
 
 /// Serves those who wait for keys that have changed, the longest waiting first, until nobody can be served.
@@ -301,11 +310,16 @@ fn serve_one(core: &mut Core, index: usize) {
     let waiter = &mut core.blocked.waiters[index];
     let args = std::mem::take(&mut waiter.args);
     let (command, caller, slot) = (waiter.command, waiter.caller, waiter.slot);
+    let call = Call { command, caller, slot, args: args.as_args() };
+    if core.migrations.is_active() && core.migrations.holds(&call) {
+        core.blocked.waiters[index].args = args;
+        return;
+    }
     let mut reply = Box::new(ReplyBuffer::new());
     core.stats.last_instant_ns = core.nanos.now_ns();
     let effects_before = core.effects.len();
     let position_before = core.journal.position();
-    execute::run(core, &Call { command, caller, slot, args: args.as_args() }, &mut reply);
+    execute::run(core, &call, &mut reply);
     if core.wait.take().is_some() {
         core.blocked.waiters[index].args = args;
         return;

@@ -8,6 +8,8 @@ pub mod members;
 mod slots;
 mod topology;
 
+pub use slots::{set_slot_of, set_slot_words};
+
 use super::context::Context;
 use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
@@ -234,6 +236,14 @@ fn needs_cluster(cx: &Context<'_>) -> CommandResult {
 fn order<T>(cx: &mut Context<'_>, order: impl FnOnce(&mut Machine, Now) -> T) -> Result<T, CommandError> {
     let clock = cx.core.clock;
     let (outcome, step) = membership(cx)?.order(&clock, order).map_err(|error| not_saved(&error))?;
+    cx.core.take_step(step);
+    Ok(outcome)
+}
+
+/// As `order`, for what there are thousands of in a row: it is on the disk soon after.
+fn order_soon<T>(cx: &mut Context<'_>, order: impl FnOnce(&mut Machine, Now) -> T) -> Result<T, CommandError> {
+    let clock = cx.core.clock;
+    let (outcome, step) = membership(cx)?.order_soon(&clock, order).map_err(|error| not_saved(&error))?;
     cx.core.take_step(step);
     Ok(outcome)
 }

@@ -13,6 +13,7 @@ use super::client::{Client, ClientRef, CloseReason};
 use super::journal::{Journal, JournalReader};
 use super::latency::LatencyEvents;
 use super::memory_limit::{self, Ledger};
+use super::migrate::Migrations;
 use super::node::Node;
 use super::pause::Pause;
 use super::persistence::DiskView;
@@ -93,6 +94,8 @@ pub struct Core {
     /// What the handler that has just run waits for (see `blocking`).
     pub wait: Option<Wait>,
     pub blocked: Blocked,
+    /// Keys that are on their way to other nodes.
+    pub migrations: Migrations,
     pub watches: Watches,
     /// Who keeps copies of what.
     pub tracking: TrackingTable,

@@ -1,14 +1,18 @@
 //! DUMP and RESTORE: one value in the format of RDB files, out of this node and into it.
+//!
+//! A large value is made in slices between which the core serves others (`migrate::Restore`): RESTORE is run twice then, the first time to
+//! look whether it may and to begin, the second time with the value.
 
 use bytes::Bytes;
 
 use super::arguments::{integer, is_word};
 use super::context::Context;
 use super::error::CommandError;
+use super::migrate;
 use super::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::clock::UnixMillis;
 use crate::config::NotifyFlags;
-use crate::keyspace::{Digits, Disposal, StoredAccess};
+use crate::keyspace::{Digits, Disposal, LoadedValue, StoredAccess};
 use crate::persist::rdb::payload::{self, PayloadError};
 use crate::persist::rdb::{Encoder, LoadLimits};
 use crate::resp::Args;
@@ -82,16 +86,16 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     if ttl < 0 {
         return Err(error("ERR Invalid TTL value, must be >= 0"));
     }
-    let value = payload::open(&args[3], cx.core.skips_checksums)
-        .and_then(|sealed| sealed.value(&LoadLimits::of(&cx.core.config)))
-        .map_err(|refused| match refused {
-            PayloadError::Footer => error("ERR DUMP payload version or checksum are wrong"),
-            PayloadError::Value(line) => {
-                // As in Redis only from "verbose" on: a client could fill the log.
-                tracing::debug!("RESTORE of key {}: {line}", args[1].escape_ascii());
-                error("ERR Bad data format")
-            }
-        })?;
+    let value = match value_of(cx, args) {
+        Ok(Some(value)) => value,
+        Ok(None) => return Ok(()),
+        Err(PayloadError::Footer) => return Err(error("ERR DUMP payload version or checksum are wrong")),
+        Err(PayloadError::Value(line)) => {
+            // As in Redis only from "verbose" on: a client could fill the log.
+            tracing::debug!("RESTORE of key {}: {line}", args[1].escape_ascii());
+            return Err(error("ERR Bad data format"));
+        }
+    };
     let now = cx.core.keyspace.now();
     // A time beyond the end of time wraps around, as in Redis: it has passed.
     let expiry =
@@ -115,6 +119,22 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     }
     cx.reply.ok();
     Ok(())
+}
+
+/// The value of a RESTORE; none when it has begun to be made.
+fn value_of<'a>(cx: &mut Context<'_>, args: &Args<'a>) -> Result<Option<LoadedValue<'a>>, PayloadError> {
+    if let Some(made) = cx.core.migrations.take_made() {
+        return made.map(Some);
+    }
+    let (limits, trusted) = (LoadLimits::of(&cx.core.config), cx.core.skips_checksums);
+    let large = args.shared(3).filter(|_| migrate::may_be_sliced(&cx.caller, args));
+    if let Some(payload) = large
+        && let Some(sliced) = payload::open_in_slices(&payload, trusted, &limits)?
+    {
+        cx.core.migrations.begin_restore(sliced);
+        return Ok(None);
+    }
+    payload::open(args.get(3).unwrap_or_default(), trusted)?.value(&limits).map(Some)
 }
 
 /// A time to live is recorded as the time that it ends.
@@ -143,7 +163,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "restore",
         arity: Arity::AtLeast(4),
-        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::DANGEROUS),
+        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::DANGEROUS).and(Flags::SLICED),
         keys: Keys::At(1, Access::WRITE),
         group: Group::Generic,
         since: "2.6.0",
@@ -155,7 +175,12 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "restore-asking",
         arity: Arity::AtLeast(4),
-        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::ASKING).and(Flags::DANGEROUS).and(Flags::KEYSPACE),
+        flags: Flags::WRITE
+            .and(Flags::DENYOOM)
+            .and(Flags::ASKING)
+            .and(Flags::DANGEROUS)
+            .and(Flags::KEYSPACE)
+            .and(Flags::SLICED),
         keys: Keys::At(1, Access::WRITE),
         group: Group::Server,
         since: "3.0.0",

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
 use super::memory_limit;
+use super::migrate;
 use super::redact::redacted;
 use super::replication::own_expiries;
 use super::routing;
@@ -23,6 +24,16 @@ pub struct Call<'a> {
     pub caller: Caller,
     pub slot: Option<Slot>,
     pub args: Args<'a>,
+}
+
+impl Call<'_> {
+    /// Whether its reply may come later: nothing behind it is run before.
+    #[inline]
+    pub fn may_wait(&self) -> bool {
+        const ANY: u32 = Flags::BLOCKING.0 | Flags::LATE.0 | Flags::SLICED.0;
+        let flags = self.command.spec().flags;
+        flags.0 & ANY != 0 && (!flags.has(Flags::SLICED) || migrate::is_sliced(self))
+    }
 }
 
 /// One core's share of a command of every core.
@@ -175,7 +186,7 @@ fn timed(
     let ended_ns = core.nanos.now_ns();
     let duration_ns = ended_ns.saturating_sub(begun_ns) + spent_ns;
     core.stats.last_instant_ns = ended_ns;
-    if core.wait.is_some() {
+    if core.wait.is_some() || core.migrations.has_begun() {
         return; // counted when it is answered
     }
     core.stats.called(call.command, duration_ns, failed, core.config.latency_tracking);

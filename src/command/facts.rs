@@ -39,6 +39,7 @@ const TIPS: &[Tips] = &[
             "hrandfield",
             "hscan",
             "lastsave",
+            "migrate",
             "object|encoding",
             "object|freq",
             "object|idletime",

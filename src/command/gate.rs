@@ -221,7 +221,7 @@ fn refusal(core: &Core, client: &Client, spec: &CommandSpec) -> Option<CommandEr
              restart the server.",
         ));
     }
-    if client.transaction.is_some() && spec.flags.has(Flags::NO_MULTI) {
+    if client.transaction.is_some() && (spec.flags.has(Flags::NO_MULTI) || spec.flags.has(Flags::LATE)) {
         return Some(CommandError::text_static("ERR Command not allowed inside a transaction"));
     }
     if !client.authenticated && !core.config.requirepass.is_empty() && !spec.flags.has(Flags::NO_AUTH) {
@@ -413,7 +413,10 @@ pub fn key_indexes(spec: &CommandSpec, args: &Args<'_>) -> Result<Vec<usize>, Co
         }
         // Redis looks from the same place on for all of them, whatever the specification says.
         Keys::AndStore { .. } => std::iter::once(1).chain(stored_key(args, STORE_FROM)).collect(),
-        Keys::AtAndFound { finder, .. } | Keys::Behind { finder, .. } | Keys::Found { finder, .. } => {
+        Keys::AtAndFound { finder, .. }
+        | Keys::Behind { finder, .. }
+        | Keys::AtOrBehind { finder, .. }
+        | Keys::Found { finder, .. } => {
             let mut found = Vec::new();
             finder(args, &mut found)?;
             found

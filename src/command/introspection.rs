@@ -167,8 +167,8 @@ struct KeySpec {
 enum Begin {
     /// At this argument.
     At(usize),
-    /// Behind a word, which stands at this argument or later.
-    Behind(&'static str, usize),
+    /// Behind a word, which stands at this argument, counted from the end when negative, or later.
+    Behind(&'static str, isize),
     /// That cannot be told beforehand.
     Unknown,
 }
@@ -204,7 +204,11 @@ fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
             vec![KeySpec { access, begin: Begin::At(count_at), find: Find::Counted }]
         }
         Keys::Behind { word, from, access, .. } => {
-            vec![KeySpec { access, begin: Begin::Behind(word, from), find: Find::FirstHalf }]
+            vec![KeySpec { access, begin: Begin::Behind(word, from as isize), find: Find::FirstHalf }]
+        }
+        Keys::AtOrBehind { at: index, word, from, access, behind, .. } => {
+            let find = Find::Range { last: -1, step: 1 };
+            vec![at(index, access), KeySpec { access: behind, begin: Begin::Behind(word, from), find }]
         }
         Keys::AtAndFound { at: index, access, more, .. } => {
             let unknown = |access: &Access| KeySpec { access: *access, begin: Begin::Unknown, find: Find::Unknown };
@@ -217,7 +221,7 @@ fn key_specs(spec: &CommandSpec) -> Vec<KeySpec> {
         Keys::AndStore { from } => {
             let behind = |word| {
                 let find = Find::Range { last: 0, step: 1 };
-                KeySpec { access: Access::WRITE, begin: Begin::Behind(word, from), find }
+                KeySpec { access: Access::WRITE, begin: Begin::Behind(word, from as isize), find }
             };
             vec![at(1, Access::READ), behind("STORE"), behind("STOREDIST")]
         }
@@ -383,6 +387,7 @@ fn access_at(spec: &CommandSpec, request: &Args<'_>, index: usize) -> Access {
         | Keys::Range { access, .. }
         | Keys::Counted { access, .. }
         | Keys::Behind { access, .. }
+        | Keys::AtOrBehind { access, .. }
         | Keys::Found { access, .. } => access,
         Keys::Pair(first, access, _) | Keys::Into(first, access) if index == first => access,
         Keys::Into(..) => Access::READ,

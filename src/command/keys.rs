@@ -164,6 +164,7 @@ fn swapdb(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let second = number(2, "ERR invalid second DB index")?;
     let (first, second) = (database(cx, first)?, database(cx, second)?);
     cx.core.keyspace.swap_databases(first, second);
+    cx.core.migrations.databases_swapped(first, second);
     cx.reply.ok();
     Ok(())
 }

@@ -24,7 +24,7 @@ pub mod persistence;
 pub mod pubsub;
 mod redact;
 pub mod replication;
-mod routing;
+pub mod routing;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;
@@ -33,7 +33,7 @@ pub mod table;
 mod arguments;
 mod bitfield;
 mod bitmaps;
-mod cluster;
+pub mod cluster;
 mod collection_scan;
 mod config;
 mod connection;
@@ -56,6 +56,7 @@ mod lcs;
 mod lists;
 mod memory;
 pub mod memory_limit;
+pub mod migrate;
 mod object;
 mod ranges;
 mod sample;
@@ -108,6 +109,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     geo::COMMANDS,
     keys::COMMANDS,
     dump::COMMANDS,
+    migrate::COMMANDS,
     expire::COMMANDS,
     lists::COMMANDS,
     lists::pops::COMMANDS,

@@ -14,6 +14,7 @@ pub fn redacted(spec: &CommandSpec, args: &Args<'_>) -> Option<ArgsBuf> {
     let secrets = match spec.name {
         "auth" if args.len() <= 3 => (1..args.len()).collect(),
         "hello" => after_auth(args, 2),
+        "migrate" => of_migrate(args),
         "config|set" => sensitive_values(args),
         _ => return None,
     };
@@ -36,6 +37,22 @@ fn after_auth(args: &Args<'_>, first: usize) -> Vec<usize> {
             at += 1; // a name may be "auth"
         }
         at += 1;
+    }
+    secrets
+}
+
+/// What follows AUTH and AUTH2 among the options of MIGRATE.
+fn of_migrate(args: &Args<'_>) -> Vec<usize> {
+    let mut secrets = Vec::new();
+    let mut at = 6;
+    while let Some(word) = args.get(at).filter(|word| !word.eq_ignore_ascii_case(b"keys")) {
+        let count = match () {
+            () if word.eq_ignore_ascii_case(b"auth") => 1,
+            () if word.eq_ignore_ascii_case(b"auth2") => 2,
+            () => 0,
+        };
+        secrets.extend((at + 1..=at + count).filter(|secret| *secret < args.len()));
+        at += 1 + count;
     }
     secrets
 }
@@ -80,6 +97,12 @@ mod tests {
                 "config set hz 10 requirepass (redacted) masterauth (redacted)",
             ),
             ("config|set", "config set requirepass", "config set requirepass"),
+            (
+                "migrate",
+                "migrate h 1 k 0 9 COPY auth2 u p AUTH x keys auth y",
+                "migrate h 1 k 0 9 COPY auth2 (redacted) (redacted) AUTH (redacted) keys auth y",
+            ),
+            ("migrate", "migrate h 1 auth 0 9 auth", "migrate h 1 auth 0 9 auth"),
             ("get", "get auth", "get auth"),
         ] {
             assert_eq!(shown(name, line), expected);

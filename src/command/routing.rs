@@ -8,10 +8,11 @@ use super::blocking;
 use super::client::{Caller, Client};
 use super::core::Core;
 use super::error::CommandError;
+use super::execute::Call;
 use super::gate;
 use super::pubsub;
 use super::spec::{CommandSpec, Flags, Group};
-use super::transactions::Queued;
+use super::transactions::{Exec, Queued};
 use crate::base::slot::{Slot, key_slot};
 use crate::cluster::view::{ClusterView, Open, Serving};
 use crate::keyspace::Key;
@@ -214,6 +215,42 @@ fn judge_keys(core: &Core, slot: Slot, standing: Standing, seen: &KeysSeen) -> R
         Some(Open::Importing) if standing.asks() => Ok(()),
         _ => judge_owner(core, slot, standing),
     }
+}
+
+/// Of a request that has waited on the core that runs it, since the gate let it pass: may it still run here, and is its slot on its
+/// way?
+///
+/// # Errors
+/// What the gate would say now.
+#[cold]
+pub fn judge_late(core: &Core, call: &Call<'_>) -> Result<bool, CommandError> {
+    let spec = call.command.spec();
+    judge_anew(core, call.slot, Standing::of_call(&call.caller, spec), spec.flags.has(Flags::WRITE))
+}
+
+/// As `judge_late`, for a transaction.
+///
+/// # Errors
+/// What the gate would say now.
+#[cold]
+pub fn judge_transaction_late(core: &Core, exec: &Exec) -> Result<bool, CommandError> {
+    let standing = Standing::of_transaction(&exec.caller, &exec.queue);
+    let slot = exec.queue.iter().find_map(|queued| queued.slot);
+    judge_anew(core, slot, standing, standing.writes())
+}
+
+fn judge_anew(core: &Core, slot: Option<Slot>, standing: Standing<'_>, writes: bool) -> Result<bool, CommandError> {
+    let is_slot_open = match slot.filter(|_| core.cluster.enabled) {
+        Some(slot) => serve(core, slot, standing)?,
+        None => false,
+    };
+    if writes && core.replication.role.is_replica() && core.config.replica_read_only {
+        return Err(CommandError::ReadOnly);
+    }
+    if core.disk.loading {
+        return Err(CommandError::Loading);
+    }
+    Ok(is_slot_open)
 }
 
 /// Takes over a new view. Clients that wait for keys, or listen to channels, of slots that this node does not answer for any more

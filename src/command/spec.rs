@@ -162,6 +162,16 @@ pub enum Keys {
         finder: KeyFinder,
         access: Access,
     },
+    /// A key at this index, or in place of it keys behind a word, to the last argument (MIGRATE). The finder finds them; `from` is
+    /// where the word is said to be looked for, counted from the end.
+    AtOrBehind {
+        at: usize,
+        word: &'static str,
+        from: isize,
+        finder: KeyFinder,
+        access: Access,
+        behind: Access,
+    },
     /// Anything else.
     Found {
         finder: KeyFinder,
@@ -186,6 +196,7 @@ impl Access {
     pub const REMOVE: Access = Access(&["RM", "delete"]);
     pub const REMOVE_SOME: Access = Access(&["RW", "delete"]);
     pub const TAKE: Access = Access(&["RW", "access", "delete"]);
+    pub const TAKE_INCOMPLETE: Access = Access(&["RW", "access", "delete", "incomplete"]);
     pub const REPLACE: Access = Access(&["OW", "insert"]);
     pub const UPDATE_VARIABLE: Access = Access(&["RW", "access", "update", "variable_flags"]);
     /// No key at all (CLUSTER KEYSLOT, SPUBLISH's channel).
@@ -233,6 +244,10 @@ impl Flags {
     pub const ADMIN_CATEGORY: Flags = Flags(1 << 26);
     /// @set, @sortedset and @list in place of the group's category (SORT).
     pub const SORTS: Flags = Flags(1 << 27);
+    /// Answered when something has come from elsewhere, though clients are not told that it blocks (MIGRATE). Not in transactions.
+    pub const LATE: Flags = Flags(1 << 28);
+    /// Answered late if its third argument is large, outside of transactions (RESTORE).
+    pub const SLICED: Flags = Flags(1 << 29);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)

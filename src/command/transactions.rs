@@ -144,6 +144,14 @@ pub fn write_aborted(caller: &Caller, output: &mut ReplyBuffer) {
     Reply::new(output, caller.resp).null_array();
 }
 
+/// Refuses a transaction that has waited on the core that runs it.
+pub fn refuse_late(core: &mut Core, exec: &Exec, error: &CommandError, output: &mut ReplyBuffer) {
+    if exec.watches {
+        end_watches(core, exec.caller.client.id);
+    }
+    execute::refuse(core, Some(exec.command), error, output);
+}
+
 /// Runs all requests of a transaction, unless a key that its client watches was touched.
 pub fn run(core: &mut Core, exec: &mut Exec, output: &mut ReplyBuffer) {
     if exec.caller.is_slot_open

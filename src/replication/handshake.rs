@@ -5,7 +5,7 @@
 //! AUTH [user] password                        +OK, when there is a password
 //! REPLCONF listening-port <port>              +OK
 //! REPLCONF ip-address <address>               +OK, when one is announced
-//! REPLCONF capa eof capa psync2               +OK
+//! REPLCONF capa eof capa psync2 capa slot-states   +OK
 //! PSYNC <id> <offset>                         +FULLRESYNC <id> <offset> | +CONTINUE [<id>] | an error
 //! ```
 //!
@@ -135,7 +135,7 @@ impl Handshake {
         if !address.is_empty() {
             lines.push((Asked::Address, &address_line));
         }
-        lines.push((Asked::Abilities, &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]));
+        lines.push((Asked::Abilities, &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"slot-states"]));
         self.ask(&lines)
     }
 
@@ -248,7 +248,7 @@ mod tests {
         let mut handshake = Handshake::new(introduction);
         assert_eq!(lines(&handshake.begin()), "PING");
         let introduced = "AUTH u p w; REPLCONF listening-port 7001; REPLCONF ip-address 10.0.0.1; \
-                          REPLCONF capa eof capa psync2";
+                          REPLCONF capa eof capa psync2 capa slot-states";
         assert_eq!(sent(handshake.answer(b"-NOAUTH Authentication required.")), introduced);
         assert_eq!(handshake.answer(b"+OK"), Next::Wait);
         assert_eq!(handshake.answer(b"-ERR what?"), Next::Wait);
@@ -262,7 +262,10 @@ mod tests {
     fn answered(line: &[u8]) -> Next {
         let mut handshake = Handshake::new(Introduction { port: 1, ..Introduction::default() });
         handshake.begin();
-        assert_eq!(sent(handshake.answer(b"+PONG")), "REPLCONF listening-port 1; REPLCONF capa eof capa psync2");
+        assert_eq!(
+            sent(handshake.answer(b"+PONG")),
+            "REPLCONF listening-port 1; REPLCONF capa eof capa psync2 capa slot-states"
+        );
         assert_eq!(handshake.answer(b"+OK"), Next::Wait);
         assert_eq!(sent(handshake.answer(b"+OK")), "PSYNC ? -1");
         handshake.answer(line)

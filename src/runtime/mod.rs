@@ -20,11 +20,13 @@ mod listen;
 pub mod log;
 mod machine;
 mod mesh;
+mod migrate;
 mod persistence;
 mod preflight;
 mod replication;
 mod requests;
 mod ring;
+mod send_queue;
 mod tick;
 mod worker;
 
@@ -363,6 +365,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         guest: None,
         wait: None,
         blocked: Default::default(),
+        migrations: Default::default(),
         watches: Default::default(),
         tracking: Default::default(),
         running_client: 0,

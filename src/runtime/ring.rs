@@ -58,6 +58,9 @@ pub enum Operation {
     BusWrite(u32),
     /// The timer of the cluster's periodic work.
     BusTick,
+    /// This connection to a target of MIGRATE can be read from, or written to.
+    MoveRead(u32),
+    MoveWrite(u32),
 }
 
 impl Operation {
@@ -78,6 +81,8 @@ impl Operation {
             Operation::BusRead(i) => (13, i),
             Operation::BusWrite(i) => (14, i),
             Operation::BusTick => (15, 0),
+            Operation::MoveRead(i) => (16, i),
+            Operation::MoveWrite(i) => (17, i),
         };
         kind << 32 | index as u64
     }
@@ -100,6 +105,8 @@ impl Operation {
             13 => Operation::BusRead(index),
             14 => Operation::BusWrite(index),
             15 => Operation::BusTick,
+            16 => Operation::MoveRead(index),
+            17 => Operation::MoveWrite(index),
             kind => unreachable!("a completion of a kind this ring never submits: {kind}"),
         }
     }

@@ -192,6 +192,7 @@ impl Worker {
         worked |= self.requests.attend_sync();
         worked |= self.requests.attend_upstream();
         worked |= self.requests.attend_bus();
+        worked |= self.requests.attend_migrations();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {
@@ -234,7 +235,9 @@ impl Worker {
     fn enter(&mut self, busy: bool) -> io::Result<()> {
         self.arm_deadline();
         let sends = std::mem::take(&mut self.sends_submitted);
-        if !self.naps && (sends > 0 || self.requests.is_walking() || self.writer.writes_soon()) {
+        if !self.naps
+            && (sends > 0 || self.requests.is_walking() || self.requests.is_dumping() || self.writer.writes_soon())
+        {
             self.naps = true;
             self.ring.nap_after(NAP);
         }
@@ -298,7 +301,14 @@ impl Worker {
             Operation::BusRead(link) if completion.result != -libc::ECANCELED => self.requests.bus_readable(link),
             Operation::BusWrite(link) if completion.result != -libc::ECANCELED => self.requests.bus_writable(link),
             Operation::BusTick => self.requests.bus_tick(),
-            Operation::Nap | Operation::Cancel | Operation::BusRead(_) | Operation::BusWrite(_) => {}
+            Operation::MoveRead(link) if completion.result != -libc::ECANCELED => self.requests.target_readable(link),
+            Operation::MoveWrite(link) if completion.result != -libc::ECANCELED => self.requests.target_writable(link),
+            Operation::Nap
+            | Operation::Cancel
+            | Operation::BusRead(_)
+            | Operation::BusWrite(_)
+            | Operation::MoveRead(_)
+            | Operation::MoveWrite(_) => {}
         }
     }
 
@@ -389,7 +399,8 @@ impl Worker {
     /// Sees to it that the ring wakes the core when the next blocked client has waited long enough.
     fn arm_deadline(&mut self) {
         let core = &self.requests.core;
-        let Some(next_ms) = core.blocked.next_deadline_ms() else { return };
+        let next = core.blocked.next_deadline_ms().into_iter().chain(self.requests.next_target_deadline_ms()).min();
+        let Some(next_ms) = next else { return };
         if self.deadline_ms.is_none_or(|armed_ms| next_ms < armed_ms) {
             let delay_ms = next_ms.saturating_sub(core.clock.monotonic_us() / 1000);
             self.deadline_ms = Some(next_ms);
@@ -556,6 +567,7 @@ impl Worker {
     fn flush_bus(&mut self) {
         self.requests.flush_bus();
         self.requests.bus_orders().into_iter().for_each(|order| order.give_to(&mut self.ring));
+        self.requests.target_orders().into_iter().for_each(|order| order.give_to(&mut self.ring));
     }
 
     /// Shuts the sockets of clients that are to go; they are forgotten once their operations have completed.

@@ -2,7 +2,7 @@
 //! Redis's own measure.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,20 +20,20 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 const GOSSIP_LIMIT: Duration = Duration::from_secs(20);
 
 /// How a command ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
 impl Ended {
     /// Both outputs, for messages.
-    fn all(&self) -> String {
+    pub fn all(&self) -> String {
         format!("exit code {}\n{}{}", self.code, self.out, self.err)
     }
 
     /// Asserts the exit code and that each of `parts` was printed.
-    fn must(self, code: i32, parts: &[&str]) -> Ended {
+    pub fn must(self, code: i32, parts: &[&str]) -> Ended {
         assert_eq!(self.code, code, "{}", self.all());
         for part in parts {
             assert!(self.out.contains(part) || self.err.contains(part), "no '{part}' in: {}", self.all());
@@ -43,7 +43,7 @@ impl Ended {
 }
 
 /// The program whose `cluster` is tested: slotcore, also where something else stands in its place as a server.
-fn program() -> String {
+pub fn program() -> String {
     if Kind::Slotcore.is_slotcore() {
         Kind::Slotcore.command_line()[0].clone()
     } else {
@@ -52,24 +52,38 @@ fn program() -> String {
 }
 
 /// Runs a command to its end, with `input` on its standard input.
-fn ended(command: &mut Command, input: &str) -> Ended {
+pub fn ended(command: &mut Command, input: &str) -> Ended {
+    ended_within(COMMAND_LIMIT, command, input)
+}
+
+/// As `ended`, for a command that may take so long.
+pub fn ended_within(limit: Duration, command: &mut Command, input: &str) -> Ended {
     command.env_remove("REDISCLI_CLUSTER_YES").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     // Whoever does not ask has closed its end.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-    let is_over = holds_within(COMMAND_LIMIT, || child.try_wait().expect("a status").is_some());
+    // What it says is read as it comes: a pipe holds less than some say.
+    let mut pipes: (Box<dyn Read + Send>, Box<dyn Read + Send>) =
+        (Box::new(child.stdout.take().expect("a pipe")), Box::new(child.stderr.take().expect("a pipe")));
+    let text = |pipe: &mut Box<dyn Read + Send>| {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("the program's output");
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let (out, err) = (std::thread::spawn(move || text(&mut pipes.0)), std::thread::spawn(move || text(&mut pipes.1)));
+    let is_over = holds_within(limit, || child.try_wait().expect("a status").is_some());
     if !is_over {
         child.kill().expect("the program can be ended");
     }
-    let output = child.wait_with_output().expect("the program's output");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let ended = Ended { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) };
+    let status = child.wait().expect("an exit status");
+    let of = |reader: std::thread::JoinHandle<String>| reader.join().expect("what it has said");
+    let ended = Ended { code: status.code().unwrap_or(-1), out: of(out), err: of(err) };
     assert!(is_over, "{command:?} runs on: {}", ended.all());
     ended
 }
 
 /// `slotcore cluster` with these words.
-fn cluster(words: &[&str]) -> Ended {
+pub fn cluster(words: &[&str]) -> Ended {
     ended(Command::new(program()).arg("cluster").args(words).env_remove("REDISCLI_AUTH"), "")
 }
 
@@ -404,12 +418,12 @@ fn nodes_that_do_not_find_each_other_are_named_in_time() {
 fn wrong_command_lines_end_with_2_and_help_with_0() {
     for words in [&["help"][..], &["--help"], &["create", "-h"]] {
         let help = cluster(words)
-            .must(0, &["create host1:port1", "add-node", "del-node", "set-timeout", "--cluster-replicas"]);
-        assert!(!help.out.contains("reshard") && help.err.is_empty(), "{}", help.all());
+            .must(0, &["create host1:port1", "add-node", "del-node", "reshard", "set-timeout", "--cluster-replicas"]);
+        assert!(!help.out.contains("backup") && help.err.is_empty(), "{}", help.all());
     }
     for words in [
         &[][..],
-        &["reshard", "h:1"],
+        &["reshard", "h:1", "--cluster-slots", "0"],
         &["backup", "h:1", "folder"],
         &["dance"],
         &["check"],
@@ -421,7 +435,7 @@ fn wrong_command_lines_end_with_2_and_help_with_0() {
         let wrong = cluster(words).must(2, &["error: "]);
         assert!(wrong.out.is_empty() && wrong.err.lines().count() == 1, "{}", wrong.all());
     }
-    cluster(&["rebalance", "h:1"]).must(2, &["rebalance is not available in this version"]);
+    cluster(&["import", "h:1"]).must(2, &["import is not available in this version"]);
 }
 
 /// Six ports in a row that nothing listens on, nor on the bus ports above them.

@@ -17,14 +17,12 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("fcall", NO_SCRIPTS),
     ("fcall_ro", NO_SCRIPTS),
     ("function", NO_SCRIPTS),
-    ("migrate", NO_FILES),
     ("module", NO_MODULES),
     ("script", NO_SCRIPTS),
 ];
 
 const NO_SCRIPTS: &str = "scripts and functions need a Lua interpreter, which there is none of";
 const NO_USERS: &str = "there is one user, `default`, with one password";
-const NO_FILES: &str = "nothing is written to disk, and no node sends values to another";
 const NO_MODULES: &str = "modules are shared libraries for another server's interface";
 
 /// What 7.2 has and 7.0 has not.

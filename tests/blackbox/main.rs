@@ -33,6 +33,7 @@ mod leaks;
 mod limits;
 mod lists;
 mod loading;
+mod migrate;
 mod protocol;
 mod pubsub;
 mod replica_of;

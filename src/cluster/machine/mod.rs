@@ -280,6 +280,17 @@ impl Machine {
         self.copy = None;
     }
 
+    /// Whether what was ordered has an epoch that the file has not.
+    pub fn takes_epoch(&self) -> bool {
+        let epochs = |state: &ClusterState| (state.current_epoch(), state.myself().config_epoch);
+        self.copy.as_deref().is_none_or(|copy| epochs(&copy.state) != epochs(&self.state))
+    }
+
+    /// The file has the state, but may not be on the disk: it is written once more, soon.
+    pub fn noted(&mut self) {
+        self.copy = None;
+    }
+
     /// The file could not be written. What must not be known before it is on disk has not happened; the rest is saved later.
     /// True when the step's actions were dropped.
     pub fn not_saved(&mut self) -> bool {

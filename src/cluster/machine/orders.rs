@@ -211,6 +211,52 @@ impl Machine {
         Ok(())
     }
 
+    /// What was said to this replica's primary about a slot. It counts when this node takes over.
+    pub fn follow_set_slot(&mut self, slot: Slot, form: SetSlot) {
+        if self.state.myself().is_primary() {
+            return;
+        }
+        match form {
+            SetSlot::Migrating(id) => {
+                if let Some(target) = self.state.find(&id) {
+                    self.state.migrating_to.insert(slot, target);
+                }
+            }
+            SetSlot::Importing(id) => {
+                if let Some(source) = self.state.find(&id) {
+                    self.state.importing_from.insert(slot, source);
+                }
+            }
+            SetSlot::Stable | SetSlot::Node(_) => {
+                self.state.migrating_to.remove(&slot);
+                self.state.importing_from.remove(&slot);
+            }
+        }
+        if let SetSlot::Node(id) = form
+            && let Some(owner) = self.state.find(&id)
+        {
+            self.state.set_owner(slot, Some(owner));
+        }
+        self.changed();
+    }
+
+    /// This replica will hear anew which of its primary's slots are open.
+    pub fn forget_followed_slots(&mut self) {
+        if !self.state.myself().is_primary() {
+            self.state.migrating_to.clear();
+            self.state.importing_from.clear();
+            self.changed();
+        }
+    }
+
+    /// The slots that are open here, as they were ordered to be.
+    pub fn open_slots(&self) -> Vec<(Slot, SetSlot)> {
+        let id = |index: &NodeIndex| self.state.node(*index).id;
+        let migrating = self.state.migrating_to.iter().map(|(slot, to)| (*slot, SetSlot::Migrating(id(to))));
+        let importing = self.state.importing_from.iter().map(|(slot, from)| (*slot, SetSlot::Importing(id(from))));
+        migrating.chain(importing).collect()
+    }
+
     fn slot_target(&self, id: HexId) -> Result<NodeIndex, SetSlotRefusal> {
         let index = self.state.find(&id).ok_or(SetSlotRefusal::Unknown(id))?;
         if self.state.node(index).is_replica() { Err(SetSlotRefusal::TargetIsReplica) } else { Ok(index) }

@@ -60,8 +60,8 @@ impl Machine {
                 self.unclaimed.remove(slot);
                 continue;
             }
-            // Whoever imports a slot closes it by hand.
-            if self.state.importing_from.contains_key(&slot) {
+            // Whoever imports a slot closes it by hand; what a replica knows of that is its primary's affair.
+            if self.state.importing_from.contains_key(&slot) && self.state.myself().is_primary() {
                 continue;
             }
             let is_right = before
@@ -170,9 +170,10 @@ impl Machine {
         let myself = self.state.myself_mut();
         if myself.is_primary() {
             myself.flags = myself.flags.without(NodeFlags::PRIMARY.and(NodeFlags::MIGRATE_TO)).and(NodeFlags::REPLICA);
-            self.state.migrating_to.clear();
-            self.state.importing_from.clear();
         }
+        // A replica knows what another primary had open.
+        self.state.migrating_to.clear();
+        self.state.importing_from.clear();
         let myself = self.state.myself_mut();
         (myself.primary, myself.shard) = (Some(primary), shard);
         self.lost_slots = None;

@@ -2,6 +2,7 @@
 
 use super::super::arguments::is_word;
 use super::super::context::Context;
+use super::super::core::Effect;
 use super::super::error::CommandError;
 use super::super::spec::{CommandResult, Part};
 use super::members::id_of;
@@ -10,7 +11,7 @@ use crate::base::number::parse_i64;
 use crate::base::slot::{Slot, SlotSet};
 use crate::cluster::machine::{SetSlot, SetSlotRefusal};
 use crate::cluster::state::{SlotOrder, SlotRefusal};
-use crate::resp::Args;
+use crate::resp::{Args, write_request};
 
 /// CLUSTER ADDSLOTS slot [slot ...].
 pub fn add_slots(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
@@ -114,22 +115,49 @@ pub fn set_slot(cx: &mut Context<'_>, args: &Args<'_>, parts: Vec<Part>) -> Comm
         return Err(set_slot_refusal(SetSlotRefusal::Replica, args));
     }
     let slot = slot(&args[2])?;
-    let form = match (args.len(), &args[3]) {
-        (5, word) if is_word(word, "MIGRATING") => SetSlot::Migrating(id_of(&args[4])),
-        (5, word) if is_word(word, "IMPORTING") => SetSlot::Importing(id_of(&args[4])),
-        (4, word) if is_word(word, "STABLE") => SetSlot::Stable,
-        (5, word) if is_word(word, "NODE") => SetSlot::Node(id_of(&args[4])),
-        _ => {
-            return Err(CommandError::text_static(
-                "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP",
-            ));
-        }
-    };
+    let form = form_of(args).ok_or(CommandError::text_static(
+        "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP",
+    ))?;
     let has_keys = total(parts) != 0;
-    super::order(cx, |machine, now| machine.set_slot(now, slot, form, has_keys))?
+    super::order_soon(cx, |machine, now| machine.set_slot(now, slot, form, has_keys))?
         .map_err(|refusal| set_slot_refusal(refusal, args))?;
+    // What replicas are told leaves before the reply does.
+    if cx.core.node().replication.replicas.know_slot_states() {
+        let mut bytes = Vec::new();
+        write_request(&mut bytes, args.iter());
+        cx.core.effects.push(Effect::ForReplicas(bytes));
+    }
     cx.reply.ok();
     Ok(())
+}
+
+fn form_of(args: &Args<'_>) -> Option<SetSlot> {
+    match (args.len(), args.get(3)?) {
+        (5, word) if is_word(word, "MIGRATING") => Some(SetSlot::Migrating(id_of(&args[4]))),
+        (5, word) if is_word(word, "IMPORTING") => Some(SetSlot::Importing(id_of(&args[4]))),
+        (4, word) if is_word(word, "STABLE") => Some(SetSlot::Stable),
+        (5, word) if is_word(word, "NODE") => Some(SetSlot::Node(id_of(&args[4]))),
+        _ => None,
+    }
+}
+
+/// What CLUSTER SETSLOT in a primary's stream says.
+pub fn set_slot_of(args: &Args<'_>) -> Option<(Slot, SetSlot)> {
+    Some((slot(args.get(2)?).ok()?, form_of(args)?))
+}
+
+/// The same in words, for slots that are open.
+pub fn set_slot_words(slot: Slot, form: SetSlot, into: &mut Vec<u8>) {
+    let number = slot.to_string();
+    let (word, id) = match form {
+        SetSlot::Migrating(id) => ("MIGRATING", Some(id)),
+        SetSlot::Importing(id) => ("IMPORTING", Some(id)),
+        SetSlot::Node(id) => ("NODE", Some(id)),
+        SetSlot::Stable => ("STABLE", None),
+    };
+    let mut words: Vec<&[u8]> = vec![b"CLUSTER", b"SETSLOT", number.as_bytes(), word.as_bytes()];
+    words.extend(id.as_ref().map(|id| id.as_str().as_bytes()));
+    write_request(into, words.into_iter());
 }
 
 fn set_slot_refusal(refusal: SetSlotRefusal, args: &Args<'_>) -> CommandError {

@@ -106,7 +106,6 @@ pub enum Show {
 pub enum Coming {
     Persistence,
     Scripts,
-    Migration,
     Acl,
 }
 
@@ -141,7 +140,7 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
     Field { section, name, show: Show::Lines(value) }
 }
 
-use Coming::{Acl, Migration, Persistence, Scripts};
+use Coming::{Acl, Persistence, Scripts};
 use Section::{
     Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
     Persistence as Saved, Replication as Replicas, Server, Stats,
@@ -331,7 +330,7 @@ pub const FIELDS: &[Field] = &[
     is(Stats, "pubsubshard_channels", |f| f.core.subscriptions.names(Kind::Shard).len().to_string()),
     always(Stats, "latest_fork_usec", "0", NO_FORK),
     always(Stats, "total_forks", "0", NO_FORK),
-    until(Stats, "migrate_cached_sockets", "0", Migration),
+    is(Stats, "migrate_cached_sockets", |f| f.migrate_sockets.to_string()),
     is(Stats, "slave_expires_tracked_keys", |f| f.own_expiries.to_string()),
     always(Stats, "active_defrag_hits", "0", NO_DEFRAG),
     always(Stats, "active_defrag_misses", "0", NO_DEFRAG),

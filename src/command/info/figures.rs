@@ -39,6 +39,7 @@ pub struct Share {
     tracked_keys: usize,
     tracked_items: usize,
     own_expiries: usize,
+    migrate_sockets: usize,
     append: AppendFigures,
     databases: Vec<DatabaseFigures>,
     node: Option<NodeShare>,
@@ -102,6 +103,7 @@ pub struct Figures<'a> {
     pub tracked_items: usize,
     /// Keys of a replica that expire without its primary.
     pub own_expiries: usize,
+    pub migrate_sockets: usize,
     /// The append-only files of all cores.
     pub append: AppendFigures,
     pub rewrite: RewriteFigures,
@@ -144,6 +146,7 @@ impl Share {
             tracked_keys: core.tracking.keys_count(),
             tracked_items: core.tracking.items_count(),
             own_expiries: core.own_expiries.len(),
+            migrate_sockets: core.migrations.sockets_count,
             append: core.append_figures,
             databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
             node,
@@ -227,6 +230,7 @@ impl<'a> Figures<'a> {
             tracked_keys: 0,
             tracked_items: 0,
             own_expiries: 0,
+            migrate_sockets: 0,
             append: AppendFigures::default(),
             rewrite: RewriteFigures::default(),
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
@@ -258,6 +262,7 @@ impl<'a> Figures<'a> {
         self.tracked_keys += share.tracked_keys;
         self.tracked_items += share.tracked_items;
         self.own_expiries += share.own_expiries;
+        self.migrate_sockets += share.migrate_sockets;
         self.append.add(share.append);
         for (ours, theirs) in self.databases.iter_mut().zip(share.databases) {
             ours.add(theirs);

@@ -139,6 +139,7 @@ fn replconf(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
             }
             b"capa" if is_word(value, "EOF") => facts.eof = true,
             b"capa" if is_word(value, "PSYNC2") => facts.psync2 = true,
+            b"capa" if is_word(value, "SLOT-STATES") => facts.slot_states = true,
             // Capabilities that we do not know are no concern of ours.
             b"capa" => {}
             b"rdb-only" => match parse_i64(value) {

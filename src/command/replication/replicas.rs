@@ -22,6 +22,8 @@ pub struct PeerFacts {
     pub psync2: bool,
     /// It wants a snapshot and nothing behind it.
     pub rdb_only: bool,
+    /// It understands CLUSTER SETSLOT in the stream: it is a slotcore node.
+    pub slot_states: bool,
 }
 
 /// How far a replica is.
@@ -186,6 +188,11 @@ impl Replicas {
         replica.acked_durable = replica.acked_durable.max(durable.unwrap_or(0));
         replica.heard = now;
         replica.state == ReplicaState::HasSnapshot
+    }
+
+    /// Whether there are replicas, and all of them understand CLUSTER SETSLOT in the stream. Redis's would complain of it.
+    pub fn know_slot_states(&self) -> bool {
+        !self.list.is_empty() && self.list.iter().all(|replica| replica.facts.slot_states)
     }
 
     /// The place of the replica that has been sent least of the log.

@@ -25,6 +25,8 @@ pub enum Action {
     Data(Destination),
     /// It is for this node as a whole, and runs on core 0: a message to subscribers.
     Node(CommandId),
+    /// CLUSTER SETSLOT: which of the primary's slots are open, for when this node takes over.
+    SlotState,
     /// REPLCONF GETACK: the primary wants to know how far the replica is.
     Acknowledge,
     /// It cannot be run, for this reason. The primary has run it all the same.
@@ -219,6 +221,9 @@ fn action(args: &Args<'_>, routes: &Routes) -> Option<Action> {
         && let Some(command) = table().find(name)
     {
         return Some(Action::Node(command));
+    }
+    if is_word(name, "CLUSTER") && args.get(1).is_some_and(|word| is_word(word, "SETSLOT")) {
+        return Some(Action::SlotState);
     }
     match routes.destination(args) {
         Ok(Destination::Nowhere) => None,

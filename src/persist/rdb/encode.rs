@@ -233,7 +233,7 @@ impl Encoder {
 const SCRATCH_KEPT_MAX: usize = 64 << 10;
 
 /// The type under which a value is written.
-fn type_of(value: Value<'_>) -> u8 {
+pub(super) fn type_of(value: Value<'_>) -> u8 {
     match value {
         Value::String(_) => STRING,
         Value::Object(Object::List(_)) => LIST_QUICKLIST_2,
@@ -247,6 +247,12 @@ fn type_of(value: Value<'_>) -> u8 {
         Value::Object(Object::Hash(_)) => HASH,
         Value::Object(Object::Stream(_)) => STREAM_2,
     }
+}
+
+/// What stands before the bytes of a string that is written as it is: its type and its length.
+pub(super) fn string_head(length: usize, out: &mut Vec<u8>) {
+    out.push(STRING);
+    put_length(length as u64, out);
 }
 
 /// A length in the shortest form.

@@ -31,7 +31,7 @@ mod types;
 mod tests;
 
 pub use checksum::Checksum;
-pub use decode::{LoadLimits, decode_value};
+pub use decode::{LoadLimits, Sliced, decode_value};
 pub use encode::Encoder;
 pub use error::RdbError;
 pub use parts::Parts;

@@ -3,7 +3,7 @@
 //! [`Encoder::begin`] writes what stands before the elements, [`Encoder::go_on`] some elements more. The value must not change in
 //! between, which is the caller's to see to. The bytes are those of a value of the same elements, in some order of a file.
 
-use super::encode::{Encoder, put_length};
+use super::encode::{Encoder, put_length, type_of};
 use crate::base::clock::UnixMillis;
 use crate::keyspace::listpack::Digits;
 use crate::keyspace::set::SetForm;
@@ -19,6 +19,8 @@ const STEP_ELEMENTS: usize = 32;
 /// Where a value stands that is encoded in parts.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
+    /// Elements or nodes of the whole.
+    total: u64,
     /// A cursor, or how many elements or nodes are behind it.
     place: u64,
     /// Elements or nodes to come.
@@ -35,6 +37,13 @@ fn parts_count(value: Value<'_>) -> Option<u64> {
         _ => return None,
     };
     (count >= min).then_some(count as u64)
+}
+
+impl Parts {
+    /// Whether this can be the value that was begun with, as far as its size tells.
+    pub fn fits(&self, value: Value<'_>) -> bool {
+        parts_count(value) == Some(self.total)
+    }
 }
 
 impl Encoder {
@@ -56,7 +65,15 @@ impl Encoder {
         let left = parts_count(value)?;
         self.entry_head(key, value, expiry, access, out);
         put_length(left, out);
-        Some(Parts { place: 0, left })
+        Some(Parts { total: left, place: 0, left })
+    }
+
+    /// As [`Encoder::begin`], with the type of the value alone before its elements: how a payload begins.
+    pub fn begin_value(&mut self, value: Value<'_>, out: &mut Vec<u8>) -> Option<Parts> {
+        let left = parts_count(value)?;
+        out.push(type_of(value));
+        put_length(left, out);
+        Some(Parts { total: left, place: 0, left })
     }
 
     /// Writes elements of about `budget` bytes more; whether there are others to come.

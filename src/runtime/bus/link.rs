@@ -1,18 +1,16 @@
 //! One connection of the bus: what has come and is no whole packet yet, and what has still to leave.
 
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
+use super::super::send_queue::SendQueue;
 use crate::cluster::machine::LinkId;
 use crate::cluster::message::{Damage, Message, decode, packet_len};
 use crate::command::node::LinkBuffers;
 
-/// Packets of one write.
-const PIECES_MAX: usize = 64;
 /// The longest packet of somebody who is not known: more than the longest introduction, which is a ping with gossip of 1000 nodes.
 pub const STRANGERS_PACKET_MAX: usize = 1 << 20;
 /// An input buffer that has much more room than this and than it needs is made smaller.
@@ -42,8 +40,7 @@ pub struct Link {
     pub is_broken: bool,
     /// The beginning of a packet.
     input: Vec<u8>,
-    queue: VecDeque<Bytes>,
-    queued_bytes: usize,
+    queue: SendQueue,
 }
 
 impl Link {
@@ -56,8 +53,7 @@ impl Link {
             awaits_room: false,
             is_broken: false,
             input: Vec::new(),
-            queue: VecDeque::new(),
-            queued_bytes: 0,
+            queue: SendQueue::default(),
         }
     }
 
@@ -104,8 +100,7 @@ impl Link {
 
     /// Puts a packet at the end of the queue.
     pub fn push(&mut self, packet: Bytes) {
-        self.queued_bytes += packet.len();
-        self.queue.push_back(packet);
+        self.queue.push(packet);
     }
 
     /// Sends what the socket takes; whether that was all.
@@ -113,42 +108,15 @@ impl Link {
     /// # Errors
     /// When the connection is broken.
     pub fn flush(&mut self) -> io::Result<bool> {
-        while !self.queue.is_empty() {
-            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
-            let count = self.queue.len().min(PIECES_MAX);
-            for (piece, packet) in pieces.iter_mut().zip(&self.queue) {
-                *piece = IoSlice::new(packet);
-            }
-            match self.stream.write_vectored(&pieces[..count]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => self.sent(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.queue = VecDeque::new();
-        Ok(true)
-    }
-
-    fn sent(&mut self, mut count: usize) {
-        self.queued_bytes -= count;
-        while let Some(front) = self.queue.front_mut() {
-            if front.len() > count {
-                front.advance(count);
-                return;
-            }
-            count -= front.len();
-            self.queue.pop_front();
-        }
+        self.queue.flush(&mut self.stream)?;
+        Ok(self.queue.is_empty())
     }
 
     pub fn buffers(&self) -> LinkBuffers {
-        let entries = self.queue.capacity() * size_of::<Bytes>();
         LinkBuffers {
             received_bytes: self.input.capacity() as u64,
-            queued_bytes: self.queued_bytes as u64,
-            allocated_bytes: (self.queued_bytes + entries) as u64,
+            queued_bytes: self.queue.queued_bytes() as u64,
+            allocated_bytes: self.queue.allocated_bytes() as u64,
         }
     }
 }

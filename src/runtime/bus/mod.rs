@@ -12,7 +12,7 @@
 //! that is `cluster::machine`'s, which also gives each link its number. Called by `requests::bus` only.
 
 mod link;
-mod socket;
+pub mod socket;
 
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream};

@@ -127,12 +127,8 @@ impl Requests {
             match message {
                 Message::Requests(batch) => self.run_batch(from, &batch),
                 Message::Part { gather, call } => {
-                    let before = self.core.journal.position();
-                    let share = self.run_part(&call.as_call());
-                    if self.must_hold_share(before) {
-                        self.hold_share(from, gather, share);
-                    } else {
-                        self.mesh.send(from, Message::Share { gather, share });
+                    if let Some(call) = self.hold_part(from, gather, call) {
+                        self.run_part_for(from, gather, &call);
                     }
                 }
                 Message::Share { gather, share } => self.share_arrived(gather, from, share),
@@ -147,18 +143,25 @@ impl Requests {
                 Message::Overran(client) => self.overran(client),
                 Message::MonitorLeft(client) => self.core.monitors.retain(|monitor| *monitor != client),
                 Message::Deliver { to, delivery } => self.deliver_here(&to, &delivery),
+                Message::Exec { target, exec } if self.core.migrations.is_active() => {
+                    self.run_or_hold_exec(target, exec)
+                }
                 Message::Exec { target, exec } => self.run_exec(target, exec),
                 Message::ClientChanged(client) => self.client_changed(*client),
                 Message::EndWatches { ticket, client_id } => {
-                    let intact = transactions::end_watches(&mut self.core, client_id);
-                    self.mesh.send(from, Message::WatchesEnded { ticket, intact });
+                    if !self.hold_end_of_watches(from, ticket, client_id) {
+                        self.end_watches_for(from, ticket, client_id);
+                    }
                 }
                 Message::WatchesEnded { ticket, intact } => self.watches_ended(ticket, intact),
                 Message::Unwatch { client_id } => {
                     transactions::end_watches(&mut self.core, client_id);
                 }
                 Message::Untrack { client, prefixes } => self.core.untrack(client, &prefixes),
-                Message::ClientLeft(client) => self.core.client_left(client),
+                Message::ClientLeft(client) => {
+                    self.forget_held(client);
+                    self.core.client_left(client);
+                }
                 Message::Slow { client, entry } => self.slow(client, *entry),
                 Message::AppendTo(file) => self.append_to(file),
                 Message::AppendFile(file) => self.durability.orders.push(Order::File(file)),
@@ -218,12 +221,15 @@ impl Requests {
         if call.command.spec().run.is_for_first_core() {
             return self.run_on_first(call, sequence, None);
         }
+        if self.core.migrations.is_active() && self.core.migrations.holds(call) {
+            return self.hold_call(call, sequence);
+        }
         let target = ReplyTarget { client: call.caller.client, sequence };
-        let flags = call.command.spec().flags;
-        let holds = flags.has(Flags::WRITE) && self.holds_replies();
+        let spec = call.command.spec();
+        let holds = spec.flags.has(Flags::WRITE) && self.holds_replies();
         let before = self.core.journal.position();
         let core = &mut self.core;
-        if flags.has(Flags::BLOCKING) {
+        if call.may_wait() {
             let mut reply = Box::new(ReplyBuffer::new());
             if blocking::run(core, call, sequence, &mut reply) {
                 self.answer_durably(before, target, reply);

@@ -107,7 +107,11 @@ impl Requests {
 
     #[inline]
     pub(super) fn dispatch(&mut self, connection: &mut Connection, call: &Call<'_>, place: Place, wanted: bool) {
-        if call.command.spec().flags.has(Flags::BLOCKING) {
+        let is_here = matches!(place, Place::Core(core) if core == self.core.id);
+        if is_here && self.core.migrations.is_active() && self.core.migrations.holds(call) {
+            return self.hold_back(connection, call, wanted);
+        }
+        if call.may_wait() {
             return self.dispatch_blocking(connection, call, place, wanted);
         }
         match place {
@@ -142,7 +146,7 @@ impl Requests {
         }
         connection.hold_until(sequence);
         let client = &mut self.core.clients[call.caller.client.index as usize];
-        (client.blocked, client.has_footprint) = (true, true);
+        (client.blocked, client.has_footprint) = (call.command.spec().flags.has(Flags::BLOCKING), true);
     }
 
     #[inline]

@@ -152,6 +152,7 @@ impl Requests {
 
     /// Every core forgets a client.
     pub(super) fn client_left(&mut self, client: ClientRef) {
+        self.forget_held(client);
         self.core.client_left(client);
         let others: Vec<CoreId> = self.mesh.others().collect();
         others.into_iter().for_each(|core| self.mesh.send(core, Message::ClientLeft(client)));

@@ -62,7 +62,8 @@ impl Requests {
         self.core.stats.called(call.command, 0, false, false);
         let mut asked: Vec<CoreId> = watch_cores.into_iter().filter(|core| *core != runs_on).collect();
         if asked.is_empty() {
-            return self.launch(connection, exec, &plan, target);
+            _ = self.launch(connection, exec, &plan, target);
+            return;
         }
         connection.begin_exec(sequence);
         let client_id = exec.caller.client.id;
@@ -95,8 +96,9 @@ impl Requests {
             return; // the client has gone, and with it what it watched
         }
         let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
+        let mut is_held = false;
         if intact {
-            self.launch(&mut connection, exec, &plan, target);
+            is_held = self.launch(&mut connection, exec, &plan, target);
         } else {
             let client_id = target.client.id;
             let runs_on = if let Plan::Core(core) = plan { core } else { self.core.id };
@@ -105,15 +107,25 @@ impl Requests {
             transactions::write_aborted(&exec.caller, &mut reply);
             connection.arrived(target.sequence, reply.len_bytes(), &mut reply);
         }
-        if connection.end_await(target.sequence) {
+        if !is_held && connection.end_await(target.sequence) {
             self.released.push(target.client.index);
         }
         self.put_back(target.client.index, connection);
     }
 
-    /// Runs the transaction here, sends it to its core, or takes it to pieces.
-    fn launch(&mut self, connection: &mut Connection, mut exec: Box<Exec>, plan: &Plan, target: ReplyTarget) {
+    /// Runs the transaction here, sends it to its core, or takes it to pieces. True when it has to wait here for keys on their way.
+    fn launch(&mut self, connection: &mut Connection, mut exec: Box<Exec>, plan: &Plan, target: ReplyTarget) -> bool {
         match *plan {
+            Plan::Core(core)
+                if core == self.core.id
+                    && self.core.migrations.is_active()
+                    && self.core.migrations.holds_transaction(&exec) =>
+            {
+                connection.hold_until(target.sequence);
+                self.core.clients[target.client.index as usize].has_footprint = true;
+                self.hold_exec(target, exec);
+                return true;
+            }
             Plan::Core(core) if core == self.core.id => {
                 let before = self.core.journal.position();
                 let mut reply = Box::new(ReplyBuffer::new());
@@ -128,6 +140,7 @@ impl Requests {
             }
             Plan::Pieces => self.run_in_pieces(connection, &exec, target),
         }
+        false
     }
 
     fn run_in_pieces(&mut self, connection: &mut Connection, exec: &Exec, target: ReplyTarget) {
@@ -153,7 +166,15 @@ impl Requests {
         }
     }
 
-    /// A transaction of another core's client.
+    /// As `run_exec`, while keys of this core are on their way to other nodes.
+    pub(super) fn run_or_hold_exec(&mut self, target: ReplyTarget, exec: Box<Exec>) {
+        match self.core.migrations.holds_transaction(&exec) {
+            true => self.hold_exec(target, exec),
+            false => self.run_exec(target, exec),
+        }
+    }
+
+    /// A transaction of another core's client, or one that has waited.
     pub(super) fn run_exec(&mut self, target: ReplyTarget, mut exec: Box<Exec>) {
         let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());

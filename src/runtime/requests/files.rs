@@ -104,7 +104,7 @@ impl Requests {
         }
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         self.core.clock.monotonic_us() / 1000
     }
 

@@ -4,8 +4,8 @@
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
 //! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind), `bus` (other nodes),
-//! `durable` (replies that wait for the disk), `loading` (files that become data); and `limits` and `snapshots`, at the end of
-//! a turn.
+//! `durable` (replies that wait for the disk), `migrate` (keys on their way to other nodes, and requests that wait for them), `loading`
+//! (files that become data); and `limits` and `snapshots`, at the end of a turn.
 
 mod bus;
 mod crossing;
@@ -17,6 +17,7 @@ mod files;
 mod input;
 mod limits;
 mod loading;
+mod migrate;
 mod replication;
 mod snapshots;
 
@@ -33,6 +34,7 @@ use durable::Durability;
 use exec::WatchedExec;
 use files::Files;
 use loading::NextReload;
+use migrate::Migrating;
 use replication::Replicating;
 use replication::upstream::Following;
 use slab::Slab;
@@ -149,6 +151,8 @@ pub struct Requests {
     replicating: Replicating,
     /// The link to the primary that this node copies; core 0's.
     following: Following,
+    /// Keys of this core on their way to other nodes.
+    migrating: Migrating,
     /// The cluster bus; core 0's, in cluster mode.
     pub on_bus: Option<Box<OnBus>>,
     /// When this core's periodic work was last done, in monotonic milliseconds; 0 before the first time.
@@ -200,6 +204,7 @@ impl Requests {
             durability: Durability::default(),
             replicating: Replicating::default(),
             following: Following::default(),
+            migrating: Migrating::default(),
             on_bus: None,
             ticked_ms: 0,
             ahead: Lookahead::default(),
@@ -358,6 +363,7 @@ impl Requests {
             || self.has_more_to_load()
             || !self.reloads.is_empty()
             || self.has_bus_work()
+            || self.has_migration_work()
     }
 
     /// Says that this core is about to wait. False when something has come meanwhile: do not wait.
@@ -420,6 +426,7 @@ impl Requests {
         }
         self.account_all();
         idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
+        self.tick_migrations();
         self.count_snapshots_sent();
         self.core.stats.sample(self.core.clock.monotonic_us());
         if self.core.id == CoreId::FIRST {
@@ -445,6 +452,7 @@ impl Requests {
     /// Answers blocked clients that have waited long enough.
     pub fn time_out(&mut self) {
         blocking::time_out(&mut self.core);
+        self.time_out_targets();
         self.carry_out_effects();
     }
 

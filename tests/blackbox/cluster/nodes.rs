@@ -105,10 +105,17 @@ pub fn meet(from: &Server, others: &[&Server]) {
 /// A cluster of these, each with an equal share of the slots.
 pub fn join(nodes: &[&Server]) {
     let count = nodes.len();
-    for (place, node) in nodes.iter().enumerate() {
-        let (first, last) = (place * 16384 / count, (place + 1) * 16384 / count - 1);
+    let shares: Vec<usize> = (0..count).map(|place| (place + 1) * 16384 / count - place * 16384 / count).collect();
+    join_with(nodes, &shares);
+}
+
+/// A cluster of these, each with so many slots, in their order.
+pub fn join_with(nodes: &[&Server], shares: &[usize]) {
+    let mut first = 0;
+    for (place, (node, share)) in nodes.iter().zip(shares).enumerate() {
         let client = &mut node.connect();
-        client.must(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
+        client.must(&format!("CLUSTER ADDSLOTSRANGE {first} {}", first + share - 1));
+        first += share;
         // They need not find out by collisions which one has which epoch.
         client.must(&format!("CLUSTER SET-CONFIG-EPOCH {}", place + 1));
     }

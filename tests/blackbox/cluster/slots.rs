@@ -88,3 +88,52 @@ fn a_replica_that_is_reset_has_no_keys() {
     assert!(super::nodes::is_primary(&ours));
     assert_eq!(lines(&mut client)[0].flags, "master");
 }
+
+/// What is on its way between nodes stays so when one of them is started again, and when its replica takes over.
+#[test]
+fn open_slots_survive_restart_and_failover() {
+    let mut source = node(Kind::Slotcore, &["--appendonly", "yes"]);
+    let target = node(Kind::Slotcore, &[]);
+    let third = node(Kind::Redis, &[]);
+    join(&[&source, &target, &third]);
+    let replica = node(Kind::Slotcore, &[]);
+    super::nodes::meet(&target, &[&replica]);
+    super::nodes::replicate(&[&source, &target, &third, &replica], &replica, &source);
+    let late = node(Kind::Slotcore, &[]);
+    super::nodes::meet(&target, &[&late]);
+    let (source_id, target_id) = (id_of(&source), id_of(&target));
+    target.connect().must(&format!("CLUSTER SETSLOT 0 IMPORTING {source_id}"));
+    source.connect().must(&format!("CLUSTER SETSLOT 0 MIGRATING {target_id}"));
+    let migrating = format!("[0->-{target_id}]");
+    let importing = format!("[0-<-{source_id}]");
+    let shows = |node: &Server, words: &str| node.connect().must("CLUSTER NODES").text().contains(words);
+    // A replica knows, and one that comes later as well; it answers as before.
+    assert!(holds_within(LIMIT, || shows(&replica, &migrating)));
+    // Each shows its own open slots, so that they do not all say the same.
+    let order = format!("CLUSTER REPLICATE {target_id}");
+    assert!(holds_within(LIMIT, || !late.connect().line(&order).is_error()));
+    super::nodes::wait_until_linked(&late);
+    assert!(holds_within(LIMIT, || shows(&late, &importing)));
+    assert!(replica.connect().line("GET {06S}k").to_string().starts_with("-MOVED 0 "));
+    source.restart();
+    wait_until_loaded(&source);
+    assert!(shows(&source, &migrating));
+    super::nodes::wait_until_linked(&replica);
+    for (replica, open) in [(&replica, &migrating), (&late, &importing)] {
+        assert!(holds_within(LIMIT, || shows(replica, open)));
+        assert!(holds_within(LIMIT, || !replica.connect().line("CLUSTER FAILOVER").is_error()));
+        assert!(holds_within(LIMIT, || super::nodes::is_primary(replica)));
+        assert!(shows(replica, open), "{}", replica.connect().must("CLUSTER NODES").text());
+    }
+    let ask = format!("-ASK 0 127.0.0.1:{}", target.port);
+    assert!(holds_within(LIMIT, || replica.connect().line("GET {06S}k").to_string() == ask));
+    let mut client = late.connect();
+    client.must("ASKING");
+    assert!(client.must("GET {06S}k").is_nil());
+    // Closed on the new primaries, it is closed for those who copy them.
+    for node in [&replica, &late] {
+        node.connect().must("CLUSTER SETSLOT 0 STABLE");
+    }
+    let is_closed = |node: &Server| !node.connect().must("CLUSTER NODES").text().contains("[0-");
+    assert!(holds_within(LIMIT, || [&replica, &late, &source, &target].iter().all(|node| is_closed(node))));
+}

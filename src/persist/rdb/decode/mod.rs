@@ -4,9 +4,11 @@
 //! out in the form that Redis gives it when it loads it: what is packed stays packed unless it has too many elements for the
 //! configuration of today, what was stored element by element is packed if it is small.
 //!
-//! Strings and most collections are read here, `packed` has the formats of old versions, `stream` streams.
+//! Strings and most collections are read here, `packed` has the formats of old versions, `stream` streams, `sliced` what is too large to be
+//! made at once.
 
 mod packed;
+mod sliced;
 mod stream;
 
 use bytes::Bytes;
@@ -24,6 +26,8 @@ use crate::keyspace::listpack::{Digits, Element, Listpack};
 use crate::keyspace::set::{Set, SetLimits};
 use crate::keyspace::sorted_set::{Limits as SortedSetLimits, SortedSet};
 use crate::keyspace::{Collection, LoadedValue};
+
+pub use sliced::Sliced;
 
 /// When collections leave their small forms, by the configuration.
 #[derive(Clone, Copy, Debug)]

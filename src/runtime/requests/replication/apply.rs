@@ -241,6 +241,7 @@ impl Requests {
                     monitor::feed(&mut self.core, &call(command));
                 }
             }
+            Action::SlotState => self.follow_set_slot(args),
             Action::Data(Destination::Nowhere) | Action::Acknowledge => {}
             Action::Wrong(reason) => {
                 let reason = format!("ERR {reason}");

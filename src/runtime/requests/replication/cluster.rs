@@ -9,10 +9,12 @@ use super::LogMark;
 use crate::base::core_id::CoreId;
 use crate::cluster::machine::{DataFacts, Machine};
 use crate::command::client::ClientRef;
+use crate::command::cluster::{set_slot_of, set_slot_words};
 use crate::command::replication::peers::ReplicaQuestion;
 use crate::command::replication::replicas::Having;
 use crate::command::replication::upstream;
 use crate::config::Primary;
+use crate::resp::Args;
 use crate::runtime::requests::Requests;
 
 /// The questions are told apart by the number of a client that there is not: clients are counted from 1.
@@ -42,6 +44,26 @@ impl Requests {
         // From when the primary's data are loaded until they are there.
         let lacks_data = self.core.disk.replaces_files;
         self.core.node().cluster.as_deref_mut().is_some_and(|cluster| cluster.note_data(data, lacks_data))
+    }
+
+    /// The primary's stream says that one of its slots was opened or closed.
+    pub(super) fn follow_set_slot(&mut self, args: &Args<'_>) {
+        if let Some((slot, form)) = set_slot_of(args) {
+            self.cluster_step(|machine, _| machine.follow_set_slot(slot, form));
+        }
+    }
+
+    /// A replica reads the log from now on: it is told, with all others, which slots are open.
+    pub(super) fn tell_open_slots(&mut self) {
+        let node = self.core.node();
+        let Some(cluster) = node.cluster.as_deref() else { return };
+        let open = cluster.machine().open_slots();
+        if open.is_empty() || !node.replication.replicas.know_slot_states() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        open.into_iter().for_each(|(slot, form)| set_slot_words(slot, form, &mut bytes));
+        self.feed_beside(bytes);
     }
 
     fn data_facts(&mut self) -> DataFacts {

@@ -73,7 +73,8 @@ impl Requests {
             replicas.syncs_partial += 1;
             self.add_replica(replica);
             self.answer_raw(target, format!("{line}\r\n").as_bytes());
-            return self.replicas_changed();
+            self.replicas_changed();
+            return self.tell_open_slots();
         }
         let replication = &mut self.core.node().replication;
         replication.replicas.syncs_full += 1;
@@ -401,7 +402,10 @@ impl Requests {
                 Written::End(outcome) => {
                     self.retired_writers.extend(self.replicating.sync.file.take().map(SnapshotStream::retire));
                     match outcome {
-                        Ok(()) => self.replicas_go_on(ReplicaState::Receives, ReplicaState::Online),
+                        Ok(()) => {
+                            self.replicas_go_on(ReplicaState::Receives, ReplicaState::Online);
+                            self.tell_open_slots();
+                        }
                         Err(line) => {
                             tracing::warn!("{line}");
                             self.close_replicas_in(ReplicaState::Receives);
@@ -419,6 +423,7 @@ impl Requests {
         if has_snapshot && let Some(replica) = self.core.node().replication.replicas.get_mut(client.id) {
             replica.state = ReplicaState::Online;
             tracing::info!("Synchronization with replica {} succeeded", replica.name());
+            self.tell_open_slots();
         }
         self.tell_counts();
         self.leave_if_replicas_follow();

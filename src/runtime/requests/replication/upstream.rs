@@ -187,6 +187,7 @@ impl Requests {
         match report {
             Report::Full => {
                 self.handed_over();
+                self.cluster_step(|machine, _| machine.forget_followed_slots());
                 let Some(upstream) = self.upstream() else { return };
                 upstream.link = LinkState::Syncing;
                 if std::mem::take(&mut upstream.resumes) {

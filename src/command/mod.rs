@@ -33,7 +33,7 @@ pub mod table;
 mod arguments;
 mod bitfield;
 mod bitmaps;
-mod cluster;
+pub mod cluster;
 mod collection_scan;
 mod config;
 mod connection;
@@ -119,6 +119,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     object::COMMANDS,
     cluster::COMMANDS,
     cluster::members::COMMANDS,
+    cluster::migration::COMMANDS,
     cluster::clients::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,

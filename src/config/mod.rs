@@ -121,6 +121,8 @@ impl Directive {
 pub const DIFFERENCES: &[(&str, &str)] = &[
     ("cores", "ours: the number of threads"),
     ("core-ports", "ours: a port for each core"),
+    ("slot-migration-max-failover-repl-bytes", "of Valkey 9, as CLUSTER MIGRATESLOTS is"),
+    ("cluster-slot-migration-log-max-len", "of Valkey 9, as CLUSTER MIGRATESLOTS is"),
     ("server-cpulist", "a second name for server_cpulist, spelled like all others"),
 ];
 

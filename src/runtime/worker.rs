@@ -192,6 +192,7 @@ impl Worker {
         worked |= self.requests.attend_sync();
         worked |= self.requests.attend_upstream();
         worked |= self.requests.attend_bus();
+        worked |= self.requests.attend_migrations();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {
@@ -199,6 +200,7 @@ impl Worker {
             self.requests.keep_limits();
         }
         self.requests.feed_log();
+        self.requests.feed_exports();
         if self.requests.appends() {
             self.append();
         } else {

@@ -21,7 +21,7 @@ pub mod append_only;
 pub mod check_aof;
 pub mod disk;
 pub mod loading;
-mod pace;
+pub(super) mod pace;
 mod priority;
 pub mod snapshot;
 pub mod snapshot_file;

@@ -95,7 +95,8 @@ impl Requests {
             return; // the client has gone, and with it what it watched
         }
         let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
-        if intact {
+        // What is to be written to slots that have been held since is taken for touched.
+        if intact && !self.is_exec_held(&exec.queue) {
             self.launch(&mut connection, exec, &plan, target);
         } else {
             let client_id = target.client.id;

@@ -55,7 +55,14 @@ fn hashes() -> Keyspace {
 }
 
 fn written(keyspace: &mut Keyspace, names: &[Vec<u8>]) -> Vec<u8> {
-    let facts = FileFacts { server_version: "7.2.4", created_s: 0, used_memory: 0, replication: None, aof_base: false };
+    let facts = FileFacts {
+        server_version: "7.2.4",
+        created_s: 0,
+        used_memory: 0,
+        replication: None,
+        aof_base: false,
+        slot_imports: Vec::new(),
+    };
     let mut out = Vec::new();
     let mut encoder = Encoder::new(true);
     let mut checksum = Checksum::new();

@@ -145,6 +145,7 @@ fn write(contents: &mut Contents, compress: bool, checksum: bool) -> Vec<u8> {
         used_memory: 1_000_000,
         replication: Some(ReplicationFacts { stream_db: 0, id, offset: 1234 }),
         aof_base: false,
+        slot_imports: Vec::new(),
     };
     file::header(&facts, &mut out);
     let mut encoder = Encoder::new(compress);

@@ -226,6 +226,16 @@ impl SlotSet {
         self.words[slot.index() / 64] & (1 << (slot.index() % 64)) != 0
     }
 
+    /// The set as a bitmap: slot `s` is bit `s % 64` of word `s / 64`.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Whether a slot is in both sets.
+    pub fn overlaps(&self, other: &SlotSet) -> bool {
+        self.words.iter().zip(&other.words).any(|(one, other)| one & other != 0)
+    }
+
     /// How many slots are in the set.
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()

@@ -97,6 +97,11 @@ impl Membership {
         &self.machine
     }
 
+    /// Counts the changes of what cores route by.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Where the primary is that this node copies, as far as that is known.
     pub fn primary_address(&self) -> Option<(String, u16)> {
         let address = &self.state().node(self.state().myself().primary?).address;

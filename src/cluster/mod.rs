@@ -10,6 +10,7 @@ pub mod file;
 pub mod machine;
 pub mod membership;
 pub mod message;
+pub mod migration;
 pub mod node;
 pub mod nodes_conf;
 pub mod replies;

@@ -159,6 +159,8 @@ pub struct Contact {
     pub ping_sent_ms: Option<u64>,
     /// When the last ping was sent, whether or not one was awaited already.
     pub pinged_ms: u64,
+    /// Of the last ping that it has answered: when that was sent.
+    pub answered_ms: u64,
     /// When it last answered, as far as this node knows.
     pub pong_ms: u64,
     /// When anything last came from it.

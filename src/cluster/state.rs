@@ -244,7 +244,17 @@ impl ClusterState {
 
     // ---- slots -----------------------------------------------------------------------------------------------------
 
-    /// Whether keys of this slot are coming here from its owner.
+    /// Whether any slot comes here key by key.
+    pub fn has_importing(&self) -> bool {
+        !self.importing_from.is_empty()
+    }
+
+    /// Whether any slot moves away key by key.
+    pub fn has_migrating(&self) -> bool {
+        !self.migrating_to.is_empty()
+    }
+
+    /// Whether the slot comes here key by key.
     pub fn is_importing(&self, slot: Slot) -> bool {
         self.importing_from.contains_key(&slot)
     }

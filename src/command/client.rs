@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use crate::base::clock::UnixMillis;
 use crate::base::core_id::CoreId;
+use crate::base::hex::HexId;
+use crate::base::slot::SlotSet;
 use crate::command::error::CommandError;
 use crate::command::replication::replicas::PeerFacts;
 use crate::command::spec::CommandSpec;
@@ -60,6 +62,25 @@ pub struct Caller {
     pub must_not_wait: bool,
     /// CLIENT REPLY has not turned the reply off.
     pub wants_reply: bool,
+    /// It is what another node's client has said there, and belongs to a slot that is on its way here.
+    pub is_import: bool,
+}
+
+/// What the other end of a migration is (`cluster::migration`).
+#[derive(Clone, Debug)]
+pub enum MigrationEnd {
+    /// The source of these slots.
+    Import { job: HexId, slots: Box<SlotSet> },
+    /// The target.
+    Export { job: HexId },
+}
+
+impl MigrationEnd {
+    pub fn job(&self) -> HexId {
+        match self {
+            MigrationEnd::Import { job, .. } | MigrationEnd::Export { job } => *job,
+        }
+    }
 }
 
 /// CLIENT REPLY.
@@ -136,6 +157,8 @@ pub struct Client {
     pub replica_facts: Option<Box<PeerFacts>>,
     /// It is the primary that this node copies.
     pub is_upstream: bool,
+    /// It is the other end of a migration of slots.
+    pub migration: Option<Box<MigrationEnd>>,
     /// It has said PSYNC or SYNC: it reads the log.
     pub is_replica: bool,
     /// Other cores may know of this client, and are told when it leaves.
@@ -202,6 +225,7 @@ impl Client {
             has_written: false,
             replica_facts: None,
             is_upstream: false,
+            migration: None,
             is_replica: false,
             has_footprint: false,
             closing: None,
@@ -252,6 +276,7 @@ impl Client {
             tracks: self.tracking.as_ref().is_some_and(|tracking| tracking.remembers()),
             must_not_wait: false,
             wants_reply: true,
+            is_import: false,
         }
     }
 

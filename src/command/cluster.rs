@@ -5,6 +5,7 @@
 
 pub mod clients;
 pub mod members;
+pub mod migration;
 mod slots;
 mod topology;
 
@@ -349,6 +350,8 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "    Take slots that no node has.",
             "ADDSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
             "    Take all slots of the ranges.",
+            "CANCELSLOTMIGRATIONS [ALL]",
+            "    Give up all moves of slots that were begun with MIGRATESLOTS here.",
             "BUMPEPOCH",
             "    Raise this node's config epoch above all others.",
             "COUNT-FAILURE-REPORTS <node-id>",
@@ -365,6 +368,8 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "    Remove a node from the known ones.",
             "GETKEYSINSLOT <slot> <count>",
             "    List up to <count> keys in a slot.",
+            "GETSLOTMIGRATIONS",
+            "    Describe moves of slots, under way or lately over.",
             "FLUSHSLOTS",
             "    Give up all slots of this node.",
             "INFO",
@@ -373,6 +378,8 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "    Compute the slot of a key.",
             "MEET <ip> <port> [<bus-port>]",
             "    Get to know another node, and all that it knows.",
+            "MIGRATESLOTS SLOTSRANGE <start slot> <end slot> [...] NODE <node-id> [SLOTSRANGE ... NODE <node-id> ...]",
+            "    Move slots to other nodes, each with all its keys at one moment.",
             "MYID",
             "    Show the node id.",
             "MYSHARDID",

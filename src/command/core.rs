@@ -10,6 +10,7 @@ use slab::Slab;
 
 use super::blocking::{Blocked, Wait};
 use super::client::{Client, ClientRef, CloseReason};
+use super::cluster::migration::{MigrationView, Order};
 use super::journal::{Journal, JournalReader};
 use super::latency::LatencyEvents;
 use super::memory_limit::{self, Ledger};
@@ -72,6 +73,8 @@ pub struct Core {
     pub config: Box<Config>,
     pub owners: SlotOwners,
     pub cluster: ClusterView,
+    /// What this core must know of slots on their way.
+    pub migration: MigrationView,
     /// What this core must know of who copies whom.
     pub replication: ReplicationView,
     /// On a replica: keys that its own clients have given a time to live.
@@ -218,6 +221,8 @@ pub enum Effect {
     Follow(FollowOrder),
     /// What the cluster's state machine has decided (core 0 only).
     Cluster(Vec<Action>),
+    /// Slots are on their way to another node, or from one.
+    Migration(Order),
     /// A client has published: the other nodes' subscribers are to hear it.
     Broadcast {
         channel: Bytes,
@@ -239,6 +244,7 @@ pub enum Publication {
     Cluster(Box<ClusterView>),
     Disk(DiskView),
     Replication(ReplicationView),
+    Migration(MigrationView),
 }
 
 /// SHUTDOWN's options.
@@ -281,6 +287,7 @@ impl Core {
             Publication::Cluster(view) => super::routing::follow(self, *view),
             Publication::Disk(view) => self.disk = view,
             Publication::Replication(view) => self.follow_role(view),
+            Publication::Migration(view) => super::cluster::migration::follow(self, view),
         }
     }
 
@@ -337,7 +344,7 @@ impl Core {
     /// Whether a time to live that has passed already removes the key at once: not where another node says what has expired.
     #[inline]
     pub fn removes_expired(&self) -> bool {
-        !self.disk.loading && !self.replication.role.is_replica()
+        !self.disk.loading && !self.replication.role.is_replica() && !self.obeys()
     }
 
     /// Whether what runs was run by another node before, or by this one: it is loaded, or comes from the primary. It is not
@@ -424,6 +431,12 @@ impl Core {
     /// Begins or ends recording what changes for a reader: between requests.
     pub fn set_journal(&mut self, reader: JournalReader, on: bool) {
         self.journal.set(reader, on);
+        super::attention::settings_changed(self);
+    }
+
+    /// Begins or ends keeping what changes for a migration: between requests.
+    pub fn set_tap(&mut self, job: HexId, on: bool) {
+        self.journal.tap(job, on);
         super::attention::settings_changed(self);
     }
 

@@ -3,6 +3,7 @@
 
 use super::attention;
 use super::client::Caller;
+use super::cluster::migration::Order;
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
@@ -12,7 +13,7 @@ use super::redact::redacted;
 use super::replication::own_expiries;
 use super::routing;
 use super::slowlog::SlowEntry;
-use super::spec::{Flags, Part, Run};
+use super::spec::{Flags, Handler, Part, Run};
 use super::table::CommandId;
 use super::tracking;
 use crate::base::slot::Slot;
@@ -65,7 +66,27 @@ pub fn run(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer) {
     {
         return refuse(core, Some(call.command), &CommandError::OutOfMemory, output);
     }
+    if call.caller.is_import {
+        return run_import(core, call, output, handler);
+    }
     timed(core, call, 0, output, |cx| handler(cx, &call.args));
+}
+
+/// Runs what another node has run, for a slot that is on its way here: keys that have expired are there for it. What fails ends the
+/// migration.
+#[cold]
+fn run_import(core: &mut Core, call: &Call<'_>, output: &mut ReplyBuffer, handler: Handler) {
+    let mark = output.mark();
+    let failed_before = core.stats.commands[call.command.index()].failed;
+    core.keyspace.expires_nothing = true;
+    timed(core, call, 0, output, |cx| handler(cx, &call.args));
+    core.keyspace.expires_nothing = core.disk.loading;
+    if core.stats.commands[call.command.index()].failed != failed_before {
+        tracing::warn!("Slot migration: the command '{}' failed", call.command.spec().name);
+        let why = "Failed to process command during slot migration. Check logs for more information".to_owned();
+        core.effects.push(Effect::Migration(Order::Broken { client: call.caller.client, why }));
+    }
+    output.truncate_to(mark);
 }
 
 /// Runs one core's share of a command that concerns every core. Calls are counted by `merge`.

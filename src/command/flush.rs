@@ -1,6 +1,7 @@
 //! FLUSHDB and FLUSHALL: every core drops what it has. And the slots that have gone to another node, with their keys.
 
 use super::arguments::is_word;
+use super::cluster::migration;
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
@@ -8,6 +9,7 @@ use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, R
 use super::tracking;
 use crate::base::core_id::CoreId;
 use crate::base::slot::{SLOTS_COUNT, SlotSet};
+use crate::cluster::migration::Event;
 use crate::config::NotifyFlags;
 use crate::keyspace::Disposal;
 use crate::resp::Args;
@@ -40,6 +42,7 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
     let in_background = in_background(args)?.unwrap_or(cx.core.config.lazyfree_lazy_user_flush);
     record_flush(cx, args);
     let disposal = if in_background { Disposal::Background } else { Disposal::Now };
+    end_migrations(cx.core);
     tracking::flushed(cx.core);
     let removed = cx.core.keyspace.flush(db, disposal);
     if let Some(node) = cx.core.node.as_mut().filter(|_| db.is_none()) {
@@ -49,6 +52,13 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
         cx.core.effects.push(Effect::PurgeMemory);
     }
     Ok(Part::done())
+}
+
+/// What was sent to another node is no more, and what came from one neither (core 0).
+fn end_migrations(core: &mut Core) {
+    let jobs = core.node.iter().flat_map(|node| node.migrations.under_way());
+    let jobs: Vec<_> = jobs.map(|job| job.name).collect();
+    jobs.iter().for_each(|job| migration::event(core, job, Event::Flushed));
 }
 
 /// A flush is recorded even where nothing was left to go, as in Redis, and once for all cores: by the share of the first one,
@@ -73,13 +83,15 @@ pub fn drop_slots(core: &mut Core, slots: &SlotSet) {
         return drop_all(core);
     }
     let notes_events = core.config.notify_keyspace_events.has(NotifyFlags::GENERIC);
-    let is_told = core.journal.is_on() || notes_events || core.keyspace.notes_wanted().changed;
+    // Whoever these slots are on their way to has them by now, or drops them itself.
+    let is_kept = core.journal.is_kept();
+    let is_told = is_kept || notes_events || core.keyspace.notes_wanted().changed;
     for slot in slots.iter().filter(|slot| core.keyspace.slot_len(0, *slot) > 0).collect::<Vec<_>>() {
         let keys = if is_told { core.keyspace.slot_keys(0, slot) } else { Vec::new() };
         core.keyspace.flush_slot(0, slot, Disposal::Background);
         core.settle();
         for key in &keys {
-            if core.journal.is_on() {
+            if is_kept {
                 core.journal.record_removal(0, key, false);
                 core.journal.close_unit();
             }

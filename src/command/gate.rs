@@ -4,6 +4,7 @@
 
 use super::arguments::{is_word, text};
 use super::client::Client;
+use super::cluster::migration;
 use super::core::Core;
 use super::error::CommandError;
 use super::memory_limit::{self, Pressure};
@@ -158,12 +159,15 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
     if core.pause.until(core.clock.unix()).is_some() && is_held_by_pause(core, client, spec) {
         return Verdict::Paused;
     }
+    if core.migration.held.is_some() && migration::is_held(core, client, spec, slot) {
+        return Verdict::Paused;
+    }
     Verdict::Run { command, place, slot, is_slot_open }
 }
 
 /// Finds the row and checks the number of arguments.
 #[inline]
-fn find(args: &Args<'_>) -> Result<CommandId, Verdict> {
+pub(super) fn find(args: &Args<'_>) -> Result<CommandId, Verdict> {
     let Some(mut command) = args.get(0).and_then(|name| table().find(name)) else {
         return Err(Verdict::Refused { error: unknown_command(args), command: None });
     };

@@ -15,8 +15,16 @@
 //! for the position that the journal had when its unit was closed.
 //!
 //! While nobody reads the journal, nothing is recorded.
+//!
+//! *Taps* are a third reader: what is recorded of keys of some slots is also written to a buffer of theirs, for the node that these slots
+//! are on their way to. There it is seen all at once, in the end: no transactions, and no database but the one of a cluster.
 
-use crate::resp::write_request;
+use super::gate;
+use super::spec::Keys;
+use super::table::table;
+use crate::base::hex::HexId;
+use crate::base::slot::{Slot, SlotSet, key_slot};
+use crate::resp::{ArgsBuf, write_request};
 
 /// Bytes of a buffer that is kept when what it held was taken.
 const KEPT_BYTES_MAX: usize = 1 << 20;
@@ -51,12 +59,27 @@ pub struct Journal {
     held: bool,
     /// The handler that runs has said what stands in place of its request.
     replaced: bool,
+    taps: Vec<Tap>,
+}
+
+/// What goes to another node with some slots.
+pub struct Tap {
+    /// The migration that it belongs to.
+    pub job: HexId,
+    /// What changes in these slots is written to `bytes`. Others may be written there by whoever owns the tap.
+    pub slots: Box<SlotSet>,
+    pub bytes: Vec<u8>,
 }
 
 impl Journal {
     /// Whether changes are to be recorded.
     #[inline]
     pub fn is_on(&self) -> bool {
+        (self.for_file | self.for_log | !self.taps.is_empty()) & !self.is_suspended
+    }
+
+    /// Whether changes are recorded for anybody but a node that slots are on their way to.
+    pub fn is_kept(&self) -> bool {
         (self.for_file | self.for_log) & !self.is_suspended
     }
 
@@ -93,6 +116,20 @@ impl Journal {
         self.restart();
     }
 
+    /// Begins or ends what goes to another node, through `Core::set_tap`.
+    pub(super) fn tap(&mut self, job: HexId, on: bool) {
+        assert!(self.unit_commands == 0, "recording begins and ends between units");
+        self.taps.retain(|tap| tap.job != job);
+        if on {
+            self.taps.push(Tap { job, slots: Box::default(), bytes: Vec::new() });
+        }
+    }
+
+    /// The tap of a migration.
+    pub fn tap_of(&mut self, job: &HexId) -> Option<&mut Tap> {
+        self.taps.iter_mut().find(|tap| tap.job == *job)
+    }
+
     /// Nothing is recorded until the next call with `false`, through `Core::suspend_journal`.
     pub(super) fn suspend(&mut self, suspended: bool) {
         assert!(self.unit_commands == 0, "recording begins and ends between units");
@@ -118,8 +155,17 @@ impl Journal {
             let number = db.to_string();
             write_request(&mut self.bytes, [&b"SELECT"[..], number.as_bytes()].into_iter());
         }
-        write_request(&mut self.bytes, words);
         self.unit_commands += 1;
+        if self.taps.is_empty() {
+            return write_request(&mut self.bytes, words);
+        }
+        let words: Vec<&[u8]> = words.collect();
+        write_request(&mut self.bytes, words.iter().copied());
+        if let Some(slot) = slot_of(&words) {
+            for tap in self.taps.iter_mut().filter(|tap| tap.slots.contains(slot)) {
+                write_request(&mut tap.bytes, words.iter().copied());
+            }
+        }
     }
 
     /// Adds the removal of a key that nobody asked for: it has expired, or was evicted.
@@ -222,6 +268,25 @@ impl Journal {
         }
         (self.unit_begin, self.fed_bytes) = (0, 0);
     }
+}
+
+/// The slot of the keys of a recorded command: in a cluster they have one.
+fn slot_of(words: &[&[u8]]) -> Option<Slot> {
+    let mut command = table().find(words.first()?)?;
+    if command.spec().run.is_container() {
+        command = table().find_sub(command, words.get(1)?)?;
+    }
+    let at = match command.spec().keys {
+        Keys::None | Keys::SlotNumber(_) => return None,
+        Keys::At(at, _) | Keys::Pair(at, ..) | Keys::Into(at, _) => at,
+        Keys::Range { first, .. } => first,
+        _ => {
+            let mut args = ArgsBuf::default();
+            words.iter().for_each(|word| args.push(word));
+            *gate::key_indexes(command.spec(), &args.as_args()).ok()?.first()?
+        }
+    };
+    words.get(at).map(|key| key_slot(key))
 }
 
 /// The command that removes a key, at once or with its value freed later.
@@ -343,6 +408,27 @@ mod tests {
         assert!(!journal.is_on() && !journal.is_for(JournalReader::Log));
         journal.suspend(false);
         assert!(journal.is_for(JournalReader::Log) && !journal.is_for(JournalReader::File));
+    }
+
+    #[test]
+    fn a_tap_has_what_concerns_its_slots_and_nothing_around_it() {
+        let mut journal = Journal::default();
+        let job = HexId::ZEROS;
+        assert!(!journal.is_on());
+        journal.tap(job, true);
+        assert!(journal.is_on() && !journal.is_for(JournalReader::File) && !journal.is_for(JournalReader::Log));
+        record(&mut journal, 0, "SET {a} 0");
+        journal.close_unit();
+        journal.tap_of(&job).unwrap().slots.insert(key_slot(b"a"));
+        for line in ["SET {a} 1", "DEL {b}", "BITOP AND {a}x {a}y {a}z", "FLUSHALL", "XGROUP CREATE {a}s g 0"] {
+            record(&mut journal, 0, line);
+        }
+        journal.close_unit();
+        let tap = String::from_utf8(std::mem::take(&mut journal.tap_of(&job).unwrap().bytes)).unwrap();
+        let commands: Vec<&str> = tap.split("\r\n").filter(|word| !word.starts_with(['*', '$'])).collect();
+        assert_eq!(commands.join(" "), "SET {a} 1 BITOP AND {a}x {a}y {a}z XGROUP CREATE {a}s g 0 ");
+        journal.tap(job, false);
+        assert!(!journal.is_on() && journal.tap_of(&job).is_none());
     }
 
     #[test]

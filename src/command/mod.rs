@@ -121,6 +121,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     object::COMMANDS,
     cluster::COMMANDS,
     cluster::members::COMMANDS,
+    cluster::migration::COMMANDS,
     cluster::clients::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,

@@ -9,6 +9,7 @@ use super::replication::Replication;
 use crate::base::clock::Clock;
 use crate::cluster::machine::LinkId;
 use crate::cluster::membership::{Membership, Step};
+use crate::cluster::migration::{Jobs, Limits};
 use crate::config::Config;
 
 /// The node's state. The configuration here is the authority; every core has a snapshot of it.
@@ -18,6 +19,8 @@ pub struct Node {
     pub machine: Box<dyn Machine>,
     /// With `cluster-enabled yes`.
     pub cluster: Option<Box<Membership>>,
+    /// Slots that move to other nodes, or from them.
+    pub migrations: Jobs,
     pub persistence: Persistence,
     /// What the connections of the cluster bus keep; the runtime says it.
     pub links: HashMap<LinkId, LinkBuffers>,
@@ -54,6 +57,14 @@ impl Node {
         let cluster = self.cluster.as_deref_mut()?;
         cluster.follow(&self.config);
         Some(cluster.step(clock, |_, _| ()).1)
+    }
+
+    /// What limits migrations of slots.
+    pub fn migration_limits(&self) -> Limits {
+        Limits {
+            silence_ms: u64::from(self.config.repl_timeout) * 1000,
+            pause_below_bytes: u64::try_from(self.config.slot_migration_max_failover_repl_bytes).ok(),
+        }
     }
 
     /// Bytes that all connections of the cluster bus keep.

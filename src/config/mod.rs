@@ -127,6 +127,8 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
     ("core-ports", "ours: a port for each core"),
     ("cluster-discovery", "ours: where a node finds the others by itself"),
     ("cluster-discovery-replicas", "ours: how many replicas a cluster that forms itself has for each primary"),
+    ("slot-migration-max-failover-repl-bytes", "of Valkey 9, as CLUSTER MIGRATESLOTS is"),
+    ("cluster-slot-migration-log-max-len", "of Valkey 9, as CLUSTER MIGRATESLOTS is"),
     ("server-cpulist", "a second name for server_cpulist, spelled like all others"),
 ];
 

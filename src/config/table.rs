@@ -285,6 +285,10 @@ directives! {
     cluster_require_full_coverage: bool = true; "cluster-require-full-coverage", YesNo, [], Now;
     cluster_allow_reads_when_down: bool = false; "cluster-allow-reads-when-down", YesNo, [], Now;
     cluster_allow_pubsubshard_when_down: bool = true; "cluster-allow-pubsubshard-when-down", YesNo, [], Now;
+    /// Of Valkey 9: bytes that may wait for the target when writes are held; -1 for any number.
+    slot_migration_max_failover_repl_bytes: i64 = 0; "slot-migration-max-failover-repl-bytes", integer(-1, LONG), [], Now;
+    /// Of Valkey 9: jobs that CLUSTER GETSLOTMIGRATIONS shows, those that are not over apart.
+    cluster_slot_migration_log_max_len: u64 = 1000; "cluster-slot-migration-log-max-len", integer(0, LONG), [], Now;
     cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit", memory(0, u64::MAX as i128), [], Now;
     cluster_announce_ip: String = String::new(); "cluster-announce-ip", text_or_unset(), [], Now;
     cluster_announce_port: u16 = 0; "cluster-announce-port", integer(0, 65535), [], Now;

@@ -24,6 +24,7 @@ mod database;
 mod entry;
 mod eviction;
 mod expiry;
+mod export;
 mod garbage;
 pub mod hash;
 pub mod intset;
@@ -57,6 +58,7 @@ use crate::base::slot::{Slot, key_slot};
 pub use access::{AccessPolicy, StoredAccess};
 pub use attention::{Happening, Note, NotesWanted};
 pub use eviction::{Evicted, EvictionOrder, EvictionRule};
+pub use export::SlotPlace;
 pub use garbage::{Disposal, LazyFree};
 pub use load::LoadedValue;
 pub use maintenance::ExpireOutcome;
@@ -166,6 +168,7 @@ pub struct Keyspace {
     attention: Attention,
     expire_cursor: maintenance::ExpireCursor,
     snapshot: Snapshot,
+    touched: Option<Box<export::Touched>>,
     /// A buffer for strings while they are changed.
     scratch: Vec<u8>,
 }
@@ -191,6 +194,7 @@ impl Keyspace {
             attention: Attention::default(),
             expire_cursor: maintenance::ExpireCursor::default(),
             snapshot: Snapshot::default(),
+            touched: None,
             scratch: Vec::new(),
         }
     }
@@ -548,6 +552,9 @@ impl Keyspace {
     #[inline]
     fn changed(&mut self, db: usize, key: Key<'_>, dirty: u64) {
         self.stats.dirty += dirty;
+        if self.touched.is_some() {
+            self.note_touched(key);
+        }
         if self.attention.notes_changes() {
             let hash = self.mark_of(db, key.bytes);
             self.attention.note_change(db, key.bytes, hash);
@@ -555,7 +562,10 @@ impl Keyspace {
     }
 
     /// The same for a change that neither WATCH nor who waits for the key sees.
-    fn changed_aside(&mut self, dirty: u64) {
+    fn changed_aside(&mut self, key: Key<'_>, dirty: u64) {
         self.stats.dirty += dirty;
+        if self.touched.is_some() {
+            self.note_touched(key);
+        }
     }
 }

@@ -264,7 +264,7 @@ impl Keyspace {
         let Some(database) = self.databases.iter_mut().find(|database| database.cut_number == walk.db) else {
             return false;
         };
-        let Some(slot) = database.next_occupied(walk.slot) else {
+        let Some(slot) = database.next_held(walk.slot) else {
             (walk.db, walk.slot, walk.hash) = (walk.db + 1, 0, 0);
             return true;
         };

@@ -227,7 +227,7 @@ impl<'a> Entry<'a> {
     pub fn commit_aside(&mut self, changes: u64) {
         if changes > 0 && self.place.is_some() {
             self.counted = true;
-            self.keyspace.changed_aside(changes);
+            self.keyspace.changed_aside(self.key, changes);
         }
     }
 

@@ -13,6 +13,8 @@ use crate::resp::{ArgsBuf, ReplyBuffer, RequestParser};
 const PIECES_MAX: usize = 1024;
 /// Bytes of one send: what others wait for while the kernel copies them. A long reply goes out turn by turn.
 const SEND_MAX_BYTES: usize = 256 * 1024;
+/// Bytes from which on they are shared, not copied.
+const SHARED_MIN_BYTES: usize = 16 * 1024;
 /// An input buffer of this size is kept whatever is sent.
 const INPUT_KEPT_BYTES: usize = 32 * 1024;
 
@@ -200,6 +202,14 @@ impl Connection {
             return self.late.extend(bytes);
         }
         self.reply_here(|out| out.extend(bytes));
+    }
+
+    /// As `push`, of bytes that need not be copied if they are many.
+    pub fn push_shared(&mut self, bytes: &bytes::Bytes) {
+        if bytes.len() < SHARED_MIN_BYTES || self.defers_pushes {
+            return self.push(bytes);
+        }
+        self.reply_here(|out| out.push_shared(bytes.clone()));
     }
 
     /// Holds the requests that follow until this one is answered.

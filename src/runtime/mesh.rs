@@ -21,7 +21,7 @@ use super::listen::Accepted;
 use super::persistence::append_only::{AppendFile, SwitchKind};
 use super::persistence::loading::LoadOrder;
 use super::persistence::snapshot::{AtCut, Chunk, Cut};
-use super::requests::{ApplyBatch, Arrival, LogMark};
+use super::requests::{ApplyBatch, Arrival, LogMark, MigrationMessage};
 use crate::base::core_id::CoreId;
 use crate::base::slot::SlotSet;
 use crate::command::client::{Client, ClientRef};
@@ -222,6 +222,8 @@ pub enum Message {
     StoodStill,
     /// These slots are another node's: drop their keys.
     DropSlots(Box<SlotSet>),
+    /// About slots on their way to another node, or from one.
+    Migration(Box<MigrationMessage>),
     /// You are asked to free memory: the end of your turn sees to it.
     FreeMemory,
     /// A connection for you to serve.

@@ -336,6 +336,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         Box::new(Node {
             config: config.clone(),
             cluster: membership,
+            migrations: Default::default(),
             persistence: Persistence { saving: Saving::new(seed.facts.started_unix_s), ..Persistence::default() },
             replication: new_replication(&config, &mut random, seed.facts.cores_count),
             machine: Box::new(machine::Process::new(seed.census.clone(), doors.clone())),
@@ -351,6 +352,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         clients: Slab::new(),
         owners: slot_owners(&config, seed.facts.cores_count),
         cluster: seed.cluster.clone(),
+        migration: Default::default(),
         replication: ReplicationView { role: start_role(&config), ..ReplicationView::default() },
         own_expiries: Default::default(),
         disk: DiskView { loading: seed.loads, ..DiskView::default() },

@@ -59,6 +59,7 @@ pub fn may_time_out(client: &Client, connection: &Connection) -> bool {
     !client.monitor
         && !client.is_replica
         && !client.is_upstream
+        && client.migration.is_none()
         && !client.is_listening()
         && !connection.is_held()
         && client.closing.is_none()

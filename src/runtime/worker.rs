@@ -200,6 +200,7 @@ impl Worker {
             self.requests.keep_limits();
         }
         self.requests.feed_log();
+        self.requests.feed_exports();
         if self.requests.appends() {
             self.append();
         } else {

@@ -162,7 +162,7 @@ pub fn suffer(world: &mut World, plan: &Plan) {
 fn fault(world: &mut World, plan: &Plan) {
     let count = world.nodes.len();
     let node = world.random.below(count as u64) as usize;
-    match world.random.below(14) {
+    match world.random.below(16) {
         0 | 1 if world.is_up(node) => world.kill(node),
         2 => restart_all(world),
         3 if world.is_up(node) => {
@@ -185,6 +185,14 @@ fn fault(world: &mut World, plan: &Plan) {
             world.order(node, Order::FailOver(kinds.get(drawn).copied().unwrap_or(FailoverKind::Ordered)));
         }
         13 if !world.is_up(node) => world.start(node),
+        14 if world.is_up(node) => {
+            let other = world.random.below(count as u64) as usize;
+            if other != node && world.is_up(other) {
+                let from = world.id(other);
+                world.order(node, Order::Claim { from });
+            }
+        }
+        15 if world.is_up(node) && world.random.below(4) == 0 => world.order(node, Order::Reclaim),
         _ => {}
     }
 }

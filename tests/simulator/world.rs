@@ -11,6 +11,7 @@ use bytes::Bytes;
 use slotcore::base::clock::UnixMillis;
 use slotcore::base::hex::HexId;
 use slotcore::base::random::Random;
+use slotcore::base::slot::SlotSet;
 use slotcore::cluster::machine::{Action, DataFacts, Ends, FailoverKind, LinkId, Machine, Now};
 use slotcore::cluster::membership::SAVE_INTERVAL_MS;
 use slotcore::cluster::message::{self, Body};
@@ -77,10 +78,20 @@ enum Event {
 /// What an operator does, or the world.
 #[derive(Clone, Debug)]
 pub enum Order {
-    Meet { target: usize },
-    Replicate { primary: HexId },
+    Meet {
+        target: usize,
+    },
+    Replicate {
+        primary: HexId,
+    },
     FailOver(FailoverKind),
     Forget(HexId),
+    /// The end of a migration of slots: some of that node's are this one's.
+    Claim {
+        from: HexId,
+    },
+    /// A source takes back what it may have lost.
+    Reclaim,
 }
 
 struct Queued {
@@ -388,7 +399,8 @@ impl World {
             return;
         }
         let order = order.clone();
-        self.checks.had_takeover |= matches!(order, Order::FailOver(FailoverKind::Takeover));
+        self.checks.had_takeover |=
+            matches!(order, Order::FailOver(FailoverKind::Takeover) | Order::Claim { .. } | Order::Reclaim);
         self.step(index, |machine, now| {
             machine.begin_order();
             match order {
@@ -396,6 +408,15 @@ impl World {
                 Order::Replicate { primary } => drop(machine.replicate(now, &primary, false)),
                 Order::FailOver(kind) => drop(machine.fail_over(now, kind)),
                 Order::Forget(id) => drop(machine.forget(now, &id)),
+                Order::Claim { from } => {
+                    let state = machine.state();
+                    let slots = state.find(&from).and_then(|from| state.node(from).slots()).cloned();
+                    let slots: SlotSet = slots.iter().flat_map(|slots| slots.iter()).take(400).collect();
+                    if !slots.is_empty() {
+                        let _ = machine.claim_slots(&slots, &from);
+                    }
+                }
+                Order::Reclaim => machine.reclaim_slots(),
             }
         });
     }

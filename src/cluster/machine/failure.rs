@@ -130,7 +130,10 @@ impl Machine {
     pub(super) fn note_pong(&mut self, now: Now, index: NodeIndex) {
         let node = self.state.node_mut(index);
         (node.contact.pong_ms, node.pong_received) = (now.ms, now.unix);
-        (node.contact.ping_sent_ms, node.ping_sent.0) = (None, 0);
+        if let Some(sent_ms) = node.contact.ping_sent_ms.take() {
+            node.contact.answered_ms = sent_ms;
+        }
+        node.ping_sent.0 = 0;
         if node.flags.has(NodeFlags::PFAIL) {
             node.flags = node.flags.without(NodeFlags::PFAIL);
             self.changed();

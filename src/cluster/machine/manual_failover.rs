@@ -81,6 +81,12 @@ impl Machine {
             return;
         }
         let (replica, name) = (node.id, node.human_name.clone());
+        if self.has_granted {
+            tracing::info!(
+                "Manual failover requested by replica {replica} ({name}) while slots change hands: not now."
+            );
+            return;
+        }
         self.end_manual_failover();
         tracing::info!("Manual failover requested by replica {replica} ({name}).");
         let part = Part::Primary { replica, has_paused: false };

@@ -16,6 +16,7 @@
 //!
 //! Moments are monotonic milliseconds, so that a clock that jumps makes nobody fail. Unix time is only shown and gossiped.
 
+mod claims;
 mod election;
 mod failure;
 mod gossip;
@@ -27,6 +28,7 @@ mod replica_migration;
 mod settle;
 mod slots;
 
+pub use claims::ClaimRefusal;
 pub use manual_failover::FailoverKind;
 pub use orders::{FailoverRefusal, ForgetRefusal, MeetRefusal, ReplicateRefusal, SetSlot, SetSlotRefusal};
 pub use peers::standstill_ms;
@@ -166,6 +168,8 @@ pub struct Machine {
     following: Option<Following>,
     /// This node holds writes back.
     holds_writes: bool,
+    /// It has granted slots to another node, which may be about to take them.
+    has_granted: bool,
     /// Slots that this node has lost while it had keys for them, perhaps.
     lost_slots: Option<Box<SlotSet>>,
     /// This node has another role, or slots have become its own: everybody is to be told at the end of the step.
@@ -219,6 +223,7 @@ impl Machine {
             ignored_kind: None,
             following: None,
             holds_writes: false,
+            has_granted: false,
             lost_slots: None,
             has_news: false,
             copy: None,

@@ -50,6 +50,10 @@ impl Routes {
             let index = index.ok_or("SELECT without the number of a database")?;
             return self.database(index).map(Destination::Select);
         }
+        // It tells of slots that were on their way here.
+        if spec.name == "cluster|syncslots" {
+            return Ok(Destination::EveryCore(command));
+        }
         // PFCOUNT reads, and writes down in the key what it has counted.
         let is_kept = spec.flags.has(Flags::MAY_REPLICATE) && matches!(spec.run, Run::OnOwner(_));
         if !spec.flags.has(Flags::WRITE) && !is_kept {

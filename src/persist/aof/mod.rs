@@ -5,9 +5,11 @@
 
 pub mod manifest;
 pub mod reader;
+pub mod values;
 
 pub use manifest::{FileEntry, Manifest, ManifestError};
 pub use reader::{CommandReader, Damage, Mark, Step, Units};
+pub use values::{Piece, ValueWriter};
 
 /// The RDB file of a node without keys, marked as the base of append-only files, with its checksum.
 pub const EMPTY_BASE: &[u8] = b"REDIS0010\xfa\x08aof-base\xc0\x01\xff\xfd\xbd\xc2\x76\x36\x10\x52\x05";

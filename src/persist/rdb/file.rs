@@ -20,6 +20,8 @@ pub struct FileFacts<'a> {
     pub replication: Option<ReplicationFacts<'a>>,
     /// `aof-base`: commands follow in other files.
     pub aof_base: bool,
+    /// Slots that are on their way here, each as `SLOT_IMPORT_FACT` has it.
+    pub slot_imports: Vec<String>,
 }
 
 /// A place in the stream of a primary.
@@ -32,6 +34,10 @@ pub struct ReplicationFacts<'a> {
     /// `repl-offset`.
     pub offset: i64,
 }
+
+/// The name of a fact of slotcore: the name of a migration, and the ranges of slots whose keys it brings: `name 0-5 9-9`. Valkey has an
+/// opcode for this, at which a Redis node would stop; a fact that it does not know it passes over.
+pub const SLOT_IMPORT_FACT: &str = "slotcore-slot-import";
 
 /// Magic and facts.
 pub fn header(facts: &FileFacts<'_>, out: &mut Vec<u8>) {
@@ -47,6 +53,7 @@ pub fn header(facts: &FileFacts<'_>, out: &mut Vec<u8>) {
         fact("repl-offset", &replication.offset.to_string());
     }
     fact("aof-base", if facts.aof_base { "1" } else { "0" });
+    facts.slot_imports.iter().for_each(|import| fact(SLOT_IMPORT_FACT, import));
 }
 
 /// A fact of any name. Whoever reads the file passes over names that it does not know.

@@ -266,7 +266,7 @@ proptest! {
         step in 1usize..600,
         compress: bool,
     ) {
-        let facts = FileFacts { server_version: "7.2.4", created_s: 1, used_memory: 2, replication: None, aof_base: false };
+        let facts = FileFacts { server_version: "7.2.4", created_s: 1, used_memory: 2, replication: None, aof_base: false, slot_imports: Vec::new() };
         let mut encoder = Encoder::new(compress);
         let mut bytes = Vec::new();
         file::header(&facts, &mut bytes);

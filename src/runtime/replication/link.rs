@@ -410,7 +410,7 @@ impl Peer<'_> {
 }
 
 /// Connects within `patience`, from the address `source` if it is one.
-fn connect_to(address: SocketAddr, source: &str, patience: Duration) -> io::Result<TcpStream> {
+pub(in crate::runtime) fn connect_to(address: SocketAddr, source: &str, patience: Duration) -> io::Result<TcpStream> {
     if source.is_empty() {
         return TcpStream::connect_timeout(&address, patience);
     }

@@ -182,6 +182,7 @@ impl Requests {
                 Message::Broadcast { channel, message, is_sharded } => self.broadcast(channel, message, is_sharded),
                 Message::StoodStill => self.publish_cluster(),
                 Message::DropSlots(slots) => self.drop_slots(&slots),
+                Message::Migration(message) => self.migration_message(from, *message),
                 Message::FreeMemory | Message::Cut => {}
                 Message::Feed(bytes) => self.fed(from, &bytes),
                 Message::FlushPassed => self.flush_passed(from),

@@ -21,7 +21,11 @@ impl Requests {
             connection.postponed.push(ArgsBuf::from(args)); // behind the one that waits
             return;
         }
-        let verdict = gate::check(&mut self.core, index, args);
+        let is_migration = self.core.clients[index as usize].migration.is_some();
+        let verdict = match is_migration {
+            false => gate::check(&mut self.core, index, args),
+            true => self.judge_migration(index, args),
+        };
         if let Verdict::Paused = verdict {
             connection.postponed.push(ArgsBuf::from(args));
             self.postponed.push(index);
@@ -34,7 +38,10 @@ impl Requests {
                 let client = &mut self.core.clients[index as usize];
                 // What confirms a subscription is a message, not a reply.
                 let wanted = wanted || command.spec().is_subscription();
-                let caller = Caller { wants_reply: wanted, is_slot_open, ..client.caller(self.core.id) };
+                let caller = client.caller(self.core.id);
+                let must_not_wait = is_migration || caller.must_not_wait;
+                let caller =
+                    Caller { wants_reply: wanted, is_slot_open, is_import: is_migration, must_not_wait, ..caller };
                 client.last_command = Some(command.spec());
                 client.asking = false;
                 client.has_written |= command.spec().flags.has(Flags::WRITE);

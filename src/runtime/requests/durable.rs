@@ -25,6 +25,8 @@ use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::{AppendFile, Order, SwitchKind};
 
+/// From here on numbers of clients stand for targets of migrations that want to know.
+pub(super) const MIGRATIONS: u64 = 1 << 62;
 /// Stands for a client's number where the primary is who wants to know; those of clients begin with 1.
 pub(super) const PRIMARY: u64 = 0;
 
@@ -279,6 +281,7 @@ impl Requests {
             self.durability.tickets.remove(&client_id);
             match client_id {
                 PRIMARY => self.stream_is_durable(has_file),
+                id if id >= MIGRATIONS => self.import_is_durable(id),
                 _ => blocking::is_safe(&mut self.core, client_id, has_file),
             }
         }

@@ -77,6 +77,7 @@ impl Requests {
             Effect::PurgeMemory => crate::runtime::allocator::purge(),
             Effect::Follow(order) => self.follow(order),
             Effect::Cluster(actions) => self.act_for_cluster(actions),
+            Effect::Migration(order) => self.carry_migration_out(order),
             Effect::Broadcast { channel, message, is_sharded } if self.core.id == CoreId::FIRST => {
                 self.broadcast(channel, message, is_sharded);
             }
@@ -96,7 +97,7 @@ impl Requests {
             self.late_pushes.push((to.index, bytes.clone()));
             return;
         };
-        connection.push(bytes);
+        connection.push_shared(bytes);
         if !connection.is_dirty && !connection.output.is_empty() {
             connection.is_dirty = true;
             self.dirty.push(to.index);

@@ -97,7 +97,8 @@ impl Requests {
         }
         let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
         let mut is_held = false;
-        if intact {
+        // What is to be written to slots that have been held since is taken for touched.
+        if intact && !self.is_exec_held(&exec.queue) {
             is_held = self.launch(&mut connection, exec, &plan, target);
         } else {
             let client_id = target.client.id;

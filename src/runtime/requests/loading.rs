@@ -23,7 +23,7 @@ use crate::runtime::connection::Connection;
 use crate::runtime::log;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::Folder;
-use crate::runtime::persistence::loading::{Ends, LoadOrder, Part, Plan, Prepared, Slice, Source};
+use crate::runtime::persistence::loading::{Ends, LoadOrder, Part, Plan, Prepared, Slice, Source, Underway};
 
 impl Requests {
     /// Loads a slice, while there is something to load. True when there was.
@@ -87,6 +87,7 @@ impl Requests {
         let Some(underway) = self.underway.take() else { return };
         let failure = underway.shared.failure();
         self.core.node().persistence.libraries = underway.shared.take_libraries();
+        self.take_imports_up(&underway);
         let loading = &mut self.core.node().persistence.loading;
         loading.progress = None;
         loading.last_keys_loaded = underway.shared.keys_loaded.load(Ordering::Relaxed);
@@ -104,6 +105,7 @@ impl Requests {
                 }
                 publications.extend(self.claim_slots(&underway.slots));
                 self.publish_now(publications, None);
+                self.end_imports_of_before();
                 tracing::info!("Ready to accept connections tcp");
             }
             Ends::Primary => {
@@ -135,6 +137,19 @@ impl Requests {
         }
     }
 
+    /// Slots that were on their way when what was loaded was written: on a replica they still are, on a primary their keys go.
+    fn take_imports_up(&mut self, underway: &Underway) {
+        let now = self.moment();
+        let jobs = &mut self.core.node().migrations;
+        if matches!(underway.ends, Ends::Primary) {
+            jobs.forget_known();
+        }
+        underway.shared.take_imports().iter().for_each(|fact| jobs.note_fact(now, fact));
+        // The files of a long time may tell of many.
+        jobs.trim(0);
+        self.publish_migrations();
+    }
+
     /// Publishes, with the answer behind it, whether there are other cores or not.
     fn publish_now(&mut self, publications: Vec<Publication>, answer: Option<(ReplyTarget, Box<ReplyBuffer>)>) {
         if self.mesh.others().next().is_some() {
@@ -151,13 +166,15 @@ impl Requests {
     /// in Redis. What a replica has is its primary's affair.
     fn claim_slots(&mut self, with_keys: &SlotSet) -> Option<Publication> {
         let clock = self.core.clock;
+        // Those that were on their way as a whole go.
+        let coming = self.core.node().migrations.hidden_slots();
         let cluster = self.core.node().cluster.as_deref_mut()?;
         let state = cluster.state();
         if state.myself().is_replica() {
             return None;
         }
         let (mut claimed, mut imported) = (SlotSet::new(), Vec::new());
-        for slot in with_keys.iter() {
+        for slot in with_keys.iter().filter(|slot| !coming.contains(*slot)) {
             match state.owner(slot) {
                 None => {
                     tracing::info!("I have keys for unassigned slot {slot}. Taking responsibility for it.");

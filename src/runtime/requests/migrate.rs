@@ -181,13 +181,13 @@ impl Requests {
 
     fn hold_until_moved(&mut self, held: Held) {
         self.core.migrations.note_waiting(held.client_id());
-        self.migrating.held.push_back(held);
+        self.key_moves.held.push_back(held);
     }
 
     /// A client has gone: what it has asked to be written is, and nobody hears the rest.
     pub(super) fn forget_held(&mut self, client: ClientRef) {
         let migrations = &mut self.core.migrations;
-        self.migrating.held.retain(|held| {
+        self.key_moves.held.retain(|held| {
             let is_kept = match held {
                 Held::Call { call, .. } if call.caller.client.id == client.id => {
                     let spec = call.command.spec();
@@ -204,7 +204,7 @@ impl Requests {
 
     /// Runs what need not wait any more, in the order in which it came.
     fn run_held(&mut self) {
-        let held = std::mem::take(&mut self.migrating.held);
+        let held = std::mem::take(&mut self.key_moves.held);
         held.iter().for_each(|held| self.core.migrations.note_released(held.client_id()));
         for held in held {
             let migrations = &self.core.migrations;
@@ -267,7 +267,7 @@ impl Requests {
     /// The end of a turn: takes up new jobs, goes on with those under way. True when there was anything to do.
     pub fn attend_migrations(&mut self) -> bool {
         let has_restored = self.core.migrations.has_restores() && self.restore_slices();
-        if !self.core.migrations.has_fresh() && self.migrating.active.is_empty() {
+        if !self.core.migrations.has_fresh() && self.key_moves.active.is_empty() {
             if has_restored {
                 self.carry_out_effects();
                 self.run_held();
@@ -281,20 +281,20 @@ impl Requests {
         if is_called_off {
             self.call_off_migrations();
         }
-        for place in 0..self.migrating.active.len() {
+        for place in 0..self.key_moves.active.len() {
             self.advance(place);
         }
         self.dump_slices();
-        for place in 0..self.migrating.active.len() {
+        for place in 0..self.key_moves.active.len() {
             self.send_on(place);
         }
         let has_ended = self.end_migrations(is_called_off);
-        self.core.migrations.sockets_count = self.migrating.links.len();
+        self.core.migrations.sockets_count = self.key_moves.links.len();
         if has_ended || has_restored {
             self.carry_out_effects();
             self.run_held();
             // Their connections are free: others have waited for one.
-            self.migrating.active.iter().any(|active| matches!(active.stage, Stage::InLine(_)))
+            self.key_moves.active.iter().any(|active| matches!(active.stage, Stage::InLine(_)))
         } else {
             false
         }
@@ -303,20 +303,20 @@ impl Requests {
     /// Whether there is something to do at once.
     pub(super) fn has_migration_work(&self) -> bool {
         self.core.migrations.has_fresh()
-            || self.is_dumping() && self.migrating.pace.is_none_or(|pace| pace.has_time())
-            || !self.migrating.links.orders.is_empty()
+            || self.is_dumping() && self.key_moves.pace.is_none_or(|pace| pace.has_time())
+            || !self.key_moves.links.orders.is_empty()
     }
 
     /// Whether keys are to be dumped or made, now or when there is time for it.
     pub fn is_dumping(&self) -> bool {
-        self.core.migrations.has_restores() || self.migrating.active.iter().any(|active| self.wants_slice(active))
+        self.core.migrations.has_restores() || self.key_moves.active.iter().any(|active| self.wants_slice(active))
     }
 
     fn wants_slice(&self, active: &Active) -> bool {
         match active.stage {
             Stage::Talking { link } => {
                 !active.dumper.is_done(self.core.migrations.job(active.number))
-                    && self.migrating.links.queued_bytes(link) < WINDOW_BYTES
+                    && self.key_moves.links.queued_bytes(link) < WINDOW_BYTES
             }
             _ => false,
         }
@@ -330,13 +330,13 @@ impl Requests {
         let stage = Stage::InLine(Vec::new());
         let mut active = Active { number, target, stage, dumper, dialogue, moved_ms, timeout_ms, has_retried: false };
         self.begin(&mut active);
-        self.migrating.active.push(active);
+        self.key_moves.active.push(active);
     }
 
     /// Begins, once more: on a connection that is kept, or by finding out where the target is.
     fn begin(&mut self, active: &mut Active) {
         active.moved_ms = self.now_ms();
-        if let Some(link) = self.migrating.links.take_kept(&active.target) {
+        if let Some(link) = self.key_moves.links.take_kept(&active.target) {
             return self.talk(active, link);
         }
         if let Some(address) = active.target.address() {
@@ -350,7 +350,7 @@ impl Requests {
 
     /// Connects to the first of these that can be connected to, when there may be one more connection.
     fn connect(&mut self, active: &mut Active, mut addresses: Vec<SocketAddr>) {
-        let links = &mut self.migrating.links;
+        let links = &mut self.key_moves.links;
         if links.count_to(&active.target) >= LINKS_PER_TARGET_MAX || !links.make_room() {
             active.stage = Stage::InLine(addresses);
             return;
@@ -368,11 +368,11 @@ impl Requests {
     fn talk(&mut self, active: &mut Active, link: u32) {
         let order = &self.core.migrations.job(active.number).order;
         let mut bytes = Vec::new();
-        active.dialogue = Dialogue::begin(order, self.migrating.links.selected_db(link), &mut bytes);
+        active.dialogue = Dialogue::begin(order, self.key_moves.links.selected_db(link), &mut bytes);
         active.dumper.restart();
         active.moved_ms = self.core.clock.monotonic_us() / 1000;
         if !bytes.is_empty() {
-            self.migrating.links.push(link, Bytes::from(bytes));
+            self.key_moves.links.push(link, Bytes::from(bytes));
         }
         active.stage = Stage::Talking { link };
     }
@@ -382,18 +382,18 @@ impl Requests {
         let now_ns = self.core.nanos.now_ns();
         let requests = self.core.stats.commands_processed;
         let share = Pace::share(false, self.core.facts.cores_count);
-        let mut pace = *self.migrating.pace.get_or_insert_with(|| Pace::new(share, now_ns, requests));
+        let mut pace = *self.key_moves.pace.get_or_insert_with(|| Pace::new(share, now_ns, requests));
         pace.earn(now_ns, requests);
         (pace, now_ns)
     }
 
     /// Lets `work` have a job and everything else at the same time.
     fn with_active(&mut self, place: usize, work: impl FnOnce(&mut Requests, &mut Active)) {
-        let mut active = self.migrating.active.swap_remove(place);
+        let mut active = self.key_moves.active.swap_remove(place);
         work(self, &mut active);
-        self.migrating.active.push(active);
-        let last = self.migrating.active.len() - 1;
-        self.migrating.active.swap(place, last);
+        self.key_moves.active.push(active);
+        let last = self.key_moves.active.len() - 1;
+        self.key_moves.active.swap(place, last);
     }
 
     /// Goes on with a job that waits to be connected.
@@ -406,7 +406,7 @@ impl Requests {
             }
             Stage::InLine(addresses) => {
                 let addresses = std::mem::take(addresses);
-                match requests.migrating.links.take_kept(&active.target) {
+                match requests.key_moves.links.take_kept(&active.target) {
                     Some(link) => requests.talk(active, link),
                     None => requests.connect(active, addresses),
                 }
@@ -417,12 +417,12 @@ impl Requests {
 
     /// Dumps keys of all jobs that have room for it, for a share of the core's time.
     fn dump_slices(&mut self) {
-        if !self.migrating.active.iter().any(|active| self.wants_slice(active)) {
+        if !self.key_moves.active.iter().any(|active| self.wants_slice(active)) {
             return;
         }
         let (mut pace, begun_ns) = self.pace();
         let mut now_ns = begun_ns;
-        for place in 0..self.migrating.active.len() {
+        for place in 0..self.key_moves.active.len() {
             let has_time = |now_ns: u64| now_ns.saturating_sub(begun_ns) < SLICE_NS;
             if !pace.has_time() || !has_time(now_ns) {
                 break;
@@ -435,7 +435,7 @@ impl Requests {
             });
         }
         pace.spend(now_ns.saturating_sub(begun_ns));
-        self.migrating.pace = Some(pace);
+        self.key_moves.pace = Some(pace);
         // Keys may have been found to have expired.
         self.core.settle();
         self.core.journal.close_unit();
@@ -451,7 +451,7 @@ impl Requests {
             now_ns = self.core.nanos.now_ns();
         }
         pace.spend(now_ns.saturating_sub(begun_ns));
-        self.migrating.pace = Some(pace);
+        self.key_moves.pace = Some(pace);
         let has_made = !made.is_empty();
         for restore in made {
             let sequence = restore.sequence;
@@ -467,7 +467,7 @@ impl Requests {
         let Stage::Talking { link } = active.stage else { return };
         active.dumper.go_on(&mut self.core, active.number, STEP_BYTES);
         let (pieces, complete) = active.dumper.take();
-        pieces.into_iter().for_each(|piece| self.migrating.links.push(link, piece));
+        pieces.into_iter().for_each(|piece| self.key_moves.links.push(link, piece));
         complete.into_iter().for_each(|place| active.dialogue.expect_key(place));
         active.moved_ms = self.core.clock.monotonic_us() / 1000;
     }
@@ -476,17 +476,17 @@ impl Requests {
     fn send_on(&mut self, place: usize) {
         self.with_active(place, |requests, active| {
             let Stage::Talking { link } = active.stage else { return };
-            match requests.migrating.links.flush(link) {
+            match requests.key_moves.links.flush(link) {
                 Ok(0) => {}
                 Ok(_) => active.moved_ms = requests.now_ms(),
                 Err(_) => return requests.lost(active, false),
             }
             let job = requests.core.migrations.job(active.number);
-            let is_sent = active.dumper.is_done(job) && requests.migrating.links.queued_bytes(link) == 0;
+            let is_sent = active.dumper.is_done(job) && requests.key_moves.links.queued_bytes(link) == 0;
             if is_sent && active.dialogue.is_answered() {
                 let selected_db = active.dialogue.has_selected().then_some(job.order.db);
                 let now_ms = requests.now_ms();
-                requests.migrating.links.keep(link, selected_db, now_ms);
+                requests.key_moves.links.keep(link, selected_db, now_ms);
                 active.end(None);
             }
         });
@@ -496,7 +496,7 @@ impl Requests {
     fn lost(&mut self, active: &mut Active, is_late: bool) {
         match std::mem::replace(&mut active.stage, Stage::InLine(Vec::new())) {
             Stage::Connecting { link, others } => {
-                self.migrating.links.close(link);
+                self.key_moves.links.close(link);
                 if is_late {
                     active.end(Some(Outcome::Unreachable));
                 } else if !others.is_empty() {
@@ -508,8 +508,8 @@ impl Requests {
             }
             Stage::Talking { link } => {
                 let is_dumped = active.dumper.is_done(self.core.migrations.job(active.number));
-                let while_writing = !is_dumped || self.migrating.links.queued_bytes(link) > 0;
-                self.migrating.links.close(link);
+                let while_writing = !is_dumped || self.key_moves.links.queued_bytes(link) > 0;
+                self.key_moves.links.close(link);
                 let broken = Outcome::Broken { while_writing };
                 if is_late || active.dialogue.has_heard_of_keys() {
                     active.end(Some(broken));
@@ -533,10 +533,10 @@ impl Requests {
 
     /// No job goes on: this node has another role, or other data.
     fn call_off_migrations(&mut self) {
-        for place in 0..self.migrating.active.len() {
+        for place in 0..self.key_moves.active.len() {
             self.with_active(place, |requests, active| {
                 if let Some(link) = active.link() {
-                    requests.migrating.links.close(link);
+                    requests.key_moves.links.close(link);
                 }
                 active.stage = Stage::Ended { moved: Vec::new(), outcome: Outcome::Broken { while_writing: false } };
             });
@@ -546,13 +546,13 @@ impl Requests {
     /// Answers those that have ended, unless writes are held. True when there were any.
     fn end_migrations(&mut self, is_called_off: bool) -> bool {
         let is_held = self.core.pause.holds(true, self.core.clock.unix()) && !is_called_off;
-        if is_held || !self.migrating.active.iter().any(Active::has_ended) {
+        if is_held || !self.key_moves.active.iter().any(Active::has_ended) {
             return false;
         }
-        let active = std::mem::take(&mut self.migrating.active);
+        let active = std::mem::take(&mut self.key_moves.active);
         for active in active {
             let Stage::Ended { moved, outcome } = active.stage else {
-                self.migrating.active.push(active);
+                self.key_moves.active.push(active);
                 continue;
             };
             let before = self.core.journal.position();
@@ -567,24 +567,24 @@ impl Requests {
 
     /// What the ring is to do for connections to targets.
     pub fn target_orders(&mut self) -> Vec<RingOrder> {
-        std::mem::take(&mut self.migrating.links.orders)
+        std::mem::take(&mut self.key_moves.links.orders)
     }
 
     pub fn target_readable(&mut self, link: u32) {
-        let event = self.migrating.links.readable(link);
+        let event = self.key_moves.links.readable(link);
         self.target_event(link, event);
     }
 
     pub fn target_writable(&mut self, link: u32) {
-        let event = self.migrating.links.writable(link);
+        let event = self.key_moves.links.writable(link);
         self.target_event(link, event);
     }
 
     fn target_event(&mut self, link: u32, event: Option<Event>) {
         let Some(event) = event else { return };
-        let Some(place) = self.migrating.active.iter().position(|active| active.link() == Some(link)) else {
+        let Some(place) = self.key_moves.active.iter().position(|active| active.link() == Some(link)) else {
             // Nobody has asked for anything: it is of no use any more.
-            return self.migrating.links.close(link);
+            return self.key_moves.links.close(link);
         };
         self.with_active(place, |requests, active| {
             active.moved_ms = requests.now_ms();
@@ -606,13 +606,13 @@ impl Requests {
 
     /// When the first of the jobs has waited long enough, in monotonic milliseconds.
     pub fn next_target_deadline_ms(&self) -> Option<u64> {
-        self.migrating.active.iter().filter(|active| !active.has_ended()).map(Active::deadline_ms).min()
+        self.key_moves.active.iter().filter(|active| !active.has_ended()).map(Active::deadline_ms).min()
     }
 
     /// Ends jobs in which nothing has moved for too long.
     pub(super) fn time_out_targets(&mut self) {
         let now_ms = self.now_ms();
-        for place in 0..self.migrating.active.len() {
+        for place in 0..self.key_moves.active.len() {
             self.with_active(place, |requests, active| {
                 if active.has_ended() || active.deadline_ms() > now_ms {
                     return;
@@ -629,8 +629,8 @@ impl Requests {
     /// Periodic work: connections that nobody has used for a while go.
     pub(super) fn tick_migrations(&mut self) {
         let now_ms = self.now_ms();
-        self.migrating.links.close_unused(now_ms);
-        self.core.migrations.sockets_count = self.migrating.links.len();
+        self.key_moves.links.close_unused(now_ms);
+        self.core.migrations.sockets_count = self.key_moves.links.len();
     }
 
     // ---- what other cores have sent ----------------------------------------------------------------------------------

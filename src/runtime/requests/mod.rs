@@ -18,10 +18,12 @@ mod input;
 mod limits;
 mod loading;
 mod migrate;
+mod migration;
 mod replication;
 mod snapshots;
 
 pub use bus::OnBus;
+pub use migration::MigrationMessage;
 pub use replication::LogMark;
 pub use replication::apply::ApplyBatch;
 pub use replication::arrivals::Arrival;
@@ -147,12 +149,14 @@ pub struct Requests {
     files: Files,
     /// What waits for the disk, and what the disk is to do.
     pub durability: Durability,
+    /// This core's part in migrations of slots.
+    migrating: migration::Migrating,
     /// This core's part in replication.
     replicating: Replicating,
     /// The link to the primary that this node copies; core 0's.
     following: Following,
     /// Keys of this core on their way to other nodes.
-    migrating: Migrating,
+    key_moves: Migrating,
     /// The cluster bus; core 0's, in cluster mode.
     pub on_bus: Option<Box<OnBus>>,
     /// When this core's periodic work was last done, in monotonic milliseconds; 0 before the first time.
@@ -202,9 +206,10 @@ impl Requests {
             folder: None,
             files: Files::default(),
             durability: Durability::default(),
+            migrating: migration::Migrating::default(),
             replicating: Replicating::default(),
             following: Following::default(),
-            migrating: Migrating::default(),
+            key_moves: Migrating::default(),
             on_bus: None,
             ticked_ms: 0,
             ahead: Lookahead::default(),
@@ -300,6 +305,9 @@ impl Requests {
             if client.is_replica {
                 self.replica_left(left.id);
             }
+            if client.migration.is_some() {
+                self.migration_end_left(left);
+            }
             self.released.retain(|released| *released != index);
             self.postponed.retain(|postponed| *postponed != index);
         }
@@ -333,7 +341,8 @@ impl Requests {
             return;
         }
         // Whom the pause still holds lines up again, in the same order.
-        if std::mem::take(&mut self.pause_changed) || self.core.pause.until(self.core.clock.unix()).is_none() {
+        let is_free = self.core.migration.held.is_none() && self.core.pause.until(self.core.clock.unix()).is_none();
+        if std::mem::take(&mut self.pause_changed) || is_free {
             let postponed = std::mem::take(&mut self.postponed);
             postponed.into_iter().for_each(|index| self.resume(index));
         }
@@ -358,6 +367,7 @@ impl Requests {
             || self.has_arrivals()
             || self.is_postponed_save_due()
             || self.is_walk_due()
+            || self.is_export_due()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
             || self.has_more_to_load()
@@ -504,8 +514,10 @@ impl Requests {
         let limit = if client.is_listening() { &limits.pubsub } else { &limits.normal };
         let now = self.core.clock.unix();
         // What replicas have to read is in the log, and looked at there.
-        let overrun =
-            !client.is_replica && !client.is_upstream && is_over(limit, waiting, now, &mut client.output_soft_since);
+        let overrun = !client.is_replica
+            && !client.is_upstream
+            && client.migration.is_none()
+            && is_over(limit, waiting, now, &mut client.output_soft_since);
         if !overrun || client.closing.is_some() {
             return true;
         }

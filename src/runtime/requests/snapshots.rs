@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 
 use super::Requests;
 use crate::base::core_id::CoreId;
+use crate::cluster::migration::{End, Job};
 use crate::command::core::{Effect, Publication, ShutdownOptions};
 use crate::command::error::CommandError;
 use crate::command::journal::JournalReader;
@@ -257,6 +258,7 @@ impl Requests {
             used_memory: u64::try_from(self.core.ledger.settle(own_bytes)).unwrap_or(0),
             replication: has_place.then_some(facts),
             aof_base: is_base,
+            slot_imports: self.core.node().migrations.open(End::Import).map(Job::fact).collect(),
         };
         let mut header = Vec::new();
         file::header(&facts, &mut header);
@@ -293,7 +295,7 @@ impl Requests {
 
     /// Whether the walk would get on: the core sleeps a moment at most then.
     pub fn is_walking(&self) -> bool {
-        self.walk.has_work()
+        self.walk.has_work() || self.exports_have_work()
     }
 
     /// Whether the walk has time to get on: the core does not wait then.
@@ -308,6 +310,7 @@ impl Requests {
         {
             self.send_chunk(chunk);
         }
+        self.walk_exports(is_asked);
     }
 
     pub(super) fn send_chunk(&mut self, chunk: Chunk) {

@@ -46,6 +46,8 @@ pub struct Shared {
     folder: Mutex<Option<(Folder, Vec<AppendFile>)>>,
     /// Libraries of functions that stand in the files, left for core 0.
     libraries: Mutex<Vec<Vec<u8>>>,
+    /// Slots that were on their way to the node of a snapshot, as `SLOT_IMPORT_FACT` has them.
+    imports: Mutex<Vec<String>>,
     /// What the snapshot says of the history that it belongs to, left for core 0.
     history: Mutex<HistoryFacts>,
     reader: OnceLock<Thread>,
@@ -74,6 +76,7 @@ impl Shared {
             failure: Mutex::new(None),
             folder: Mutex::new(None),
             libraries: Mutex::new(Vec::new()),
+            imports: Mutex::new(Vec::new()),
             history: Mutex::new(HistoryFacts::default()),
             reader: OnceLock::new(),
         }
@@ -96,6 +99,14 @@ impl Shared {
 
     pub fn leave_library(&self, source: Vec<u8>) {
         self.libraries.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(source);
+    }
+
+    pub fn note_import(&self, import: String) {
+        self.imports.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(import);
+    }
+
+    pub fn take_imports(&self) -> Vec<String> {
+        std::mem::take(&mut *self.imports.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     pub fn take_libraries(&self) -> Vec<Vec<u8>> {

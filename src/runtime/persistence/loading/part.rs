@@ -225,5 +225,6 @@ fn nobody(db: u16) -> Caller {
         tracks: false,
         must_not_wait: true,
         wants_reply: false,
+        is_import: false,
     }
 }

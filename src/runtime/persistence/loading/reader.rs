@@ -17,6 +17,7 @@ use crate::base::hex::HexId;
 use crate::base::slot::key_slot;
 use crate::command::persistence::replay::{Destination, Routes};
 use crate::persist::aof::{CommandReader, Mark, Step, Units};
+use crate::persist::rdb::file::SLOT_IMPORT_FACT;
 use crate::persist::rdb::{ChecksumVerdict, KeyRecord, RdbError, ReaderOptions, Record, RecordReader};
 use crate::resp::Span;
 use crate::runtime::persistence::append_only::{Folder, Loaded};
@@ -291,6 +292,7 @@ impl Reader {
             b"repl-stream-db" => {
                 self.dealer.shared.note_history(|history| history.db = u16::try_from(number()).ok());
             }
+            name if name == SLOT_IMPORT_FACT.as_bytes() => self.dealer.shared.note_import(text.into_owned()),
             b"aof-preamble" if number() != 0 => tracing::info!("RDB has an AOF tail"),
             b"aof-base" if number() != 0 => tracing::info!("RDB is base AOF"),
             _ if name.first() == Some(&b'%') => {

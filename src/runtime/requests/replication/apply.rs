@@ -548,6 +548,7 @@ fn caller_of(client: ClientRef, db: u16) -> Caller {
         local: false,
         tracks: false,
         wants_reply: false,
+        is_import: false,
         must_not_wait: true,
     }
 }

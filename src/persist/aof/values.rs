@@ -1,0 +1,166 @@
+//! Values as commands that make them: what a slot's keys are sent to another node as.
+//!
+//! A string is a SET, a small collection a RESTORE of its packed form, a large one the commands that add its elements, some at a time, so
+//! that neither side is long at it. The commands are those of Redis 7 and Valkey. Streams go whole, as a RESTORE.
+//!
+//! Called by the runtime's part of `cluster::migration`; no I/O.
+
+use crate::base::clock::UnixMillis;
+use crate::base::number::format_double;
+use crate::keyspace::list::Part;
+use crate::keyspace::listpack::Digits;
+use crate::keyspace::{Object, SnapshotEntry, StringValue, Value};
+use crate::persist::rdb::{Encoder, payload};
+use crate::resp::write_request;
+
+/// Elements of one command.
+const ELEMENTS_MAX: usize = 64;
+/// Bytes of a command from which on no more elements are added.
+const COMMAND_BYTES: usize = 16 << 10;
+
+/// Where a large value stands that is sent in pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    /// A cursor, or how many elements or nodes are behind it.
+    place: u64,
+}
+
+/// Writes values as commands.
+pub struct ValueWriter {
+    encoder: Encoder,
+    payload: Vec<u8>,
+    /// The words of a command behind its name and key: their bytes, and where each ends.
+    words: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Default for ValueWriter {
+    fn default() -> ValueWriter {
+        // The sender's time is dearer than the bytes.
+        ValueWriter { encoder: Encoder::new(false), payload: Vec::new(), words: Vec::new(), ends: Vec::new() }
+    }
+}
+
+impl ValueWriter {
+    /// Whether a value had better be sent in pieces.
+    pub fn is_large(value: Value<'_>) -> bool {
+        Encoder::is_large(value)
+    }
+
+    /// The key with all that there is of it, in place of whatever is there.
+    pub fn whole(&mut self, entry: &SnapshotEntry<'_>, out: &mut Vec<u8>) {
+        let mut digits = Digits::new();
+        let mut number = itoa::Buffer::new();
+        let expiry = entry.expiry.map(UnixMillis::get);
+        let text = match entry.value {
+            Value::String(StringValue::Integer(integer)) => Some(digits.format(integer).as_bytes()),
+            Value::String(StringValue::Bytes(bytes)) => Some(bytes),
+            Value::String(StringValue::Shared(bytes)) => Some(&bytes[..]),
+            Value::Object(_) => None,
+        };
+        if let Some(text) = text {
+            return match expiry {
+                None => write_request(out, [&b"SET"[..], entry.key, text].into_iter()),
+                Some(expiry) => {
+                    let words = [&b"SET"[..], entry.key, text, b"PXAT", number.format(expiry).as_bytes()];
+                    write_request(out, words.into_iter());
+                }
+            };
+        }
+        self.payload.clear();
+        payload::write(entry.value, &mut self.encoder, &mut self.payload);
+        let ttl = number.format(expiry.unwrap_or(0));
+        let words = [&b"RESTORE"[..], entry.key, ttl.as_bytes(), &self.payload, b"REPLACE", b"ABSTTL"];
+        write_request(out, words.into_iter());
+        if self.payload.capacity() > COMMAND_BYTES * 16 {
+            self.payload = Vec::new();
+        }
+    }
+
+    /// The removal of a key.
+    pub fn removal(key: &[u8], out: &mut Vec<u8>) {
+        write_request(out, [&b"UNLINK"[..], key].into_iter());
+    }
+
+    /// Begins with a large value. [`ValueWriter::go_on`] follows until there is no more.
+    pub fn begin(key: &[u8], out: &mut Vec<u8>) -> Piece {
+        ValueWriter::removal(key, out);
+        Piece { place: 0 }
+    }
+
+    /// Some more of a large value, which has not changed since the beginning; whether there is still more. With the last of it goes the
+    /// expiry.
+    pub fn go_on(&mut self, entry: &SnapshotEntry<'_>, piece: &mut Piece, out: &mut Vec<u8>) -> bool {
+        let mut digits = Digits::new();
+        self.words.clear();
+        self.ends.clear();
+        let (name, more) = match entry.value {
+            Value::Object(Object::Hash(hash)) => {
+                piece.place = hash.scan(piece.place, ELEMENTS_MAX, &mut |field, value| {
+                    self.word(field.as_bytes(&mut digits));
+                    self.word(value.as_bytes(&mut digits));
+                });
+                (&b"HSET"[..], piece.place != 0)
+            }
+            Value::Object(Object::Set(set)) => {
+                piece.place = set.scan(piece.place, ELEMENTS_MAX, &mut |member| {
+                    self.word(member.as_bytes(&mut digits));
+                });
+                (&b"SADD"[..], piece.place != 0)
+            }
+            Value::Object(Object::SortedSet(set)) => {
+                let begin = usize::try_from(piece.place).unwrap_or(usize::MAX).min(set.len());
+                let end = begin.saturating_add(ELEMENTS_MAX).min(set.len());
+                let mut score_text = Vec::new();
+                // From the greatest on, as everywhere.
+                for (member, score) in set.walk(set.len() - end..set.len() - begin, true) {
+                    score_text.clear();
+                    format_double(score, &mut score_text);
+                    self.word(&score_text);
+                    self.word(member.as_bytes(&mut digits));
+                }
+                piece.place = end as u64;
+                (&b"ZADD"[..], end < set.len())
+            }
+            Value::Object(Object::List(list)) => {
+                let mut parts = list.parts().skip(usize::try_from(piece.place).unwrap_or(usize::MAX));
+                for part in parts.by_ref() {
+                    piece.place += 1;
+                    match part {
+                        Part::Packed(listpack) => {
+                            listpack.iter().for_each(|element| self.word(element.as_bytes(&mut digits)));
+                        }
+                        Part::Plain(bytes) => self.word(bytes),
+                    }
+                    if self.words.len() >= COMMAND_BYTES {
+                        break;
+                    }
+                }
+                (&b"RPUSH"[..], parts.next().is_some())
+            }
+            Value::Object(Object::Stream(_)) | Value::String(_) => {
+                self.whole(entry, out);
+                return false;
+            }
+        };
+        if !self.ends.is_empty() {
+            let words = (0..self.ends.len()).map(|at| {
+                let begin = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+                self.words.get(begin..self.ends[at]).unwrap_or_default()
+            });
+            let head = [name, entry.key];
+            let all: Vec<&[u8]> = head.into_iter().chain(words).collect();
+            write_request(out, all.into_iter());
+        }
+        if let Some(expiry) = entry.expiry.filter(|_| !more) {
+            let mut number = itoa::Buffer::new();
+            write_request(out, [&b"PEXPIREAT"[..], entry.key, number.format(expiry.get()).as_bytes()].into_iter());
+        }
+        more
+    }
+
+    fn word(&mut self, bytes: &[u8]) {
+        self.words.extend_from_slice(bytes);
+        self.ends.push(self.words.len());
+    }
+}

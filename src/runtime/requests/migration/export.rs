@@ -1,0 +1,368 @@
+//! The source's side: each core's walk through the slots that are to go, and core 0's books of what is on its way.
+//!
+//! A slot is walked through while writes go on; the keys that change meanwhile are sent again, in rounds that get shorter, the
+//! last of them between two requests. From then on the slot is *through*: what is recorded of it follows. A large value
+//! goes in pieces; one that changes before its last piece begins anew in the next round, and after [`ROUNDS_MAX`] rounds it goes at
+//! once, which is a pause that its size decides.
+
+use std::collections::VecDeque;
+
+use super::{MigrationMessage, Requests};
+use crate::base::core_id::CoreId;
+use crate::base::hex::HexId;
+use crate::base::slot::{Slot, SlotSet};
+use crate::cluster::migration::{End, Event, State};
+use crate::command::core::Core;
+use crate::keyspace::{Key, SlotPlace};
+use crate::persist::aof::{Piece, ValueWriter};
+use crate::runtime::persistence::pace::Pace;
+
+/// Bytes of one core that are not sent. The walk stops there; what is recorded does not.
+const WINDOW_BYTES: usize = 2 << 20;
+/// How long the walk goes on at the end of a turn.
+const SLICE_NS: u64 = 100_000;
+/// Entries that are visited between two looks at the clock.
+const STEP_ENTRIES: usize = 16;
+/// Keys that are sent again in the last round at most.
+const LAST_ROUND_KEYS: usize = 16;
+/// Rounds that are spent on keys that change.
+const ROUNDS_MAX: u32 = 8;
+/// What core 0 lets wait in the connection before a core gets its window back.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
+
+/// What is on its way to a target (core 0).
+pub(super) struct Books {
+    /// Cores that have still to come to the end of their walk, and to be quiet.
+    to_walk: usize,
+    to_be_quiet: usize,
+    /// Bytes put into the connection, by core, that have not been sent; all bytes that were put there, and those of them that are known
+    /// to be sent.
+    unsent: VecDeque<(CoreId, usize)>,
+    put_bytes: u64,
+    sent_bytes: u64,
+}
+
+/// One core's part in a job.
+pub(super) struct Exporter {
+    job: HexId,
+    /// Slots that have still to be walked through.
+    slots: VecDeque<Slot>,
+    walk: Option<SlotWalk>,
+    writer: ValueWriter,
+    unsent_bytes: usize,
+    /// The end of the walk was told.
+    has_told: bool,
+    /// It waits for the marks of other cores.
+    is_quieting: bool,
+}
+
+struct SlotWalk {
+    slot: Slot,
+    /// Where it goes on; none once it has been through.
+    place: Option<SlotPlace>,
+    /// Large values that have still to go, and the one that is going.
+    large: VecDeque<Box<[u8]>>,
+    going: Option<(Box<[u8]>, Piece)>,
+    /// Keys to be sent again, in this round.
+    again: VecDeque<Box<[u8]>>,
+    round: u32,
+}
+
+impl SlotWalk {
+    fn new(slot: Slot) -> SlotWalk {
+        let (large, going, again) = Default::default();
+        SlotWalk { slot, place: Some(SlotPlace::BEGIN), large, going, again, round: 0 }
+    }
+
+    /// Goes on a little. False when the slot is through.
+    fn step(&mut self, core: &mut Core, writer: &mut ValueWriter, out: &mut Vec<u8>) -> bool {
+        let keyspace = &core.keyspace;
+        if let Some((key, piece)) = &mut self.going {
+            let entry = keyspace.entry_as_it_is(0, Key { bytes: key, slot: self.slot });
+            // One that has changed is sent again.
+            let entry = entry.filter(|_| !keyspace.is_touched(key));
+            let goes_on = entry.is_some_and(|entry| writer.go_on(&entry, piece, out));
+            if !goes_on {
+                self.going = None;
+            }
+            return true;
+        }
+        if let Some(place) = self.place {
+            let large = &mut self.large;
+            self.place =
+                keyspace.walk_slot(0, self.slot, place, STEP_ENTRIES, &mut |entry| match ValueWriter::is_large(
+                    entry.value,
+                ) {
+                    true => large.push_back(entry.key.into()),
+                    false => writer.whole(entry, out),
+                });
+            return true;
+        }
+        if let Some(key) = self.large.pop_front() {
+            if !keyspace.is_touched(&key) {
+                let piece = ValueWriter::begin(&key, out);
+                self.going = Some((key, piece));
+            }
+            return true;
+        }
+        if let Some(key) = self.again.pop_front() {
+            if !keyspace.is_touched(&key) {
+                self.send_again(core, writer, key, out);
+            }
+            return true;
+        }
+        self.round += 1;
+        let is_last = self.round > ROUNDS_MAX || core.keyspace.touched_count() <= LAST_ROUND_KEYS;
+        self.again = core.keyspace.take_touched().into();
+        let is_small = |key: &[u8]| {
+            let entry = core.keyspace.entry_as_it_is(0, Key { bytes: key, slot: self.slot });
+            entry.is_none_or(|entry| !ValueWriter::is_large(entry.value))
+        };
+        if !is_last || self.round <= ROUNDS_MAX && !self.again.iter().all(|key| is_small(key)) {
+            return true;
+        }
+        // Nothing changes before this is done.
+        for key in std::mem::take(&mut self.again) {
+            match core.keyspace.entry_as_it_is(0, Key { bytes: &key, slot: self.slot }) {
+                None => ValueWriter::removal(&key, out),
+                Some(entry) if ValueWriter::is_large(entry.value) => {
+                    let mut piece = ValueWriter::begin(&key, out);
+                    while writer.go_on(&entry, &mut piece, out) {}
+                }
+                Some(entry) => writer.whole(&entry, out),
+            }
+        }
+        false
+    }
+
+    fn send_again(&mut self, core: &Core, writer: &mut ValueWriter, key: Box<[u8]>, out: &mut Vec<u8>) {
+        match core.keyspace.entry_as_it_is(0, Key { bytes: &key, slot: self.slot }) {
+            None => ValueWriter::removal(&key, out),
+            Some(entry) if ValueWriter::is_large(entry.value) => self.large.push_back(key),
+            Some(entry) => writer.whole(&entry, out),
+        }
+    }
+}
+
+impl Exporter {
+    fn has_work(&self) -> bool {
+        (self.walk.is_some() || !self.slots.is_empty()) && self.unsent_bytes < WINDOW_BYTES
+    }
+
+    /// Walks a little.
+    fn step(&mut self, core: &mut Core) {
+        let Some(tap) = core.journal.tap_of(&self.job) else {
+            self.slots.clear();
+            self.walk = None;
+            return;
+        };
+        let mut out = std::mem::take(&mut tap.bytes);
+        if self.walk.is_none() {
+            self.walk = self.slots.pop_front().map(SlotWalk::new);
+            core.keyspace.note_touched_of(self.walk.as_ref().map(|walk| walk.slot));
+        }
+        let mut through = None;
+        if let Some(walk) = &mut self.walk
+            && !walk.step(core, &mut self.writer, &mut out)
+        {
+            through = Some(walk.slot);
+            self.walk = None;
+            core.keyspace.note_touched_of(None);
+        }
+        if let Some(tap) = core.journal.tap_of(&self.job) {
+            tap.bytes = out;
+            through.into_iter().for_each(|slot| _ = tap.slots.insert(slot));
+        }
+    }
+}
+
+impl Requests {
+    // ---- each core ------------------------------------------------------------------------------------------------
+
+    pub(super) fn begin_export(&mut self, job: HexId, slots: &SlotSet) {
+        let own = slots.iter().filter(|slot| self.core.owners.owner(*slot) == self.core.id).collect();
+        self.core.set_tap(job, true);
+        if self.migrating.exports.is_empty() {
+            let share = Pace::share(false, self.core.facts.cores_count);
+            self.migrating.pace = Pace::new(share, self.core.nanos.now_ns(), self.core.stats.commands_processed);
+        }
+        self.migrating.exports.push(Exporter {
+            job,
+            slots: own,
+            walk: None,
+            writer: ValueWriter::default(),
+            unsent_bytes: 0,
+            has_told: false,
+            is_quieting: false,
+        });
+    }
+
+    pub(super) fn stop_export(&mut self, job: HexId) {
+        let Some(at) = self.migrating.exports.iter().position(|export| export.job == job) else { return };
+        let export = self.migrating.exports.remove(at);
+        if export.walk.is_some() {
+            self.core.keyspace.note_touched_of(None);
+        }
+        self.core.set_tap(job, false);
+        self.migrating.marks.remove(&job);
+    }
+
+    /// The export that walks: one after the other, since the keyspace notes what changes in one slot at a time.
+    fn walking_export(&self) -> Option<usize> {
+        self.migrating.exports.iter().position(|export| export.walk.is_some() || !export.slots.is_empty())
+    }
+
+    /// Whether a walk would get on, now or when there is time for it.
+    pub(in crate::runtime::requests) fn exports_have_work(&self) -> bool {
+        self.walking_export().is_some_and(|at| self.migrating.exports[at].has_work())
+    }
+
+    /// Whether there is time for it now.
+    pub(in crate::runtime::requests) fn is_export_due(&self) -> bool {
+        self.exports_have_work() && self.migrating.pace.has_time()
+    }
+
+    /// Goes on with the walk for a slice, as the walk of a snapshot does.
+    pub(in crate::runtime::requests) fn walk_exports(&mut self, is_asked: bool) {
+        if !self.exports_have_work() {
+            return;
+        }
+        let begun_ns = self.core.nanos.now_ns();
+        let pace = &mut self.migrating.pace;
+        pace.earn(begun_ns, self.core.stats.commands_processed);
+        if !pace.has_time() || is_asked && !pace.is_behind() {
+            return;
+        }
+        while let Some(at) = self.walking_export()
+            && self.core.nanos.now_ns().saturating_sub(begun_ns) < SLICE_NS
+        {
+            let export = &mut self.migrating.exports[at];
+            let unfed = self.core.journal.tap_of(&export.job).map_or(0, |tap| tap.bytes.len());
+            if export.unsent_bytes + unfed >= WINDOW_BYTES {
+                break;
+            }
+            export.step(&mut self.core);
+        }
+        self.migrating.pace.spend(self.core.nanos.now_ns().saturating_sub(begun_ns));
+    }
+
+    /// The end of a turn: what is for targets goes to core 0.
+    #[inline]
+    pub fn feed_exports(&mut self) {
+        if !self.migrating.exports.is_empty() {
+            self.feed_exports_now();
+        }
+    }
+
+    fn feed_exports_now(&mut self) {
+        let mut told = Vec::new();
+        for export in &mut self.migrating.exports {
+            let job = export.job;
+            let Some(tap) = self.core.journal.tap_of(&job) else { continue };
+            if !tap.bytes.is_empty() {
+                let bytes = std::mem::take(&mut tap.bytes);
+                export.unsent_bytes += bytes.len();
+                told.push(MigrationMessage::Chunk { job, bytes });
+            }
+            if export.walk.is_none() && export.slots.is_empty() && !std::mem::replace(&mut export.has_told, true) {
+                told.push(MigrationMessage::WalkEnds(job));
+            }
+        }
+        told.into_iter().for_each(|message| self.tell_first(message));
+    }
+
+    pub(super) fn export_sent(&mut self, job: HexId, bytes: usize) {
+        if let Some(export) = self.migrating.exports.iter_mut().find(|export| export.job == job) {
+            export.unsent_bytes = export.unsent_bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Writes are held by this core's gate. What it has sent to others before may still be on its way to them.
+    pub(super) fn quiesce(&mut self, job: HexId) {
+        if let Some(export) = self.migrating.exports.iter_mut().find(|export| export.job == job) {
+            export.is_quieting = true;
+        }
+        self.tell_all(|| MigrationMessage::Mark(job));
+    }
+
+    /// A core sends no more writes for the slots of a job. When none does, this one has all that there will be.
+    pub(super) fn marked_for(&mut self, job: HexId) {
+        let marks = self.migrating.marks.entry(job).or_default();
+        *marks += 1;
+        if *marks < self.core.facts.cores_count {
+            return;
+        }
+        self.migrating.marks.remove(&job);
+        let Some(export) = self.migrating.exports.iter().find(|export| export.job == job) else { return };
+        assert!(export.is_quieting, "a core marks itself when it has been told");
+        self.feed_exports_now();
+        if let Some(tap) = self.core.journal.tap_of(&job) {
+            // What expires from now on expires at the target as well.
+            tap.slots.clear();
+        }
+        self.tell_first(MigrationMessage::Quiet(job));
+    }
+
+    // ---- core 0 ---------------------------------------------------------------------------------------------------
+
+    pub(super) fn begin_walk(&mut self, job: HexId) {
+        let Some(slots) = self.job(&job).map(|job| job.slots.clone()) else { return };
+        let cores_count = self.core.facts.cores_count;
+        let (unsent, put_bytes, sent_bytes) = Default::default();
+        let books = Books { to_walk: cores_count, to_be_quiet: cores_count, unsent, put_bytes, sent_bytes };
+        self.migrating.books.insert(job, books);
+        self.tell_all(|| MigrationMessage::Walk { job, slots: slots.clone() });
+    }
+
+    pub(super) fn export_chunk(&mut self, from: CoreId, job: HexId, bytes: Vec<u8>) {
+        let Some(books) = self.migrating.books.get_mut(&job) else { return };
+        books.unsent.push_back((from, bytes.len()));
+        books.put_bytes += bytes.len() as u64;
+        if let Some(end) = self.end_of(&job) {
+            self.push(end, &bytes::Bytes::from(bytes));
+        }
+    }
+
+    pub(super) fn export_walk_ends(&mut self, job: HexId) {
+        let Some(books) = self.migrating.books.get_mut(&job) else { return };
+        books.to_walk -= 1;
+        if books.to_walk == 0 {
+            self.job_event(job, Event::SnapshotSent);
+        }
+    }
+
+    pub(super) fn export_is_quiet(&mut self, job: HexId) {
+        let Some(books) = self.migrating.books.get_mut(&job) else { return };
+        books.to_be_quiet -= 1;
+        if books.to_be_quiet == 0 {
+            self.job_event(job, Event::Quiet);
+        }
+    }
+
+    /// Gives cores their windows back, and looks whether little enough waits for writes to be held.
+    pub(super) fn attend_exports(&mut self) -> bool {
+        let jobs: Vec<(HexId, State)> =
+            self.core.node().migrations.open(End::Export).map(|job| (job.name, job.state)).collect();
+        let mut worked = false;
+        for (job, state) in jobs {
+            let Some(end) = self.end_of(&job) else { continue };
+            let Some(queued) = self.connection(end.index).map(|connection| connection.output_bytes()) else { continue };
+            let Some(books) = self.migrating.books.get_mut(&job) else { continue };
+            let gone = books.put_bytes.saturating_sub(queued.saturating_sub(QUEUED_BYTES_MAX) as u64);
+            let mut sent = Vec::new();
+            while let Some((core, bytes)) = books.unsent.front().copied()
+                && books.sent_bytes + bytes as u64 <= gone
+            {
+                books.unsent.pop_front();
+                books.sent_bytes += bytes as u64;
+                sent.push((core, bytes));
+            }
+            worked |= !sent.is_empty();
+            sent.into_iter().for_each(|(core, bytes)| self.tell_core(core, MigrationMessage::Sent { job, bytes }));
+            if state == State::WaitingToPause {
+                self.job_event(job, Event::Queued { bytes: queued as u64 });
+            }
+        }
+        worked
+    }
+}

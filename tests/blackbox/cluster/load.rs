@@ -112,12 +112,30 @@ impl Load {
 
     /// Stops writing; everything that was acknowledged is there, on one of the nodes.
     pub fn end(self, primaries: &[&Server], other_keys: i64) {
+        self.stop().check(primaries, other_keys);
+    }
+
+    /// Stops writing; what must be there can be looked for later.
+    pub fn stop(self) -> Written {
         self.stop.store(true, Ordering::Relaxed);
         let mut expected: HashMap<String, Option<String>> = HashMap::new();
         for writer in self.writers {
             expected.extend(writer.join().expect("a writer at work"));
         }
         assert!(!expected.is_empty());
+        Written { expected }
+    }
+}
+
+/// What writers have left, by key; nothing for keys that are to be gone.
+pub struct Written {
+    expected: HashMap<String, Option<String>>,
+}
+
+impl Written {
+    /// Everything is there, once, on one of the nodes, beside so many other keys.
+    pub fn check(self, primaries: &[&Server], other_keys: i64) {
+        let expected = self.expected;
         // Those with a short life are gone, or about to go.
         std::thread::sleep(Duration::from_millis(300));
         let seeds: Vec<u16> = primaries.iter().map(|node| node.port).collect();

@@ -20,6 +20,7 @@ const REST: &[usize] = &[1, 2, 4, 5];
 /// Three primaries and a replica of each, on a network that can be cut.
 struct Parted {
     nodes: Vec<Server>,
+    ids: Vec<String>,
     fabric: Fabric,
 }
 
@@ -29,9 +30,9 @@ impl Parted {
         let mut fabric = Fabric::new();
         let mut nodes: Vec<Server> = (0..PRIMARIES).map(|_| fabric.node(primary, &[])).collect();
         nodes.extend((0..PRIMARIES).map(|_| fabric.node(replica, &[])));
-        for place in 0..PRIMARIES {
+        for (place, node) in nodes.iter().enumerate().take(PRIMARIES) {
             let (first, last) = (place * 16384 / PRIMARIES, (place + 1) * 16384 / PRIMARIES - 1);
-            let mut client = nodes[place].connect();
+            let mut client = node.connect();
             client.must(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
             client.must(&format!("CLUSTER SET-CONFIG-EPOCH {}", place + 1));
         }
@@ -42,7 +43,8 @@ impl Parted {
         for place in 0..PRIMARIES {
             replicate(&all, &nodes[PRIMARIES + place], &nodes[place]);
         }
-        Parted { nodes, fabric }
+        let ids = nodes.iter().map(id_of).collect();
+        Parted { nodes, ids, fabric }
     }
 
     fn all(&self) -> Vec<&Server> {
@@ -58,8 +60,8 @@ impl Parted {
 
     /// Waits until all agree that a node follows the one that has taken its slots, and has its data.
     fn wait_until_replaced(&self, old: usize, new: usize) {
-        let (old_id, new_id) = (id_of(&self.nodes[old]), id_of(&self.nodes[new]));
-        let follows = |line: &Line| line.id == old_id && line.flags == "slave" && line.primary == new_id;
+        let (old_id, new_id) = (&self.ids[old], &self.ids[new]);
+        let follows = |line: &Line| line.id == *old_id && line.flags == "slave" && line.primary == *new_id;
         wait_until_agreed(&self.all(), |lines| lines.iter().any(follows));
         wait_until_linked(&self.nodes[old]);
     }
@@ -81,8 +83,9 @@ impl Parted {
 
 fn a_primary_on_its_own_is_replaced(primary: Kind, replica: Kind) {
     let parted = Parted::new(primary, replica);
-    parted.nodes[PRIMARY].connect().must(&format!("SET {KEY}:kept before"));
-    parted.nodes[PRIMARY].connect().must("WAIT 1 10000");
+    let mut writer = parted.nodes[PRIMARY].connect();
+    writer.must(&format!("SET {KEY}:kept before"));
+    assert_eq!(writer.must("WAIT 1 20000").integer(), 1);
     parted.part(&[PRIMARY]);
     parted.fabric.hold(PRIMARY);
     // It takes writes until it holds the majority for lost, and none that come later.
@@ -156,9 +159,9 @@ fn replicas_on_their_own_change_nothing() {
     parted.part(&[3, 4, 5]);
     (PRIMARIES..6).for_each(|place| parted.fabric.hold(place));
     (0..PRIMARIES).for_each(|place| parted.fabric.hold(place));
-    let id = id_of(&parted.nodes[REPLICA]);
+    let id = &parted.ids[REPLICA];
     let mut client = parted.nodes[PRIMARY].connect();
-    let is_missed = |lines: &[Line]| lines.iter().any(|line| line.id == id && line.flags.contains("fail"));
+    let is_missed = |lines: &[Line]| lines.iter().any(|line| line.id == *id && line.flags.contains("fail"));
     assert!(holds_within(LIMIT, || is_missed(&lines(&mut client))));
     assert_eq!(parted.set(PRIMARY, "served"), "+OK");
     // They have no votes.

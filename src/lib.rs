@@ -6,6 +6,7 @@
 //! - `admin`: `slotcore cluster`, a client that forms and administers clusters
 //! - `runtime`: threads, rings, sockets, signals; the turn loop that drives everything else
 //! - `command`: the table of commands, the gate, the handlers
+//! - `script`: Lua as scripts see it
 //! - `cluster`: who serves which slot
 //! - `replication`: what replicas read and how histories are named
 //! - `persist`: the formats of snapshots and append-only files
@@ -24,3 +25,4 @@ pub mod persist;
 pub mod replication;
 pub mod resp;
 pub mod runtime;
+pub mod script;

@@ -26,6 +26,7 @@ use super::replication::ReplicationView;
 use super::replication::own_expiries::OwnExpiries;
 use super::replication::peers::{ReplicaQuestion, SyncRequest};
 use super::replication::upstream::FollowOrder;
+use super::scripting::{Libraries, Scripting};
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
 use super::tracking::TrackingTable;
@@ -100,6 +101,11 @@ pub struct Core {
     /// Keys that are on their way to other nodes.
     pub migrations: Migrations,
     pub watches: Watches,
+    pub scripting: Scripting,
+    /// What runs was called by a script.
+    pub in_script: bool,
+    /// DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may call what they may not. Only in tests.
+    pub allows_all_in_scripts: bool,
     /// Who keeps copies of what.
     pub tracking: TrackingTable,
     /// The client whose command runs; 0 in background work.
@@ -231,6 +237,11 @@ pub enum Effect {
     },
     /// A client of this core waits (WAITAOF) until all that cores have recorded so far is on the disk.
     AwaitDurable(ClientRef),
+    /// This core has learnt a script, which the others are to know as well.
+    Script {
+        digest: String,
+        code: Bytes,
+    },
     /// From now on this core's disk has a fault.
     DiskFault(DiskFault),
     /// Return free memory to the system on this core's thread.
@@ -245,6 +256,7 @@ pub enum Publication {
     Disk(DiskView),
     Replication(ReplicationView),
     Migration(MigrationView),
+    Libraries(Libraries),
 }
 
 /// SHUTDOWN's options.
@@ -288,6 +300,7 @@ impl Core {
             Publication::Disk(view) => self.disk = view,
             Publication::Replication(view) => self.follow_role(view),
             Publication::Migration(view) => super::cluster::migration::follow(self, view),
+            Publication::Libraries(libraries) => self.scripting.set_libraries(libraries),
         }
     }
 

@@ -94,6 +94,9 @@ pub fn run_part(core: &mut Core, call: &Call<'_>) -> Share {
     let (Run::OnEveryCore { part, .. } | Run::OnFirstCoreAfterAll { part, .. }) = call.command.spec().run else {
         unreachable!("only rows that say so have parts")
     };
+    if core.is_busy() && !call.command.spec().flags.has(Flags::ALLOW_BUSY) {
+        return Share { part: Err(core.busy_error()), duration_ns: 0 };
+    }
     let mut scratch = ReplyBuffer::new();
     core.keyspace.no_touch = call.caller.no_touch;
     let reply = Reply::new(&mut scratch, call.caller.resp);
@@ -160,7 +163,9 @@ pub fn refuse(core: &mut Core, command: Option<CommandId>, error: &CommandError,
 
 fn write_error(core: &mut Core, error: &CommandError, output: &mut ReplyBuffer) {
     let line = error.line();
-    core.stats.error(&line);
+    if !std::mem::take(&mut core.scripting.is_error_counted) {
+        core.stats.error(&line);
+    }
     Reply::new(output, crate::resp::RespVersion::V2).error(&line);
 }
 
@@ -207,7 +212,7 @@ fn timed(
     let ended_ns = core.nanos.now_ns();
     let duration_ns = ended_ns.saturating_sub(begun_ns) + spent_ns;
     core.stats.last_instant_ns = ended_ns;
-    if core.wait.is_some() || core.migrations.has_begun() {
+    if core.wait.is_some() || core.migrations.has_begun() || core.is_busy() {
         return; // counted when it is answered
     }
     core.stats.called(call.command, duration_ns, failed, core.config.latency_tracking);

@@ -110,12 +110,15 @@ fn queues(spec: &CommandSpec) -> bool {
 }
 
 #[cold]
-fn is_held_by_pause(core: &Core, client: &Client, spec: &CommandSpec) -> bool {
+fn is_held_by_pause(core: &Core, client: &Client, spec: &CommandSpec, args: &Args<'_>) -> bool {
     const WRITES: u32 = Flags::WRITE.0 | Flags::MAY_REPLICATE.0;
-    let writes = |spec: &CommandSpec| spec.flags.0 & WRITES != 0;
-    let queue = client.transaction.iter().flat_map(|transaction| &transaction.queue);
-    let executes_writes = spec.name == "exec" && queue.map(|queued| queued.command.spec()).any(writes);
-    core.pause.holds(writes(spec) || executes_writes, core.clock.unix()) && !client.monitor
+    let writes = |spec: &CommandSpec, args: &Args<'_>| {
+        spec.flags.0 & WRITES != 0 && !(spec.runs_script() && core.scripting.only_reads(spec, args))
+    };
+    let mut queue = client.transaction.iter().flat_map(|transaction| &transaction.queue);
+    let executes_writes =
+        spec.name == "exec" && queue.any(|queued| writes(queued.command.spec(), &queued.args.as_args()));
+    core.pause.holds(writes(spec, args) || executes_writes, core.clock.unix()) && !client.monitor
 }
 
 fn is_exec(spec: &CommandSpec) -> bool {
@@ -152,11 +155,12 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
         .or_else(|| replica_refusal(core, client, spec))
         .or_else(|| listening_refusal(client, spec, args))
         .or_else(|| stale_refusal(core, client, spec))
-        .or_else(|| (core.disk.loading && !spec.flags.has(Flags::LOADING)).then_some(CommandError::Loading));
+        .or_else(|| (core.disk.loading && !spec.flags.has(Flags::LOADING)).then_some(CommandError::Loading))
+        .or_else(|| (core.is_busy() && !spec.flags.has(Flags::ALLOW_BUSY)).then(|| core.busy_error()));
     if let Some(error) = refused {
         return Verdict::Refused { error, command: Some(command) };
     }
-    if core.pause.until(core.clock.unix()).is_some() && is_held_by_pause(core, client, spec) {
+    if core.pause.until(core.clock.unix()).is_some() && is_held_by_pause(core, client, spec, args) {
         return Verdict::Paused;
     }
     if core.migration.held.is_some() && migration::is_held(core, client, spec, slot) {
@@ -272,7 +276,7 @@ fn any_of(client: &Client, spec: &CommandSpec, holds: fn(&CommandSpec) -> bool) 
 
 /// Whether fewer replicas keep up than `min-replicas-to-write` asks for.
 #[inline]
-fn lacks_replicas(core: &Core) -> bool {
+pub(super) fn lacks_replicas(core: &Core) -> bool {
     let config = &core.config;
     let is_asked = config.min_replicas_to_write > 0 && config.min_replicas_max_lag > 0;
     is_asked

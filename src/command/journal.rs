@@ -60,6 +60,8 @@ pub struct Journal {
     /// The handler that runs has said what stands in place of its request.
     replaced: bool,
     taps: Vec<Tap>,
+    /// What runs asks that nothing of it be recorded (`redis.set_repl`).
+    muted: bool,
 }
 
 /// What goes to another node with some slots.
@@ -150,6 +152,9 @@ impl Journal {
 
     /// Adds a command, its name first, to the unit under way.
     pub fn record<'a>(&mut self, db: u16, words: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if self.muted {
+            return;
+        }
         if self.db != Some(db) {
             self.db = Some(db);
             let number = db.to_string();
@@ -185,6 +190,16 @@ impl Journal {
             self.record(db, words);
         }
         self.close_unit();
+    }
+
+    /// From here on nothing is recorded, or everything again.
+    pub(super) fn mute(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
+    /// As [`Journal::begin_transaction`], within one perhaps: whether it is, so that whoever began it ends it.
+    pub(super) fn hold(&mut self) -> bool {
+        std::mem::replace(&mut self.held, true)
     }
 
     /// Makes one unit of all that is recorded until [`Journal::end_transaction`].

@@ -172,8 +172,8 @@ fn stats_around_databases(figures: &Figures<'_>) -> (Stats, Stats) {
         ("clients.normal", Stat::Bytes(figures.clients.memory_bytes)),
         ("cluster.links", Stat::Bytes(figures.bus.links_bytes)),
         ("aof.buffer", Stat::Bytes(0)),
-        ("lua.caches", Stat::Bytes(0)),
-        ("functions.caches", Stat::Bytes(0)),
+        ("lua.caches", Stat::Bytes(figures.scripts.scripts_bytes)),
+        ("functions.caches", Stat::Bytes(figures.core.scripting.libraries_bytes())),
     ];
     let resident_bytes = figures.memory.resident_bytes;
     let after = vec![

@@ -61,6 +61,7 @@ mod object;
 mod ranges;
 mod sample;
 mod scan;
+pub mod scripting;
 pub mod server;
 mod set_operations;
 mod set_options;
@@ -136,6 +137,9 @@ const FAMILIES: &[&[CommandSpec]] = &[
     replication::peers::COMMANDS,
     replication::failover::COMMANDS,
     replication::upstream::COMMANDS,
+    scripting::eval::COMMANDS,
+    scripting::script::COMMANDS,
+    scripting::functions::COMMANDS,
     streams::append::COMMANDS,
     streams::ranges::COMMANDS,
     streams::read::COMMANDS,

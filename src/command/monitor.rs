@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::client::Endpoint;
+use super::client::{Caller, Endpoint};
 use super::context::Context;
 use super::core::{Core, Effect};
 use super::error::CommandError;
@@ -24,6 +24,9 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     syntax: "",
     run: Run::OnEveryCore { part: monitor_part, merge: monitor_merge },
 }];
+
+/// What stands in place of an address for commands that a script has called.
+pub(super) const SCRIPT_SOURCE: &str = "lua";
 
 /// Each core writes down who listens. Asking twice changes nothing and, as in Redis, is not answered.
 fn monitor_part(cx: &mut Context<'_>, _: &Args<'_>) -> Result<Part, CommandError> {
@@ -57,15 +60,29 @@ pub fn feed(core: &mut Core, call: &Call<'_>) {
     core.effects.extend(lines);
 }
 
+/// Feeds the request of a script, and no other: before the commands that the script calls.
+pub fn feed_script(core: &mut Core, call: &Call<'_>) {
+    if !call.command.spec().runs_script() {
+        return;
+    }
+    let line = Bytes::from(line_of(core, &call.caller, &call.args));
+    let lines = core.monitors.iter().map(|to| Effect::MonitorLine { to: *to, line: line.clone() });
+    core.effects.extend(lines);
+}
+
 fn line(core: &mut Core, call: &Call<'_>) -> Vec<u8> {
-    let now_us = core.clock.unix_us();
-    let (db, peer) = match core.own_client(call.caller.client) {
-        Some(client) => (client.db, source(&client.peer)),
-        None => (call.caller.db, String::new()),
-    };
-    let mut line = format!("+{}.{:06} [{db} {peer}]", now_us / 1_000_000, now_us % 1_000_000).into_bytes();
     let shown = redacted(call.command.spec(), &call.args);
     let shown = shown.as_ref().map_or(call.args, |args| args.as_args());
+    line_of(core, &call.caller, &shown)
+}
+
+fn line_of(core: &mut Core, caller: &Caller, shown: &Args<'_>) -> Vec<u8> {
+    let now_us = core.clock.unix_us();
+    let (db, peer) = match core.own_client(caller.client) {
+        Some(client) => (client.db, source(&client.peer)),
+        None => (caller.db, String::new()),
+    };
+    let mut line = format!("+{}.{:06} [{db} {peer}]", now_us / 1_000_000, now_us % 1_000_000).into_bytes();
     for argument in shown.iter() {
         line.push(b' ');
         quote_into(argument, &mut line);
@@ -77,6 +94,7 @@ fn line(core: &mut Core, call: &Call<'_>) -> Vec<u8> {
 /// Where a request came from, as the line shows it.
 fn source(peer: &Endpoint) -> String {
     match peer {
+        Endpoint::Unix(path) if path == SCRIPT_SOURCE => path.clone(),
         Endpoint::Unix(path) => format!("unix:{path}"),
         Endpoint::Tcp(_) => peer.to_string(),
     }

@@ -77,6 +77,9 @@ fn shutdown(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
         cx.reply.ok();
         return Ok(());
     };
+    if cx.core.is_busy() && options.save != Some(false) {
+        return Err(cx.core.busy_error());
+    }
     tracing::info!("User requested shutdown...");
     if !may_end(cx.core, options) {
         return Err(CommandError::text_static("ERR Errors trying to SHUTDOWN. Check logs."));

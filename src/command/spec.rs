@@ -429,6 +429,11 @@ impl CommandSpec {
         self.group == Group::Generic && self.flags.has(Flags::CONNECTION)
     }
 
+    /// EVAL, FCALL and their like.
+    pub fn runs_script(&self) -> bool {
+        self.group == Group::Scripting && self.flags.has(Flags::NO_MANDATORY_KEYS)
+    }
+
     /// SUBSCRIBE and its like: what begins or ends listening.
     pub fn is_subscription(&self) -> bool {
         self.group == Group::PubSub && self.flags.has(Flags::NOSCRIPT)

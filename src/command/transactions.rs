@@ -176,6 +176,9 @@ pub fn run(core: &mut Core, exec: &mut Exec, output: &mut ReplyBuffer) {
         }
         caller.must_not_wait = true;
         let call = Call { command: queued.command, caller, slot: queued.slot, args: queued.args.as_args() };
+        if !core.monitors.is_empty() {
+            monitor::feed_script(core, &call);
+        }
         match call.command.spec().run {
             Run::OnEveryCore { .. } | Run::OnFirstCoreAfterAll { .. } => {
                 let share = execute::run_part(core, &call);

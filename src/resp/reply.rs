@@ -77,6 +77,15 @@ impl<'a> Reply<'a> {
         });
     }
 
+    /// `+text` of bytes that are not ours. Line ends become spaces.
+    pub fn status(&mut self, line: &[u8]) {
+        self.buffer.append(|out| {
+            out.push(b'+');
+            out.extend(line.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+            out.extend_from_slice(b"\r\n");
+        });
+    }
+
     /// `-text`. Line ends, which may come from a client's own bytes, become spaces.
     pub fn error(&mut self, line: impl AsRef<[u8]>) {
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
@@ -206,6 +215,12 @@ impl<'a> Reply<'a> {
             out.extend_from_slice(text);
             out.extend_from_slice(b"\r\n");
         });
+    }
+
+    /// A reply that was written elsewhere.
+    pub fn append(&mut self, other: &mut ReplyBuffer) {
+        let length = other.len_bytes();
+        other.drain_into(self.buffer, length);
     }
 
     /// Bytes that are a reply already.

@@ -89,6 +89,11 @@ pub enum Message {
     },
     /// A client of mine has left MONITOR.
     MonitorLeft(ClientRef),
+    /// A script that the sender has learnt.
+    Script {
+        digest: String,
+        code: Bytes,
+    },
     /// A reply to a client of the receiver was cut off (`Effect::Overran`).
     Overran(ClientRef),
     /// A message for clients of yours.

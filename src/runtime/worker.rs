@@ -187,12 +187,14 @@ impl Worker {
         let mut worked = self.take_completions();
         worked |= self.requests.take_messages();
         worked |= self.requests.load_slice();
+        worked |= self.requests.attend_script();
         worked |= self.requests.attend_save();
         worked |= self.requests.attend_files();
         worked |= self.requests.attend_sync();
         worked |= self.requests.attend_upstream();
         worked |= self.requests.attend_bus();
         worked |= self.requests.attend_migrations();
+        worked |= self.requests.attend_key_moves();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {

@@ -8,20 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::support::{Client, Server, Value, on_both};
 
 /// Commands of Redis that slotcore does not have (a container: with all its sub-commands), and why.
-const LEFT_OUT: &[(&str, &str)] = &[
-    ("acl", NO_USERS),
-    ("eval", NO_SCRIPTS),
-    ("eval_ro", NO_SCRIPTS),
-    ("evalsha", NO_SCRIPTS),
-    ("evalsha_ro", NO_SCRIPTS),
-    ("fcall", NO_SCRIPTS),
-    ("fcall_ro", NO_SCRIPTS),
-    ("function", NO_SCRIPTS),
-    ("module", NO_MODULES),
-    ("script", NO_SCRIPTS),
-];
+const LEFT_OUT: &[(&str, &str)] = &[("acl", NO_USERS), ("module", NO_MODULES)];
 
-const NO_SCRIPTS: &str = "scripts and functions need a Lua interpreter, which there is none of";
 const NO_USERS: &str = "there is one user, `default`, with one password";
 const NO_MODULES: &str = "modules are shared libraries for another server's interface";
 

@@ -38,6 +38,7 @@ mod protocol;
 mod pubsub;
 mod replica_of;
 mod replication;
+mod scripting;
 mod server;
 mod sets;
 mod snapshot;

@@ -159,7 +159,13 @@ const SUBS: &[Sub] = &[
         ok,
         ("<0|1>", "Expire keys in the background, or only when they are met."),
     ),
-    sub("SET-DISABLE-DENY-SCRIPTS", (3, 3), nothing, ok, ("<0|1>", "Accepted; scripts will follow it.")),
+    sub(
+        "SET-DISABLE-DENY-SCRIPTS",
+        (3, 3),
+        allow_all_in_scripts,
+        ok,
+        ("<0|1>", "Let scripts call commands that they may not."),
+    ),
     sub(
         "SET-SKIP-CHECKSUM-VALIDATION",
         (3, 3),
@@ -219,6 +225,11 @@ fn is_on(argument: &[u8]) -> bool {
 
 fn set_active_expire(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
     cx.core.active_expire = is_on(&args[2]);
+    Ok(Part::done())
+}
+
+fn allow_all_in_scripts(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
+    cx.core.allows_all_in_scripts = is_on(&args[2]);
     Ok(Part::done())
 }
 

@@ -105,7 +105,6 @@ pub enum Show {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coming {
     Persistence,
-    Scripts,
     Acl,
 }
 
@@ -140,7 +139,7 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
     Field { section, name, show: Show::Lines(value) }
 }
 
-use Coming::{Acl, Persistence, Scripts};
+use Coming::{Acl, Persistence};
 use Section::{
     Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
     Persistence as Saved, Replication as Replicas, Server, Stats,
@@ -211,19 +210,19 @@ pub const FIELDS: &[Field] = &[
     is(Memory, "allocator_resident", |f| f.memory.resident_bytes.to_string()),
     is(Memory, "total_system_memory", |f| f.memory.system_bytes.to_string()),
     is(Memory, "total_system_memory_human", |f| human(f.memory.system_bytes)),
-    until(Memory, "used_memory_lua", "0", Scripts),
-    until(Memory, "used_memory_vm_eval", "0", Scripts),
-    until(Memory, "used_memory_lua_human", "0B", Scripts),
-    until(Memory, "used_memory_scripts_eval", "0", Scripts),
-    until(Memory, "number_of_cached_scripts", "0", Scripts),
-    until(Memory, "number_of_functions", "0", Scripts),
-    until(Memory, "number_of_libraries", "0", Scripts),
-    until(Memory, "used_memory_vm_functions", "0", Scripts),
-    until(Memory, "used_memory_vm_total", "0", Scripts),
-    until(Memory, "used_memory_vm_total_human", "0B", Scripts),
-    until(Memory, "used_memory_functions", "0", Scripts),
-    until(Memory, "used_memory_scripts", "0", Scripts),
-    until(Memory, "used_memory_scripts_human", "0B", Scripts),
+    is(Memory, "used_memory_lua", |f| f.scripts.machine_bytes.to_string()),
+    is(Memory, "used_memory_vm_eval", |f| f.scripts.machine_bytes.to_string()),
+    is(Memory, "used_memory_lua_human", |f| human(f.scripts.machine_bytes)),
+    is(Memory, "used_memory_scripts_eval", |f| f.scripts.scripts_bytes.to_string()),
+    is(Memory, "number_of_cached_scripts", |f| f.scripts.scripts_count.to_string()),
+    is(Memory, "number_of_functions", |f| f.core.scripting.functions_count().to_string()),
+    is(Memory, "number_of_libraries", |f| f.core.scripting.libraries().len().to_string()),
+    always(Memory, "used_memory_vm_functions", "0", "functions run in the machine of scripts"),
+    is(Memory, "used_memory_vm_total", |f| f.scripts.machine_bytes.to_string()),
+    is(Memory, "used_memory_vm_total_human", |f| human(f.scripts.machine_bytes)),
+    is(Memory, "used_memory_functions", |f| f.core.scripting.libraries_bytes().to_string()),
+    is(Memory, "used_memory_scripts", |f| f.scripts_bytes().to_string()),
+    is(Memory, "used_memory_scripts_human", |f| human(f.scripts_bytes())),
     is(Memory, "maxmemory", |f| f.config().maxmemory.to_string()),
     is(Memory, "maxmemory_human", |f| human(f.config().maxmemory)),
     is(Memory, "maxmemory_policy", maxmemory_policy),

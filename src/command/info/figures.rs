@@ -8,6 +8,7 @@ use crate::command::persistence::append_only::{AppendFigures, RewriteFigures};
 use crate::command::persistence::loading::Loading;
 use crate::command::persistence::saving::SavingFigures;
 use crate::command::replication::figures::ReplicationFigures;
+use crate::command::scripting::ScriptFigures;
 use crate::command::spec::Part;
 use crate::command::stats::CoreStats;
 use crate::config::Config;
@@ -41,6 +42,7 @@ pub struct Share {
     own_expiries: usize,
     migrate_sockets: usize,
     append: AppendFigures,
+    scripts: ScriptFigures,
     databases: Vec<DatabaseFigures>,
     node: Option<NodeShare>,
 }
@@ -106,6 +108,8 @@ pub struct Figures<'a> {
     pub migrate_sockets: usize,
     /// The append-only files of all cores.
     pub append: AppendFigures,
+    /// The scripts of all cores.
+    pub scripts: ScriptFigures,
     pub rewrite: RewriteFigures,
     /// By the number of the database.
     pub databases: Vec<DatabaseFigures>,
@@ -148,6 +152,7 @@ impl Share {
             own_expiries: core.own_expiries.len(),
             migrate_sockets: core.migrations.sockets_count,
             append: core.append_figures,
+            scripts: core.scripting.figures(),
             databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
             node,
         }
@@ -232,6 +237,7 @@ impl<'a> Figures<'a> {
             own_expiries: 0,
             migrate_sockets: 0,
             append: AppendFigures::default(),
+            scripts: ScriptFigures::default(),
             rewrite: RewriteFigures::default(),
             databases: vec![DatabaseFigures::default(); core.keyspace.databases()],
             memory: ProcessMemory::default(),
@@ -264,6 +270,7 @@ impl<'a> Figures<'a> {
         self.own_expiries += share.own_expiries;
         self.migrate_sockets += share.migrate_sockets;
         self.append.add(share.append);
+        self.scripts.add(share.scripts);
         for (ours, theirs) in self.databases.iter_mut().zip(share.databases) {
             ours.add(theirs);
         }
@@ -283,6 +290,11 @@ impl<'a> Figures<'a> {
     /// The settings as this core has them.
     pub fn config(&self) -> &Config {
         &self.core.config
+    }
+
+    /// Bytes of the code of scripts and of libraries.
+    pub fn scripts_bytes(&self) -> u64 {
+        self.scripts.scripts_bytes + self.core.scripting.libraries_bytes()
     }
 
     /// Changes since the last snapshot.

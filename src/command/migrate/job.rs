@@ -199,9 +199,10 @@ impl Migrations {
         self.waiting.contains_key(&client_id)
     }
 
-    fn is_written(&self, spec: &CommandSpec, args: &Args<'_>) -> bool {
+    /// Whether a request would write a key that is on its way, or may.
+    pub fn is_written(&self, spec: &CommandSpec, args: &Args<'_>) -> bool {
         let mut is_written = false;
-        if spec.flags.has(Flags::WRITE) && !self.keys.is_empty() {
+        if (spec.flags.has(Flags::WRITE) || spec.runs_script()) && !self.keys.is_empty() {
             // Who has no right keys fails by itself.
             let _ = gate::for_each_key(spec, args, &mut |key| {
                 is_written |= self.keys.contains_key(key);

@@ -22,9 +22,6 @@ pub struct Persistence {
     pub saving: saving::Saving,
     pub append_only: append_only::AppendOnly,
     pub loading: loading::Loading,
-    /// Sources of the libraries of functions that were found in files, in their order: nobody runs them yet, but every file
-    /// that is written has them.
-    pub libraries: Vec<Vec<u8>>,
 }
 
 /// What every core must know of the node's files before it lets a request pass: a snapshot that core 0 publishes.

@@ -110,7 +110,7 @@ fn gather(
         Object::SortedSet(set) => set.iter().for_each(|(member, _)| texts.push(member.as_bytes(&mut digits))),
         Object::Set(set) => {
             // What is stored must not depend on the order in which this set happens to have its members.
-            if options.unsorted && options.store.is_some() {
+            if options.unsorted && (options.store.is_some() || cx.core.in_script) {
                 (options.unsorted, options.alpha, options.by) = (false, true, None);
             }
             set.iter().for_each(|member| texts.push(member.as_bytes(&mut digits)));

@@ -18,6 +18,7 @@ use crate::resp::{Args, ArgsBuf, Deferred, Reply, RespVersion};
 /// XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...].
 fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let request = Request::parse(args, None)?;
+    request.may_wait(cx, args)?;
     for (name, after) in request.streams(args) {
         let (db, key) = (cx.db(), cx.key(name));
         let stream = cx.core.keyspace.read_as::<Stream>(db, key)?;
@@ -50,6 +51,7 @@ fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
 fn xreadgroup(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     let mut names = None;
     let request = Request::parse(args, Some(&mut names))?;
+    request.may_wait(cx, args)?;
     let (group, consumer) = names.ok_or(CommandError::text_static("ERR Missing GROUP option for XREADGROUP"))?;
     for (name, after) in request.streams(args) {
         let (db, key) = (cx.db(), cx.key(name));
@@ -135,6 +137,14 @@ impl Request {
     fn streams<'a>(&self, args: &Args<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let keys = args.iter().skip(self.first_key).take(self.keys_count);
         keys.zip(args.iter().skip(self.first_key + self.keys_count))
+    }
+
+    /// Scripts do not even ask to wait.
+    fn may_wait(&self, cx: &Context<'_>, args: &Args<'_>) -> CommandResult {
+        if self.block.is_none() || !cx.core.in_script {
+            return Ok(());
+        }
+        Err(CommandError::quoting("ERR ", &args[0], " command is not allowed with BLOCK option from scripts"))
     }
 
     fn wait(&self, args: &Args<'_>, timeout: Timeout, request: Option<ArgsBuf>) -> Wait {

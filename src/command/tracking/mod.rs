@@ -50,7 +50,8 @@ impl Tracking {
 #[cold]
 pub fn remember(core: &mut Core, call: &Call<'_>) {
     let spec = call.command.spec();
-    if !spec.flags.has(Flags::READONLY) || spec.group == Group::PubSub {
+    // What a script reads is what its commands read.
+    if !spec.flags.has(Flags::READONLY) || spec.group == Group::PubSub || spec.runs_script() {
         return;
     }
     let (db, client) = (usize::from(call.caller.db), call.caller.client);

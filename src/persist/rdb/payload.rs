@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::checksum::Checksum;
+use super::cursor::Cursor;
 use super::decode::{LoadLimits, Sliced, decode_value};
 use super::encode::{Encoder, string_head};
 use super::parts::Parts;
-use super::types::{Format, WRITTEN_VERSION, form_name};
+use super::types::{Format, OP_FUNCTION, OP_FUNCTION_PRE_GA, WRITTEN_VERSION, form_name};
 use crate::keyspace::{LoadedValue, StringValue, Value};
 
 /// Version and checksum.
@@ -115,6 +116,15 @@ impl Partial {
     }
 }
 
+/// Appends the payload of libraries of functions (FUNCTION DUMP).
+pub fn write_functions<'c>(codes: impl Iterator<Item = &'c [u8]>, encoder: &mut Encoder, out: &mut Vec<u8>) {
+    let start = out.len();
+    codes.for_each(|code| super::file::function(code, encoder, out));
+    out.extend_from_slice(&WRITTEN_VERSION.to_le_bytes());
+    let checksum = Checksum::of(&out[start..]);
+    out.extend_from_slice(&checksum.to_le_bytes());
+}
+
 /// The type and the bytes of the value in a payload. `trusted`: whatever its checksum is (a switch for tests).
 ///
 /// # Errors
@@ -148,6 +158,26 @@ pub struct Sealed<'a> {
 }
 
 impl<'a> Sealed<'a> {
+    /// The code of each library in the payload.
+    ///
+    /// # Errors
+    /// Redis's text for what is no library.
+    pub fn functions(&self) -> Result<Vec<Vec<u8>>, &'static str> {
+        let mut cursor = Cursor::new(self.body);
+        let mut codes = Vec::new();
+        while !cursor.rest().is_empty() {
+            match cursor.byte() {
+                Ok(OP_FUNCTION) => {}
+                Ok(OP_FUNCTION_PRE_GA) => return Err("Pre-GA function format not supported"),
+                Ok(_) => return Err("given type is not a function"),
+                Err(_) => return Err("can not read data type"),
+            }
+            let code = cursor.string().map_err(|_| "Failed loading library code")?;
+            codes.push(code.into_owned());
+        }
+        Ok(codes)
+    }
+
     /// The value.
     ///
     /// # Errors

@@ -141,6 +141,7 @@ impl Requests {
                 Message::Push { to, bytes } => self.push(to, &bytes),
                 Message::MonitorLine { to, line } => self.monitor_line(to, &line),
                 Message::Overran(client) => self.overran(client),
+                Message::Script { digest, code } => self.core.scripting.learn(digest, code),
                 Message::MonitorLeft(client) => self.core.monitors.retain(|monitor| *monitor != client),
                 Message::Deliver { to, delivery } => self.deliver_here(&to, &delivery),
                 Message::Exec { target, exec } if self.core.migrations.is_active() => {
@@ -219,15 +220,29 @@ impl Requests {
     /// Runs a request of another core's client.
     #[inline]
     fn run_for(&mut self, from: CoreId, call: &Call<'_>, sequence: u32) {
+        let target = ReplyTarget { client: call.caller.client, sequence };
+        let flags = call.command.spec().flags;
+        if self.core.is_busy() && !flags.has(Flags::ALLOW_BUSY) {
+            let error = self.core.busy_error();
+            let core = &mut self.core;
+            return self
+                .mesh
+                .replies_to(from)
+                .push(target, |out| execute::refuse(core, Some(call.command), &error, out));
+        }
         if call.command.spec().run.is_for_first_core() {
             return self.run_on_first(call, sequence, None);
         }
         if self.core.migrations.is_active() && self.core.migrations.holds(call) {
             return self.hold_call(call, sequence);
         }
-        let target = ReplyTarget { client: call.caller.client, sequence };
-        let spec = call.command.spec();
-        let holds = spec.flags.has(Flags::WRITE) && self.holds_replies();
+        if call.command.spec().runs_script() {
+            if let Some((before, reply)) = self.run_script(call, target) {
+                self.answer_durably(before, target, reply);
+            }
+            return;
+        }
+        let holds = flags.has(Flags::WRITE) && self.holds_replies();
         let before = self.core.journal.position();
         let core = &mut self.core;
         if call.may_wait() {

@@ -49,6 +49,9 @@ impl Requests {
                     client.end_caching(command.spec());
                 }
                 let call = Call { command, caller, slot, args: *args };
+                if !self.core.monitors.is_empty() && place != Place::Transaction {
+                    monitor::feed_script(&mut self.core, &call);
+                }
                 self.dispatch(connection, &call, place, wanted);
                 // A transaction is fed by whoever runs it: its commands first, then EXEC.
                 if !self.core.monitors.is_empty() && place != Place::Transaction {
@@ -166,6 +169,9 @@ impl Requests {
         if spec.group == Group::Connection && !spec.flags.has(Flags::FAST) {
             crate::runtime::tick::report(&mut self.core.clients[call.caller.client.index as usize], connection);
         }
+        if spec.runs_script() {
+            return self.run_script_here(connection, call, wanted);
+        }
         if spec.flags.has(Flags::WRITE) && self.holds_replies() {
             return self.run_write_here(connection, call, wanted);
         }
@@ -181,6 +187,42 @@ impl Requests {
                 connection.reply_here(|out| scratch.drain_into(out, length));
             }
         }
+    }
+
+    /// Runs a script. One that takes too long is parked and answered when it is done; nothing behind it is run before.
+    fn run_script_here(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
+        let sequence = connection.await_reply(wanted);
+        let target = ReplyTarget { client: call.caller.client, sequence };
+        if let Some((before, reply)) = self.run_script(call, target) {
+            return self.answer_here(before, target, reply, connection);
+        }
+        connection.hold_until(sequence);
+        let client = &mut self.core.clients[call.caller.client.index as usize];
+        (client.blocked, client.has_footprint) = (true, true);
+    }
+
+    /// Runs a script: its reply, and where the journal was before. `None`: it is parked.
+    pub(super) fn run_script(&mut self, call: &Call<'_>, target: ReplyTarget) -> Option<(u64, Box<ReplyBuffer>)> {
+        let before = self.core.journal.position();
+        let mut reply = Box::new(ReplyBuffer::new());
+        self.core.scripting.may_park = true;
+        execute::run(&mut self.core, call, &mut reply);
+        self.core.scripting.may_park = false;
+        if self.core.is_busy() {
+            self.core.answer_parked_as(target.sequence);
+            return None;
+        }
+        Some((before, reply))
+    }
+
+    /// Goes on with a script that takes too long. True when there is one.
+    pub fn attend_script(&mut self) -> bool {
+        if !self.core.is_busy() {
+            return false;
+        }
+        self.core.go_on_with_script();
+        self.carry_out_effects();
+        true
     }
 
     /// Runs a command whose reply waits for the disk if it changes anything.

@@ -55,6 +55,9 @@ impl Requests {
             Effect::MonitorLine { to, line } if to.core == self.core.id => self.monitor_line(to, &line),
             Effect::MonitorLine { to, line } => self.mesh.send(to.core, Message::MonitorLine { to, line }),
             Effect::MonitorLeft(client) => self.monitor_left(client),
+            Effect::Script { digest, code } => {
+                self.send_to_others(|| Message::Script { digest: digest.clone(), code: code.clone() });
+            }
             Effect::Close { index, reason } => self.close(index, reason),
             Effect::Slow { client, entry } if client.core == self.core.id => self.slow(client, *entry),
             Effect::Slow { client, entry } => self.mesh.send(client.core, Message::Slow { client, entry }),

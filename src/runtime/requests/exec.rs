@@ -179,7 +179,15 @@ impl Requests {
     pub(super) fn run_exec(&mut self, target: ReplyTarget, mut exec: Box<Exec>) {
         let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());
-        transactions::run(&mut self.core, &mut exec, &mut reply);
+        if self.core.is_busy() {
+            let error = self.core.busy_error();
+            if exec.watches {
+                transactions::end_watches(&mut self.core, exec.caller.client.id);
+            }
+            execute::refuse(&mut self.core, Some(exec.command), &error, &mut reply);
+        } else {
+            transactions::run(&mut self.core, &mut exec, &mut reply);
+        }
         if let Some(guest) = exec.guest.take() {
             self.mesh.send(target.client.core, Message::ClientChanged(guest));
         }

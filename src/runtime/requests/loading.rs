@@ -15,6 +15,7 @@ use crate::command::execute::{self, Call};
 use crate::command::persistence::DiskView;
 use crate::command::persistence::loading::Reload;
 use crate::command::persistence::saving::SaveFor;
+use crate::command::scripting::functions;
 use crate::command::tracking;
 use crate::keyspace::Disposal;
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
@@ -86,7 +87,6 @@ impl Requests {
     fn finish_loading(&mut self) {
         let Some(underway) = self.underway.take() else { return };
         let failure = underway.shared.failure();
-        self.core.node().persistence.libraries = underway.shared.take_libraries();
         self.take_imports_up(&underway);
         let loading = &mut self.core.node().persistence.loading;
         loading.progress = None;
@@ -217,6 +217,9 @@ impl Requests {
         let dirty = self.core.keyspace.stats.dirty;
         if order.empties {
             tracking::flushed(&mut self.core);
+            if self.core.id == CoreId::FIRST {
+                functions::forget_all(&mut self.core);
+            }
             let in_background = order.is_primarys && self.core.config.replica_lazy_flush;
             self.core.keyspace.flush(None, if in_background { Disposal::Background } else { Disposal::Now });
         }

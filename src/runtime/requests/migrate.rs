@@ -265,7 +265,7 @@ impl Requests {
     // ---- jobs --------------------------------------------------------------------------------------------------------
 
     /// The end of a turn: takes up new jobs, goes on with those under way. True when there was anything to do.
-    pub fn attend_migrations(&mut self) -> bool {
+    pub fn attend_key_moves(&mut self) -> bool {
         let has_restored = self.core.migrations.has_restores() && self.restore_slices();
         if !self.core.migrations.has_fresh() && self.key_moves.active.is_empty() {
             if has_restored {
@@ -301,7 +301,7 @@ impl Requests {
     }
 
     /// Whether there is something to do at once.
-    pub(super) fn has_migration_work(&self) -> bool {
+    pub(super) fn has_key_moves_work(&self) -> bool {
         self.core.migrations.has_fresh()
             || self.is_dumping() && self.key_moves.pace.is_none_or(|pace| pace.has_time())
             || !self.key_moves.links.orders.is_empty()
@@ -627,7 +627,7 @@ impl Requests {
     }
 
     /// Periodic work: connections that nobody has used for a while go.
-    pub(super) fn tick_migrations(&mut self) {
+    pub(super) fn tick_key_moves(&mut self) {
         let now_ms = self.now_ms();
         self.key_moves.links.close_unused(now_ms);
         self.core.migrations.sockets_count = self.key_moves.links.len();

@@ -370,10 +370,11 @@ impl Requests {
             || self.is_export_due()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
+            || self.core.is_busy()
             || self.has_more_to_load()
             || !self.reloads.is_empty()
             || self.has_bus_work()
-            || self.has_migration_work()
+            || self.has_key_moves_work()
     }
 
     /// Says that this core is about to wait. False when something has come meanwhile: do not wait.
@@ -436,7 +437,7 @@ impl Requests {
         }
         self.account_all();
         idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
-        self.tick_migrations();
+        self.tick_key_moves();
         self.count_snapshots_sent();
         self.core.stats.sample(self.core.clock.monotonic_us());
         if self.core.id == CoreId::FIRST {

@@ -176,7 +176,7 @@ impl Requests {
         }
     }
 
-    fn send_to_others(&mut self, message: impl Fn() -> Message) {
+    pub(super) fn send_to_others(&mut self, message: impl Fn() -> Message) {
         let others: Vec<CoreId> = self.mesh.others().collect();
         others.into_iter().for_each(|core| self.mesh.send(core, message()));
     }
@@ -263,8 +263,8 @@ impl Requests {
         let mut header = Vec::new();
         file::header(&facts, &mut header);
         let mut encoder = Encoder::new(self.core.config.rdbcompression);
-        for source in &self.core.node().persistence.libraries {
-            file::function(source, &mut encoder, &mut header);
+        for library in self.core.scripting.libraries().values() {
+            file::function(&library.code, &mut encoder, &mut header);
         }
         let sizes = self.save.iter().flat_map(|save| save.at_cut.sizes.iter().enumerate());
         for (db, (keys, volatile)) in sizes.filter(|(_, (keys, _))| *keys > 0) {

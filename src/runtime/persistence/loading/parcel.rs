@@ -44,8 +44,6 @@ pub struct Shared {
     failure: Mutex<Option<String>>,
     /// The folder of append-only files and the files that the cores go on with, left for core 0.
     folder: Mutex<Option<(Folder, Vec<AppendFile>)>>,
-    /// Libraries of functions that stand in the files, left for core 0.
-    libraries: Mutex<Vec<Vec<u8>>>,
     /// Slots that were on their way to the node of a snapshot, as `SLOT_IMPORT_FACT` has them.
     imports: Mutex<Vec<String>>,
     /// What the snapshot says of the history that it belongs to, left for core 0.
@@ -75,7 +73,6 @@ impl Shared {
             has_failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             folder: Mutex::new(None),
-            libraries: Mutex::new(Vec::new()),
             imports: Mutex::new(Vec::new()),
             history: Mutex::new(HistoryFacts::default()),
             reader: OnceLock::new(),
@@ -97,20 +94,12 @@ impl Shared {
         self.folder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
-    pub fn leave_library(&self, source: Vec<u8>) {
-        self.libraries.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(source);
-    }
-
     pub fn note_import(&self, import: String) {
         self.imports.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(import);
     }
 
     pub fn take_imports(&self) -> Vec<String> {
         std::mem::take(&mut *self.imports.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-    }
-
-    pub fn take_libraries(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut *self.libraries.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// Enters what was found of the history.
@@ -179,6 +168,8 @@ pub struct Parcel {
     pub keys: Vec<KeyItem>,
     pub unpacked: Vec<u8>,
     pub commands: Vec<CommandItem>,
+    /// Libraries of functions, for core 0; they come before the rest.
+    pub libraries: Vec<Vec<u8>>,
     pub spans: Vec<Span>,
     /// The last one.
     pub is_end: bool,
@@ -186,13 +177,14 @@ pub struct Parcel {
 
 impl Parcel {
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.commands.is_empty() && !self.is_end
+        self.keys.is_empty() && self.commands.is_empty() && self.libraries.is_empty() && !self.is_end
     }
 
     fn clear(&mut self) {
         self.keys.clear();
         self.unpacked.clear();
         self.commands.clear();
+        self.libraries.clear();
         self.spans.clear();
     }
 }

@@ -4,6 +4,7 @@ use super::parcel::{Inbox, KeyItem, Parcel};
 use crate::command::client::{Caller, ClientRef};
 use crate::command::core::Core;
 use crate::command::execute::{self, Call};
+use crate::command::scripting::functions;
 use crate::keyspace::{Disposal, Key};
 use crate::persist::rdb::{LoadLimits, decode_value, form_name};
 use crate::resp::{Args, ReplyBuffer, RespVersion};
@@ -98,6 +99,17 @@ impl Part {
         if self.inbox.shared.has_failed.load(Ordering::Relaxed) {
             // What is given up is given back.
             current.next = usize::MAX;
+            return 0;
+        }
+        for code in std::mem::take(&mut current.parcel.libraries) {
+            if let Err(text) = functions::load_from_file(core, &code) {
+                let line = format!("Failed creating the library: {}", String::from_utf8_lossy(&text));
+                self.failed(line);
+                return 0;
+            }
+        }
+        let items = current.parcel.keys.len().max(current.parcel.commands.len());
+        if current.next >= items {
             return 0;
         }
         if current.parcel.keys.is_empty() { self.commands(core, current) } else { self.keys(core, current) }

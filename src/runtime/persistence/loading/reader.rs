@@ -230,7 +230,7 @@ impl Reader {
                 self.delay();
             }
             Record::Aux { name, value } => self.fact(&name, &value),
-            Record::Function(source) => self.dealer.shared.leave_library(source.into_owned()),
+            Record::Function(source) => self.dealer.parcel(CoreId::FIRST).libraries.push(source.into_owned()),
             Record::End(ChecksumVerdict::Differs { stored, computed }) => {
                 let reason = format!("RDB CRC error: the checksum should be {computed:x} and is {stored:x}");
                 return Err(damage(file, file.bytes.saturating_sub(8), &reason));

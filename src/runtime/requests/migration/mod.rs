@@ -377,7 +377,10 @@ impl Requests {
     /// Whether a transaction that has waited is to write to slots that are being handed over.
     pub(super) fn is_exec_held(&self, queue: &[Queued]) -> bool {
         let Some(held) = &self.core.migration.held else { return false };
-        let writes = |queued: &Queued| queued.command.spec().flags.has(crate::command::spec::Flags::WRITE);
+        let writes = |queued: &Queued| {
+            let spec = queued.command.spec();
+            spec.flags.has(crate::command::spec::Flags::WRITE) || spec.runs_script()
+        };
         queue.iter().any(|queued| writes(queued) && queued.slot.is_none_or(|slot| held.contains(slot)))
     }
 

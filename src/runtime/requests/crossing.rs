@@ -236,6 +236,13 @@ impl Requests {
         if self.core.migrations.is_active() && self.core.migrations.holds(call) {
             return self.hold_call(call, sequence);
         }
+        let mut late = Call { ..*call };
+        let call = if self.has_left_since(call) {
+            late.caller.is_slot_open = true;
+            &late
+        } else {
+            call
+        };
         if call.command.spec().runs_script() {
             if let Some((before, reply)) = self.run_script(call, target) {
                 self.answer_durably(before, target, reply);
@@ -257,6 +264,19 @@ impl Requests {
         } else {
             self.mesh.replies_to(from).push(target, |out| execute::run(core, call, out));
         }
+    }
+
+    /// Whether a write passed the gate of its client's core while the slot was this node's for good, which it is not any more: it must
+    /// not leave a key behind in a slot that whoever moves it has seen empty.
+    #[inline]
+    fn has_left_since(&self, call: &Call<'_>) -> bool {
+        let spec = call.command.spec();
+        let is_gone = |slot| !self.core.cluster.is_settled_here(slot);
+        spec.flags.has(Flags::WRITE)
+            && call.slot.is_some_and(is_gone)
+            && !call.caller.is_slot_open
+            && !call.caller.is_import
+            && spec.name != "migrate"
     }
 
     pub(super) fn published(&mut self, ticket: u32) {

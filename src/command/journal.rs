@@ -60,7 +60,7 @@ pub struct Journal {
     /// The handler that runs has said what stands in place of its request.
     replaced: bool,
     taps: Vec<Tap>,
-    /// What runs asks that nothing of it be recorded (`redis.set_repl`).
+    /// What runs asks that nothing of it be recorded (`redis.set_repl`); it goes to the taps all the same, with its slot.
     muted: bool,
 }
 
@@ -153,7 +153,7 @@ impl Journal {
     /// Adds a command, its name first, to the unit under way.
     pub fn record<'a>(&mut self, db: u16, words: impl ExactSizeIterator<Item = &'a [u8]>) {
         if self.muted {
-            return;
+            return self.tap_words(words);
         }
         if self.db != Some(db) {
             self.db = Some(db);
@@ -166,6 +166,15 @@ impl Journal {
         }
         let words: Vec<&[u8]> = words.collect();
         write_request(&mut self.bytes, words.iter().copied());
+        self.tap_words(words.into_iter());
+    }
+
+    /// Gives a command to the taps of its slot.
+    fn tap_words<'a>(&mut self, words: impl Iterator<Item = &'a [u8]>) {
+        if self.taps.is_empty() {
+            return;
+        }
+        let words: Vec<&[u8]> = words.collect();
         if let Some(slot) = slot_of(&words) {
             for tap in self.taps.iter_mut().filter(|tap| tap.slots.contains(slot)) {
                 write_request(&mut tap.bytes, words.iter().copied());

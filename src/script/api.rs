@@ -41,6 +41,9 @@ const BUILTINS: &[&str] = &[
 
 const WRONG_ARGUMENTS: &[u8] = b"ERR wrong number or type of arguments";
 
+/// The longest pattern that is matched: Lua takes some 200 bytes of the stack for each of its items.
+const PATTERN_BYTES_MAX: usize = 16 << 10;
+
 /// What `redis.set_repl` takes.
 const REPL_AOF: i64 = 1;
 const REPL_REPLICA: i64 = 2;
@@ -162,6 +165,7 @@ pub(super) fn functions(lua: &Lua, context: &Context) -> mlua::Result<Table> {
     raw.set("random", lua.create_function(move |lua, limits: MultiValue| state.random(lua, &limits))?)?;
     let state = context.clone();
     raw.set("randomseed", lua.create_function(move |lua, seed: Value| state.seed(lua, &seed))?)?;
+    raw.set("pattern_bytes_max", PATTERN_BYTES_MAX)?;
     raw.set("globals", lua.globals())?;
     raw.set("builtins", lua.create_sequence_from(BUILTINS.iter().copied())?)?;
     raw.set("redis", redis_functions(lua, context)?)?;

@@ -63,10 +63,10 @@ pub struct Engine {
 impl Engine {
     /// `seed` is for `math.random`.
     ///
-    /// # Panics
-    /// When there is no address space for the stack.
-    pub fn new(seed: u32) -> Engine {
-        let stack = DefaultStack::new(STACK_BYTES).expect("address space for the stack of a script");
+    /// # Errors
+    /// There is no address space for the stack.
+    pub fn new(seed: u32) -> std::io::Result<Engine> {
+        let stack = DefaultStack::new(STACK_BYTES)?;
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<Supply, Demand>, first| {
             let edge = Edge(Rc::new(Cell::new(ptr::from_ref(yielder))));
             let mut machine = Machine::new(&edge, seed);
@@ -76,7 +76,7 @@ impl Engine {
                 supply = edge.ask(Demand::Done { outcome, memory_bytes: machine.memory_bytes() });
             }
         });
-        Engine { coroutine: Some(coroutine), is_running: false, memory_bytes: 0 }
+        Ok(Engine { coroutine: Some(coroutine), is_running: false, memory_bytes: 0 })
     }
 
     /// What the machine took when its last job was done.

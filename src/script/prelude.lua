@@ -3,7 +3,7 @@
 local raw = ...
 local error, getmetatable, ipairs, next, pairs, pcall, rawset, select, setmetatable, tostring, type, xpcall =
     error, getmetatable, ipairs, next, pairs, pcall, rawset, select, setmetatable, tostring, type, xpcall
-local describe, where = raw.describe, raw.where
+local describe, where, find, gsub = raw.describe, raw.where, string.find, string.gsub
 
 -- Tables that cannot be changed. Scripts are given an empty table whose values are found in the one behind it.
 local behind = setmetatable({}, { __mode = "k" })
@@ -26,6 +26,9 @@ end
 local function known(problem)
     if type(problem) == "userdata" then
         return describe(problem)
+    elseif type(problem) == "string" then
+        -- Where in this file it was raised is nobody's business.
+        return (gsub(problem, "^prelude:%d+: ", ""))
     end
     return problem
 end
@@ -117,6 +120,32 @@ local function add_builtins(real, shown)
         end
         real[name] = copy
     end
+    -- Lua's matching recurses for each item of the pattern: a long one would go through the end of the stack.
+    local function check(pattern)
+        if type(pattern) == "string" and #pattern > raw.pattern_bytes_max then
+            error("pattern too complex", 3)
+        end
+    end
+    local match, gmatch = real.string.match, real.string.gmatch
+    function real.string.find(...)
+        local _, pattern, _, plain = ...
+        if not plain then
+            check(pattern)
+        end
+        return find(...)
+    end
+    function real.string.match(...)
+        check((select(2, ...)))
+        return match(...)
+    end
+    function real.string.gmatch(...)
+        check((select(2, ...)))
+        return gmatch(...)
+    end
+    function real.string.gsub(...)
+        check((select(2, ...)))
+        return gsub(...)
+    end
     local resume = real.coroutine.resume
     function real.coroutine.resume(...)
         return settle_resumed(resume(...))
@@ -176,11 +205,15 @@ end
 
 -- The text of an error and where in the script it came about.
 local function explain(problem)
+    local source, line = where()
+    local is_raised_here = type(problem) == "string" and find(problem, "^prelude:%d+: ")
     problem = known(problem)
+    if is_raised_here and source then
+        problem = gsub(source, "^@", "") .. ":" .. line .. ": " .. problem
+    end
     if type(problem) ~= "table" then
         problem = { err = "ERR " .. tostring(problem) }
     end
-    local source, line = where()
     if source then
         rawset(problem, "source", source)
         rawset(problem, "line", line)

@@ -39,6 +39,8 @@ pub struct Scripting {
     scripts: HashMap<String, Script>,
     /// All of the node, by name.
     libraries: Libraries,
+    /// The library of each function, whose name is in lower case.
+    by_function: HashMap<Vec<u8>, Vec<u8>>,
     /// Generations of libraries that the engine has loaded.
     loaded: HashSet<u64>,
     /// For the next library (core 0).
@@ -104,6 +106,11 @@ impl ScriptFigures {
 impl Scripting {
     /// Takes over what core 0 has published.
     pub fn set_libraries(&mut self, libraries: Libraries) {
+        self.by_function = libraries
+            .iter()
+            .flat_map(|(name, library)| library.functions.iter().map(move |facts| (facts, name)))
+            .map(|(facts, name)| (facts.name.to_ascii_lowercase(), name.clone()))
+            .collect();
         self.libraries = libraries;
         let stay = |generation: &u64| self.libraries.values().any(|library| library.generation == *generation);
         let gone: Vec<u64> = self.loaded.iter().filter(|generation| !stay(generation)).copied().collect();
@@ -165,9 +172,8 @@ impl Scripting {
 
     /// The library with a function, and what it says of that.
     fn find(&self, function: &[u8]) -> Option<(&Library, &FunctionFacts)> {
-        self.libraries.values().find_map(|library| {
-            let facts = library.functions.iter().find(|facts| facts.name.eq_ignore_ascii_case(function))?;
-            Some((library, facts))
-        })
+        let library = self.libraries.get(self.by_function.get(&function.to_ascii_lowercase())?)?;
+        let facts = library.functions.iter().find(|facts| facts.name.eq_ignore_ascii_case(function))?;
+        Some((library, facts))
     }
 }

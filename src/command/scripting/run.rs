@@ -24,8 +24,11 @@ pub(super) struct Order<'a> {
 }
 
 impl Scripting {
-    fn take_engine(&mut self, seed: impl FnOnce() -> u32) -> Engine {
-        self.engine.take().unwrap_or_else(|| Engine::new(seed()))
+    /// # Errors
+    /// There is no memory for a machine.
+    fn take_engine(&mut self, seed: impl FnOnce() -> u32) -> Result<Engine, CommandError> {
+        let engine = self.engine.take().map_or_else(|| Engine::new(seed()), Ok);
+        engine.map_err(|error| CommandError::formatted(format!("ERR no memory for the machine of scripts: {error}")))
     }
 
     pub(super) fn unload(&mut self, generation: u64) {
@@ -37,7 +40,10 @@ impl Scripting {
 
 /// Has the machine do something that calls no commands: compile a script, or run the code of a library.
 pub(super) fn prepare(core: &mut Core, job: Job) -> Outcome {
-    let mut engine = core.scripting.take_engine(|| core.random.next_u64() as u32);
+    let mut engine = match core.scripting.take_engine(|| core.random.next_u64() as u32) {
+        Ok(engine) => engine,
+        Err(error) => return Outcome::Failed(error.line().into_owned()),
+    };
     let begun_us = now_us();
     let obeys = core.obeys();
     let mut supply = Supply::Start(Box::new(job));
@@ -130,7 +136,7 @@ pub(super) fn run(cx: &mut Context<'_>, args: &Args<'_>, order: Order<'_>) -> Re
         words: if may_park { words() } else { Vec::new() },
         begun_us: now_us(),
     };
-    let engine = core.scripting.take_engine(|| core.random.next_u64() as u32);
+    let engine = core.scripting.take_engine(|| core.random.next_u64() as u32)?;
     let mut script = Script { engine, run, running };
     let limit_us = may_park.then(|| core.config.busy_reply_threshold.saturating_mul(1000));
     let came = script.go_on(core, Supply::Start(Box::new(job)), limit_us);

@@ -3,6 +3,7 @@
 use super::{Gather, PREFETCH_MIN, Requests};
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
+use crate::command::client::Caller;
 use crate::command::core::Effect;
 use crate::command::debug;
 use crate::command::execute::{self, Call, Share};
@@ -236,13 +237,18 @@ impl Requests {
         if self.core.migrations.is_active() && self.core.migrations.holds(call) {
             return self.hold_call(call, sequence);
         }
-        let mut late = Call { ..*call };
-        let call = if self.has_left_since(call) {
-            late.caller.is_slot_open = true;
-            &late
-        } else {
-            call
-        };
+        if self.has_left_since(call) {
+            let caller = Caller { is_slot_open: true, ..call.caller };
+            return self.run_owned(from, &Call { caller, ..*call }, sequence);
+        }
+        self.run_owned(from, call, sequence);
+    }
+
+    /// Runs a request of another core's client whose keys are of this core.
+    #[inline]
+    fn run_owned(&mut self, from: CoreId, call: &Call<'_>, sequence: u32) {
+        let target = ReplyTarget { client: call.caller.client, sequence };
+        let flags = call.command.spec().flags;
         if call.command.spec().runs_script() {
             if let Some((before, reply)) = self.run_script(call, target) {
                 self.answer_durably(before, target, reply);

@@ -213,6 +213,35 @@ fn the_machine_gives_scripts_what_redis_gives_and_nothing_else() {
     ]);
 }
 
+/// Scripts that take the end of some stack: redis-server 7.0 ends with the first of them.
+#[test]
+fn no_script_goes_through_the_end_of_a_stack() {
+    let server = Server::slotcore(&[]);
+    let client = &mut server.connect();
+    for (script, wanted) in [
+        (
+            "local x = string.find(('a'):rep(300000), ('a-'):rep(300000) .. 'b') return x",
+            "-ERR user_script:1: pattern too complex",
+        ),
+        (
+            "local x = (('a'):rep(300000)):gsub(('a?'):rep(300000), '') return x",
+            "-ERR user_script:1: pattern too complex",
+        ),
+        ("return string.find(('a'):rep(20000), ('a?'):rep(8000))", ":1"),
+        ("return string.find(('a'):rep(20000), ('a'):rep(20000), 1, true)", ":1"),
+        ("return loadstring('return ' .. ('('):rep(100000) .. '1') and 1 or 0", ":0"),
+        ("local function f() return 1 + f() end return f()", "-ERR user_script:1: stack overflow"),
+        ("local function f(n) return coroutine.wrap(function() return f(n + 1) end)() end return f(1)", "-ERR"),
+        ("local s = ('('):rep(40) .. 'a' local x = string.find('a', s) return x", "-ERR user_script:1: "),
+        ("local x = string.find(nil, 'a') return x", "-ERR user_script:1: bad argument #1 to 'find'"),
+        ("return cjson.encode(setmetatable({}, {__index = function(t) return t end}))", "'{}'"),
+    ] {
+        let said = eval(client, script, &[]);
+        assert!(said.starts_with(wanted), "{script}: {}", said.chars().take(300).collect::<String>());
+    }
+    assert_eq!(client.line("PING").to_string(), "+PONG");
+}
+
 #[test]
 fn scripts_are_known_by_their_digests() {
     on_both(|server| {

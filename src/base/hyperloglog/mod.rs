@@ -157,7 +157,7 @@ pub fn merge_into(registers: &mut Registers, bytes: &[u8]) -> Result<(), Damaged
             registers.iter_mut().zip(dense::values(packed)).for_each(|(old, new)| *old = (*old).max(new));
             Ok(())
         }
-        (Encoding::Sparse, runs) => sparse::for_each_run(sparse::without_excess(runs), |range, value| {
+        (Encoding::Sparse, runs) => sparse::for_each_run(runs, |range, value| {
             registers[range].iter_mut().for_each(|old| *old = (*old).max(value))
         }),
     }

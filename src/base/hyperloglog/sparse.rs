@@ -163,19 +163,6 @@ pub(super) fn for_each_run(runs: &[u8], mut visit: impl FnMut(Range<usize>, u8))
     if first == REGISTERS { Ok(()) } else { Err(Damaged) }
 }
 
-/// The runs up to the first of a value that has no room: merging stops there, as in Redis, and what is in front may be whole.
-pub(super) fn without_excess(runs: &[u8]) -> &[u8] {
-    let (mut at, mut first) = (0, 0);
-    while let Some(run) = Run::at(runs, at) {
-        if run.value != 0 && first + run.len > REGISTERS {
-            return &runs[..at];
-        }
-        first += run.len;
-        at += run.size;
-    }
-    runs
-}
-
 /// `z:` and `Z:` are zeros in one and two bytes, `v:` a value and how many of it. Damaged ones are described too.
 pub(super) fn describe(runs: &[u8]) -> String {
     let mut words = Vec::new();

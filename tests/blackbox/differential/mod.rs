@@ -46,13 +46,6 @@ struct Known {
 
 const KNOWN: &[Known] = &[
     Known {
-        command: "PFCOUNT",
-        redis_70: "-INVALIDOBJ",
-        redis_72: "",
-        reason: "merging stops at a run of values that has no room, and what came before it may be whole",
-    },
-    Known { command: "PFMERGE", redis_70: "-INVALIDOBJ", redis_72: "", reason: "as PFCOUNT" },
-    Known {
         command: "COPY",
         redis_70: "-ERR Copying to another database is not allowed in cluster mode",
         redis_72: "-ERR DB index is out of range",

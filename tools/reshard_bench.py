@@ -113,7 +113,7 @@ def quantile(times, share):
     return times[min(len(times) - 1, int(len(times) * share))] if times else 0.0
 
 
-def moved(pair, tool, keys):
+def moved(pair, tool, options, keys):
     """Moves the slots; keys per second, latencies before and meanwhile, growth of the source."""
     ports = [pair.source.port, pair.target.port]
     client = Client(ports, keys)
@@ -124,7 +124,7 @@ def moved(pair, tool, keys):
     client = Client(ports, keys)
     client.start()
     from_id, to_id = pair.ids()
-    words = ["--cluster-from", from_id, "--cluster-to", to_id, "--cluster-slots", str(MOVED_SLOTS), "--cluster-yes"]
+    words = ["--cluster-from", from_id, "--cluster-to", to_id, "--cluster-slots", str(MOVED_SLOTS), "--cluster-yes", *options]
     begun = time.perf_counter()
     process = subprocess.Popen([*tool, "reshard", f"127.0.0.1:{ports[0]}", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None and time.perf_counter() - begun < MOVE_LIMIT_S:
@@ -148,11 +148,12 @@ def moved(pair, tool, keys):
 
 
 def tools_for(name):
-    """How slots of this server are moved."""
-    ways = [("redis-cli", ["redis-cli", "--cluster"])]
+    """How slots of this server are moved: a name, the tool, and what it is told besides."""
+    ways = [("redis-cli", ["redis-cli", "--cluster"], [])]
     program = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "slotcore"
     if name.startswith("slotcore") and program.exists():
-        ways.append(("slotcore cluster", [str(program), "cluster"]))
+        ways.append(("slotcore cluster, key by key", [str(program), "cluster"], ["--cluster-key-by-key"]))
+        ways.append(("slotcore cluster", [str(program), "cluster"], []))
     return ways
 
 
@@ -161,11 +162,11 @@ def reshard(start, servers, rounds, keys):
     found, contestants = {}, [(name, template) for name, template, cluster in servers if not cluster]
     for number in range(rounds):
         for name, template in contestants if number % 2 == 0 else contestants[::-1]:
-            for way, tool in tools_for(name):
+            for way, tool, options in tools_for(name):
                 with contextlib.ExitStack() as stack:
                     pair = Pair(start, name, template, stack)
                     pair.fill(keys)
-                    result = moved(pair, tool, keys)
+                    result = moved(pair, tool, options, keys)
                 found.setdefault((name, way), []).append(result)
                 print(f"reshard: round {number + 1}, {name} with {way}: {result}", flush=True)
     head = (f"half of {keys:,} keys of 1 KB and {BIG_KEYS} of {BIG_ELEMENTS:,} elements", "with", "keys/s", "p99.9 ms quiet", "p99.9 ms", "most ms", "memory")

@@ -3,9 +3,13 @@
 //! Names are those of `redis-cli --cluster`; each option may also be given without its `--cluster-`. Pure: what the
 //! environment adds is handed in.
 
+mod options;
+
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use options::{EVERYWHERE, MOVING, OPTIONS, Opt, OptionSpec};
 
 use super::Failure;
 use super::client::{Credentials, HostPort};
@@ -62,6 +66,8 @@ pub struct Moving {
     pub pipeline: u64,
     /// What is at the target already goes.
     pub replace: bool,
+    /// Not as a whole, where that would be possible.
+    pub key_by_key: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -131,83 +137,6 @@ pub enum Only {
     Replicas,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opt {
-    Replicas,
-    Yes,
-    SearchOwners,
-    Replica,
-    PrimaryId,
-    OnlyPrimaries,
-    OnlyReplicas,
-    From,
-    To,
-    Slots,
-    Timeout,
-    Pipeline,
-    Replace,
-    Weight,
-    UseEmpty,
-    Threshold,
-    Simulate,
-    WithUnreachable,
-    Wait,
-    Password,
-    User,
-    NoWarning,
-}
-
-struct OptionSpec {
-    option: Opt,
-    /// The one that help shows comes first.
-    names: &'static [&'static str],
-    /// What stands behind it, for those that take a value.
-    value: Option<&'static str>,
-    meaning: &'static str,
-}
-
-const fn row(
-    option: Opt,
-    names: &'static [&'static str],
-    value: Option<&'static str>,
-    meaning: &'static str,
-) -> OptionSpec {
-    OptionSpec { option, names, value, meaning }
-}
-
-#[rustfmt::skip]
-const OPTIONS: &[OptionSpec] = &[
-    row(Opt::Replicas, &["--cluster-replicas", "--replicas"], Some("<count>"), "replicas for each primary (default 0)"),
-    row(Opt::SearchOwners, &["--cluster-search-multiple-owners", "--search-multiple-owners"], None, "look for slots whose keys lie on several primaries"),
-    row(Opt::Replica, &["--cluster-replica", "--cluster-slave", "--replica", "--slave"], None, "the new node becomes a replica"),
-    row(Opt::PrimaryId, &["--cluster-master-id", "--master-id"], Some("<id>"), "of this primary (default: the one with the fewest)"),
-    row(Opt::OnlyPrimaries, &["--cluster-only-masters", "--only-masters"], None, "primaries alone"),
-    row(Opt::OnlyReplicas, &["--cluster-only-replicas", "--only-replicas"], None, "replicas alone"),
-    row(Opt::From, &["--cluster-from", "--from"], Some("<ids>"), "give slots: ids with commas between, or all"),
-    row(Opt::To, &["--cluster-to", "--to"], Some("<id>"), "takes them"),
-    row(Opt::Slots, &["--cluster-slots", "--slots"], Some("<count>"), "how many"),
-    row(Opt::Weight, &["--cluster-weight", "--weight"], Some("<id=weight ...>"), "of primaries; 1 where none is given, 0 gives all away"),
-    row(Opt::UseEmpty, &["--cluster-use-empty-masters", "--use-empty-masters"], None, "primaries without slots get some"),
-    row(Opt::Threshold, &["--cluster-threshold", "--threshold"], Some("<percent>"), "nothing moves while all are as near (default 2)"),
-    row(Opt::Simulate, &["--cluster-simulate", "--simulate"], None, "only say what would move"),
-    row(Opt::WithUnreachable, &["--cluster-fix-with-unreachable-masters", "--fix-with-unreachable-masters"], None, "give slots of primaries that do not answer to others"),
-    row(Opt::Timeout, &["--cluster-timeout", "--timeout"], Some("<milliseconds>"), "of MIGRATE (default 60000)"),
-    row(Opt::Pipeline, &["--cluster-pipeline", "--pipeline"], Some("<count>"), "keys of one MIGRATE (default 10)"),
-    row(Opt::Replace, &["--cluster-replace", "--replace"], None, "keys that are at the target already are replaced"),
-    row(Opt::Wait, &["--cluster-wait", "--wait"], Some("<seconds>"), "how long the nodes may take to agree (default 60)"),
-    row(Opt::Yes, &["--cluster-yes", "--yes"], None, "do not ask (or REDISCLI_CLUSTER_YES=1)"),
-    row(Opt::Password, &["-a", "--pass"], Some("<password>"), "for AUTH (better: REDISCLI_AUTH, which other users do not see)"),
-    row(Opt::User, &["--user"], Some("<name>"), "for AUTH, with a password"),
-    // redis-cli warns of passwords on the command line and this silences it; scripts give it out of habit.
-    row(Opt::NoWarning, &["--no-auth-warning"], None, ""),
-];
-
-/// Options of the subcommands that move keys.
-const MOVING: &[Opt] = &[Opt::Timeout, Opt::Pipeline, Opt::Replace, Opt::Wait];
-
-/// Options that every subcommand takes.
-const EVERYWHERE: &[Opt] = &[Opt::Yes, Opt::Password, Opt::User, Opt::NoWarning];
-
 /// What options have set.
 #[derive(Default)]
 struct Given {
@@ -236,6 +165,7 @@ impl Given {
             timeout: Duration::from_millis(self.timeout_ms.unwrap_or(MIGRATE_TIMEOUT_MS_DEFAULT)),
             pipeline: self.pipeline.unwrap_or(PIPELINE_DEFAULT),
             replace: self.has(Opt::Replace),
+            key_by_key: self.has(Opt::KeyByKey),
         }
     }
 }
@@ -517,6 +447,8 @@ fn set(option: Opt, value: &[u8], given: &mut Given) -> Result<(), Failure> {
         | Opt::OnlyPrimaries
         | Opt::OnlyReplicas
         | Opt::Replace
+        | Opt::KeyByKey
+        | Opt::Whole
         | Opt::UseEmpty
         | Opt::Simulate
         | Opt::WithUnreachable

@@ -44,6 +44,8 @@ pub fn fix(
             if unreachable == 1 { "1 primary does".to_owned() } else { format!("{unreachable} primaries do") }
         )));
     }
+    // Of slots that are open, some keys are there already.
+    let moving = &Moving { key_by_key: true, ..*moving };
     let mut work = Work { ground: Ground::new(&cluster, settings, moving)?, output, settings };
     let mut fixed = work.open_slots(&cluster)?;
     if fixed > 0 {

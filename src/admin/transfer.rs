@@ -1,4 +1,5 @@
-//! Moves slots key by key, with the commands that every version of Redis Cluster has: CLUSTER SETSLOT and MIGRATE.
+//! Moves slots: as a whole where both nodes can (`whole`), else key by key, with the commands that every version of Redis Cluster
+//! has: CLUSTER SETSLOT and MIGRATE.
 //!
 //! ```text
 //! target  SETSLOT n IMPORTING source      from now on who is sent there with ASK is served
@@ -9,10 +10,12 @@
 //! ```
 //!
 //! Several slots are under way at once, and are opened and closed together. A source that stands still while it sends keys, as
-//! redis-server does, is given one MIGRATE at a time; one that does not, several. All of it runs in one thread: requests go out to all, then their replies are read. When something goes wrong
-//! nothing new is begun; slots that are under way stay open, which `fix` closes.
+//! redis-server does, is given one MIGRATE at a time; one that does not, several.
+//! All of it runs in one thread: requests go out to all, then their replies are read. When something goes wrong nothing new is begun; slots that are under way stay open, which `fix` closes.
 //!
-//! Called by `reshard` and `fix`, which say what is to move. Another way of moving slots would stand beside this one.
+//! Called by `reshard` and `fix`, which say what is to move.
+
+mod whole;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -53,13 +56,14 @@ pub struct Ground<'c> {
     spare: Vec<(HexId, Client)>,
 }
 
-/// A primary: its id, where it is, and whether it goes on serving while it sends keys.
+/// A primary: its id, where it is, whether it goes on serving while it sends keys, and whether it moves slots as a whole.
 struct Place {
     id: HexId,
     address: HostPort,
     /// For slot states; the lanes have connections of their own.
     client: Client,
     serves_meanwhile: bool,
+    moves_whole: bool,
 }
 
 /// A slot under way.
@@ -76,6 +80,8 @@ struct Progress {
     slots_total: usize,
     keys_total: u64,
     moved: Moved,
+    /// Sent by slots that have moved as a whole; nobody counts those of MIGRATE.
+    bytes: u64,
 }
 
 impl<'c> Ground<'c> {
@@ -101,11 +107,31 @@ impl<'c> Ground<'c> {
     /// # Errors
     /// What went wrong first, and which slots are half moved.
     pub fn move_slots(&mut self, moves: &[Move], output: &mut Output) -> Result<Moved, Failure> {
-        let mut queues = self.queues(moves);
         let keys_total = self.count_keys(moves)?;
         let mut progress =
-            Progress { begun: Instant::now(), slots_total: moves.len(), keys_total, moved: Moved::default() };
-        output.begin(&format!("Moving {} with {}", count(moves.len(), "slot"), keys(keys_total)));
+            Progress { begun: Instant::now(), slots_total: moves.len(), keys_total, moved: Moved::default(), bytes: 0 };
+        let (whole, single): (Vec<Move>, Vec<Move>) = moves.iter().partition(|step| self.can_move_whole(step));
+        let what = format!("{} with {}", count(moves.len(), "slot"), keys(keys_total));
+        output.begin(&match (whole.len(), single.len()) {
+            (_, 0) => format!("Moving {what}, each slot at one moment"),
+            (0, _) => format!("Moving {what}, key by key"),
+            (whole, single) => format!("Moving {what}: {whole} at one moment each, {single} key by key"),
+        });
+        if let Err(failure) = self.move_whole(&whole, &mut progress, output) {
+            return Err(half_moved(failure, &[], progress.moved));
+        }
+        self.move_key_by_key(&single, &mut progress, output)?;
+        Ok(progress.moved)
+    }
+
+    /// Whether both ends of a move have CLUSTER MIGRATESLOTS, and may use it.
+    fn can_move_whole(&self, step: &Move) -> bool {
+        let can = |id| self.primaries.iter().any(|place| place.id == id && place.moves_whole);
+        !self.moving.key_by_key && can(step.from) && can(step.to)
+    }
+
+    fn move_key_by_key(&mut self, moves: &[Move], progress: &mut Progress, output: &mut Output) -> Result<(), Failure> {
+        let mut queues = self.queues(moves);
         let mut lanes: Vec<Lane> = Vec::new();
         let mut failure = None;
         loop {
@@ -115,13 +141,10 @@ impl<'c> Ground<'c> {
             if lanes.is_empty() || failure.is_some() {
                 break;
             }
-            failure = self.round(&mut lanes, &mut progress, output).err();
-            progress.show(output);
+            failure = self.round(&mut lanes, progress, output).err();
+            progress.show(0, 0, output);
         }
-        match failure {
-            None => Ok(progress.moved),
-            Some(failure) => Err(half_moved(failure, &lanes, progress.moved)),
-        }
+        failure.map_or(Ok(()), |failure| Err(half_moved(failure, &lanes, progress.moved)))
     }
 
     /// The slots that go from each source, in their order.
@@ -380,27 +403,27 @@ impl Place {
             Reply::Bulk(text) => text.windows(20).any(|line| line == b"server_name:slotcore"),
             _ => false,
         };
-        Ok(Place { id: member.id(), address, client, serves_meanwhile })
+        let moves_whole = Place::knows_whole_moves(&mut client)?;
+        Ok(Place { id: member.id(), address, client, serves_meanwhile, moves_whole })
     }
 }
 
 impl Progress {
-    fn show(&self, output: &mut Output) {
+    /// With keys and bytes of what is under way and not yet moved.
+    fn show(&self, keys_sent: u64, bytes_sent: u64, output: &mut Output) {
         let seconds = self.begun.elapsed().as_secs_f64();
-        let (slots, keys) = (self.moved.slots, self.moved.keys);
+        let (slots, keys) = (self.moved.slots, self.moved.keys + keys_sent);
         let done = match self.keys_total {
             0 => slots as f64 / self.slots_total.max(1) as f64,
             total => (keys as f64 / total as f64).min(1.0),
         };
         let left = if done > 0.0 { format!(", {} left", duration(seconds / done - seconds)) } else { String::new() };
-        output.bar(
-            done,
-            &format!(
-                "slots {slots}/{}, keys {keys}, {:.0} keys/s{left}",
-                self.slots_total,
-                keys as f64 / seconds.max(0.001)
-            ),
-        );
+        let bytes = match self.bytes + bytes_sent {
+            0 => String::new(),
+            bytes => format!(", {:.1} MB", bytes as f64 / 1e6),
+        };
+        let rate = keys as f64 / seconds.max(0.001);
+        output.bar(done, &format!("slots {slots}/{}, keys {keys}{bytes}, {rate:.0} keys/s{left}", self.slots_total));
     }
 }
 

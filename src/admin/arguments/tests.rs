@@ -69,7 +69,7 @@ fn each_subcommand_is_built_from_its_words() {
                     to: Some("c".to_owned()),
                     slots: Some(7),
                 },
-                moving: Moving { timeout: Duration::from_millis(9), pipeline: 10, replace: true },
+                moving: Moving { timeout: Duration::from_millis(9), pipeline: 10, replace: true, key_by_key: false },
             },
         ),
         (
@@ -82,7 +82,7 @@ fn each_subcommand_is_built_from_its_words() {
                     threshold_percent: 2.0,
                     simulate: false,
                 },
-                moving: Moving { timeout: Duration::from_secs(60), pipeline: 50, replace: false },
+                moving: Moving { timeout: Duration::from_secs(60), pipeline: 50, replace: false, key_by_key: false },
             },
         ),
         (
@@ -90,7 +90,7 @@ fn each_subcommand_is_built_from_its_words() {
             Command::Fix {
                 node: node("h", 7),
                 extent: Extent { search_owners: true, without_unreachable: false },
-                moving: Moving { timeout: Duration::from_secs(60), pipeline: 10, replace: false },
+                moving: Moving { timeout: Duration::from_secs(60), pipeline: 10, replace: false, key_by_key: false },
             },
         ),
         ("set-timeout h:7 100", Command::SetTimeout { node: node("h", 7), timeout_ms: 100 }),

@@ -286,6 +286,9 @@ pub struct Job {
     pub created_s: i64,
     pub updated_s: i64,
     pub acked_s: i64,
+    /// Of a source: keys that the walk has given to the connection, and all bytes.
+    pub sent_keys: u64,
+    pub sent_bytes: u64,
     /// When the other end was last heard, and when it was last told that this one is here.
     heard_ms: u64,
     told_ms: u64,
@@ -315,6 +318,8 @@ impl Job {
             created_s: now.unix_s,
             updated_s: now.unix_s,
             acked_s: now.unix_s,
+            sent_keys: 0,
+            sent_bytes: 0,
             heard_ms: now.ms,
             told_ms: now.ms,
             holds: false,
@@ -414,6 +419,14 @@ pub struct Jobs {
 impl Jobs {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Job> {
         self.list.iter()
+    }
+
+    /// Counts what a source has given to its connection.
+    pub fn note_sent(&mut self, name: &HexId, keys: u64, bytes: u64) {
+        if let Some(job) = self.list.iter_mut().find(|job| job.name == *name) {
+            job.sent_keys += keys;
+            job.sent_bytes += bytes;
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -254,7 +254,7 @@ fn migrate(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
     Ok(())
 }
 
-/// CLUSTER GETSLOTMIGRATIONS: a map for each job, the latest first.
+/// CLUSTER GETSLOTMIGRATIONS: a map for each job, the latest first. The last two of its fields are slotcore's own.
 fn list(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     membership(cx)?;
     let Node { migrations, .. } = cx.core.node.as_deref().ok_or(CommandError::ClusterDisabled)?;
@@ -267,7 +267,7 @@ fn list(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 
 fn describe(reply: &mut crate::resp::Reply<'_>, job: &Job) {
     let nodes = job.target.zip(job.source);
-    reply.map(if nodes.is_some() { 11 } else { 9 });
+    reply.map(if nodes.is_some() { 13 } else { 11 });
     let mut text = |name: &str, value: &str| {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
@@ -290,8 +290,11 @@ fn describe(reply: &mut crate::resp::Reply<'_>, job: &Job) {
         reply.bulk(value.as_bytes());
     }
     // Nothing is forked.
-    reply.bulk(b"cow_size");
-    reply.integer(0);
+    let counts = [("cow_size", 0), ("sent_keys", job.sent_keys), ("sent_bytes", job.sent_bytes)];
+    for (name, count) in counts {
+        reply.bulk(name.as_bytes());
+        reply.integer(i64::try_from(count).unwrap_or(i64::MAX));
+    }
 }
 
 /// CLUSTER CANCELSLOTMIGRATIONS [ALL].

@@ -140,13 +140,14 @@ impl Requests {
     /// Slots that were on their way when what was loaded was written: on a replica they still are, on a primary their keys go.
     fn take_imports_up(&mut self, underway: &Underway) {
         let now = self.moment();
+        let log_max = usize::try_from(self.core.config.cluster_slot_migration_log_max_len).unwrap_or(usize::MAX);
         let jobs = &mut self.core.node().migrations;
         if matches!(underway.ends, Ends::Primary) {
             jobs.forget_known();
         }
         underway.shared.take_imports().iter().for_each(|fact| jobs.note_fact(now, fact));
         // The files of a long time may tell of many.
-        jobs.trim(0);
+        jobs.trim(log_max);
         self.publish_migrations();
     }
 

@@ -172,6 +172,8 @@ fn a_nodes_jobs_are_listed_as_valkey_lists_them() {
         "state",
         "message",
         "cow_size",
+        "sent_keys",
+        "sent_bytes",
     ];
     assert_eq!(names, expected);
     let theirs = jobs(&nodes[1]);

@@ -68,7 +68,8 @@ fn slots_move_in_both_directions_while_clients_write() {
         let before = load.done();
         let with_ours = words(from, to, "150");
         let with_ours: Vec<&str> = with_ours.iter().map(String::as_str).collect();
-        cluster(&with_ours).must(0, &["[OK] 150 slots", "Given"]);
+        let way = if (from, to) == (2, 0) { "each slot at one moment" } else { "key by key" };
+        cluster(&with_ours).must(0, &["[OK] 150 slots", "Given", way]);
         assert!(holds_within(LIMIT, || load.done() > before));
         wait_until_agreed(&all, |lines| lines.len() == 3);
         let with_theirs = words(from, to, "40");
@@ -136,6 +137,35 @@ fn reshard_says_what_is_wrong_and_asks_for_what_is_missing() {
     cluster(&["fix", &entry]).must(0, &["[OK] Nothing to fix."]);
 }
 
+/// From two sources to two targets, all they have: the one is empty then, the other becomes a replica, and nothing is lost.
+#[test]
+fn slots_move_as_a_whole_where_both_nodes_can() {
+    let stays_primary = ["--cluster-allow-replica-migration", "no"];
+    let options: [&[&str]; 4] = [&stays_primary, &[], &[], &[]];
+    let nodes: Vec<Server> = options.iter().map(|options| node(Kind::Slotcore, options)).collect();
+    let all: Vec<&Server> = nodes.iter().collect();
+    super::nodes::join_with(&all, &[700, 600, 7542, 7542]);
+    fill(&all, 3000);
+    let load = Load::start(&nodes.iter().map(|node| node.port).collect::<Vec<_>>(), 2, SEED + 4);
+    let ids: Vec<String> = nodes.iter().map(id_of).collect();
+    let entry = nodes[3].address();
+    let weights = [format!("{}=0", ids[0]), format!("{}=0", ids[1])];
+    cluster(&["rebalance", &entry, "--cluster-weight", &weights[0], &weights[1]])
+        .must(0, &["each slot at one moment", "[OK] 1300 slots"]);
+    wait_until_agreed(&all, |lines| lines.len() == 4);
+    assert_eq!(shares(&all), [0, 0, 8192, 8192]);
+    assert!(holds_within(LIMIT, || nodes[0].connect().must("DBSIZE").integer() == 0));
+    let is_replica = |line: &super::nodes::Line| line.id == ids[1] && line.flags.contains("slave");
+    wait_until_agreed(&all, |lines| lines.iter().any(is_replica));
+    let words = ["reshard", &entry, "--from", &ids[2], "--to", &ids[0], "--slots", "3", "--yes"];
+    cluster(&[&words[..], &["--cluster-key-by-key"]].concat()).must(0, &["key by key", "[OK] 3 slots"]);
+    cluster(&[&words[..], &["--cluster-use-atomic-slot-migration"]].concat())
+        .must(0, &["at one moment", "[OK] 3 slots"]);
+    let primaries = [all[0], all[2], all[3]];
+    load.end(&primaries, 3000);
+    check_filled(&primaries, 3000);
+}
+
 /// Keys that lie in the way, and what may be done about them.
 #[test]
 fn keys_that_are_at_the_target_already_are_compared() {
@@ -153,8 +183,7 @@ fn keys_that_are_at_the_target_already_are_compared() {
     }
     there.must("CLUSTER SETSLOT 0 STABLE");
     let entry = nodes[2].address();
-    let words =
-        ["reshard", &entry, "--cluster-from", &ids[0], "--cluster-to", &ids[1], "--cluster-slots", "1", "--yes"];
+    let words = ["reshard", &entry, "--from", &ids[0], "--to", &ids[1], "--slots", "1", "--yes", "--key-by-key"];
     let refused = cluster(&words).must(1, &["'{06S}other'", "half moved: 0"]);
     assert!(!refused.all().contains("{06S}same'"), "{}", refused.all());
     // The slot is open now, and whoever cannot say which value is right must be told.
@@ -192,9 +221,8 @@ fn fix_finishes_what_a_killed_node_has_left() {
         let ids: Vec<String> = nodes.iter().map(id_of).collect();
         let entry = nodes[2].address();
         let load = Load::start(&nodes.iter().map(|node| node.port).collect::<Vec<_>>(), 2, SEED + 2);
-        let words =
-            ["reshard", &entry, "--from", &ids[0], "--to", &ids[1], "--slots", "5000", "--pipeline", "3", "--yes"];
-        let child = begin(&words);
+        let words = ["reshard", &entry, "--from", &ids[0], "--to", &ids[1], "--slots", "5000", "--yes"];
+        let child = begin(&[&words[..], &["--key-by-key", "--pipeline", "3"]].concat());
         let mut target = nodes[1].connect();
         let before = target.must("DBSIZE").integer();
         assert!(holds_within(LIMIT, || target.must("DBSIZE").integer() > before + 100));
@@ -232,7 +260,10 @@ fn a_target_without_memory_stops_the_move_and_loses_nothing() {
     nodes[1].connect().must("CONFIG SET maxmemory 1");
     let entry = nodes[0].address();
     let words = ["reshard", &entry, "--from", &ids[0], "--to", &ids[1], "--slots", "500", "--yes"];
-    cluster(&words).must(1, &["OOM command not allowed", "half moved"]);
+    // As a whole nothing is left behind; key by key there is something to mend.
+    cluster(&words).must(1, &["could not give the slots 0-255", "Ran out of memory", "no slot is half moved"]);
+    cluster(&["check", &entry]).must(0, &["[OK] All 16384 slots covered."]);
+    cluster(&[&words[..], &["--key-by-key"]].concat()).must(1, &["OOM command not allowed", "half moved"]);
     cluster(&["check", &entry]).must(1, &["migrating to"]);
     nodes[1].connect().must("CONFIG SET maxmemory 0");
     cluster(&["fix", &entry]).must(0, &["[OK] All 16384 slots covered."]);

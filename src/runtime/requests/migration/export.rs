@@ -49,6 +49,8 @@ pub(super) struct Exporter {
     slots: VecDeque<Slot>,
     walk: Option<SlotWalk>,
     writer: ValueWriter,
+    /// Keys that are among the bytes for the target, since core 0 was last told.
+    keys: u64,
     unsent_bytes: usize,
     /// The end of the walk was told.
     has_told: bool,
@@ -66,12 +68,14 @@ struct SlotWalk {
     /// Keys to be sent again, in this round.
     again: VecDeque<Box<[u8]>>,
     round: u32,
+    /// Keys that the walk has come by and nobody has been told of.
+    keys: u64,
 }
 
 impl SlotWalk {
     fn new(slot: Slot) -> SlotWalk {
         let (large, going, again) = Default::default();
-        SlotWalk { slot, place: Some(SlotPlace::BEGIN), large, going, again, round: 0 }
+        SlotWalk { slot, place: Some(SlotPlace::BEGIN), large, going, again, round: 0, keys: 0 }
     }
 
     /// Goes on a little. False when the slot is through.
@@ -88,14 +92,14 @@ impl SlotWalk {
             return true;
         }
         if let Some(place) = self.place {
-            let large = &mut self.large;
-            self.place =
-                keyspace.walk_slot(0, self.slot, place, STEP_ENTRIES, &mut |entry| match ValueWriter::is_large(
-                    entry.value,
-                ) {
+            let (large, keys) = (&mut self.large, &mut self.keys);
+            self.place = keyspace.walk_slot(0, self.slot, place, STEP_ENTRIES, &mut |entry| {
+                *keys += 1;
+                match ValueWriter::is_large(entry.value) {
                     true => large.push_back(entry.key.into()),
                     false => writer.whole(entry, out),
-                });
+                }
+            });
             return true;
         }
         if let Some(key) = self.large.pop_front() {
@@ -162,12 +166,14 @@ impl Exporter {
             core.keyspace.note_touched_of(self.walk.as_ref().map(|walk| walk.slot));
         }
         let mut through = None;
-        if let Some(walk) = &mut self.walk
-            && !walk.step(core, &mut self.writer, &mut out)
-        {
-            through = Some(walk.slot);
-            self.walk = None;
-            core.keyspace.note_touched_of(None);
+        if let Some(walk) = &mut self.walk {
+            let goes_on = walk.step(core, &mut self.writer, &mut out);
+            self.keys += std::mem::take(&mut walk.keys);
+            if !goes_on {
+                through = Some(walk.slot);
+                self.walk = None;
+                core.keyspace.note_touched_of(None);
+            }
         }
         if let Some(tap) = core.journal.tap_of(&self.job) {
             tap.bytes = out;
@@ -191,6 +197,7 @@ impl Requests {
             slots: own,
             walk: None,
             writer: ValueWriter::default(),
+            keys: 0,
             unsent_bytes: 0,
             has_told: false,
             is_quieting: false,
@@ -262,7 +269,7 @@ impl Requests {
             if !tap.bytes.is_empty() {
                 let bytes = std::mem::take(&mut tap.bytes);
                 export.unsent_bytes += bytes.len();
-                told.push(MigrationMessage::Chunk { job, bytes });
+                told.push(MigrationMessage::Chunk { job, bytes, keys: std::mem::take(&mut export.keys) });
             }
             if export.walk.is_none() && export.slots.is_empty() && !std::mem::replace(&mut export.has_told, true) {
                 told.push(MigrationMessage::WalkEnds(job));
@@ -314,7 +321,8 @@ impl Requests {
         self.tell_all(|| MigrationMessage::Walk { job, slots: slots.clone() });
     }
 
-    pub(super) fn export_chunk(&mut self, from: CoreId, job: HexId, bytes: Vec<u8>) {
+    pub(super) fn export_chunk(&mut self, from: CoreId, job: HexId, bytes: Vec<u8>, keys: u64) {
+        self.core.node().migrations.note_sent(&job, keys, bytes.len() as u64);
         let Some(books) = self.migrating.books.get_mut(&job) else { return };
         books.unsent.push_back((from, bytes.len()));
         books.put_bytes += bytes.len() as u64;

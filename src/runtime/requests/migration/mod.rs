@@ -55,10 +55,11 @@ pub enum MigrationMessage {
     },
     /// A client that was the other end of a job has gone.
     Left(ClientRef),
-    /// The next bytes for the target.
+    /// The next bytes for the target, and how many keys the walk has come by in them.
     Chunk {
         job: HexId,
         bytes: Vec<u8>,
+        keys: u64,
     },
     /// All my slots are through.
     WalkEnds(HexId),
@@ -173,7 +174,7 @@ impl Requests {
                 }
             }
             Said::Left(client) => self.end_has_left(client),
-            Said::Chunk { job, bytes } => self.export_chunk(from, job, bytes),
+            Said::Chunk { job, bytes, keys } => self.export_chunk(from, job, bytes, keys),
             Said::WalkEnds(job) => self.export_walk_ends(job),
             Said::Quiet(job) => self.export_is_quiet(job),
             Said::Prepared(job) => self.import_prepared(job),

@@ -17,7 +17,7 @@
 
 mod whole;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::Failure;
@@ -107,7 +107,8 @@ impl<'c> Ground<'c> {
     /// # Errors
     /// What went wrong first, and which slots are half moved.
     pub fn move_slots(&mut self, moves: &[Move], output: &mut Output) -> Result<Moved, Failure> {
-        let keys_total = self.count_keys(moves)?;
+        let counts = self.count_keys(moves)?;
+        let keys_total = counts.values().fold(0u64, |sum, keys| sum.saturating_add(*keys));
         let mut progress =
             Progress { begun: Instant::now(), slots_total: moves.len(), keys_total, moved: Moved::default(), bytes: 0 };
         let (whole, single): (Vec<Move>, Vec<Move>) = moves.iter().partition(|step| self.can_move_whole(step));
@@ -117,7 +118,7 @@ impl<'c> Ground<'c> {
             (0, _) => format!("Moving {what}, key by key"),
             (whole, single) => format!("Moving {what}: {whole} at one moment each, {single} key by key"),
         });
-        if let Err(failure) = self.move_whole(&whole, &mut progress, output) {
+        if let Err(failure) = self.move_whole(&whole, &counts, &mut progress, output) {
             return Err(half_moved(failure, &[], progress.moved));
         }
         self.move_key_by_key(&single, &mut progress, output)?;
@@ -156,16 +157,16 @@ impl<'c> Ground<'c> {
         self.primaries.iter().map(of).filter(|(_, _, own)| !own.is_empty()).collect()
     }
 
-    fn count_keys(&mut self, moves: &[Move]) -> Result<u64, Failure> {
-        let mut total = 0u64;
+    /// How many keys each of the slots has now.
+    fn count_keys(&mut self, moves: &[Move]) -> Result<HashMap<Slot, u64>, Failure> {
+        let mut counts = HashMap::new();
         for place in &mut self.primaries {
-            let own = moves.iter().filter(|step| step.from == place.id);
-            let questions: Vec<Vec<String>> = own.map(|step| question("COUNTKEYSINSLOT", step.slot)).collect();
-            for reply in place.client.ask_all(&questions)? {
-                total = total.saturating_add(integer(&reply));
-            }
+            let own: Vec<Slot> = moves.iter().filter(|step| step.from == place.id).map(|step| step.slot).collect();
+            let questions: Vec<Vec<String>> = own.iter().map(|slot| question("COUNTKEYSINSLOT", *slot)).collect();
+            let replies = place.client.ask_all(&questions)?;
+            counts.extend(own.into_iter().zip(replies.iter().map(integer)));
         }
-        Ok(total)
+        Ok(counts)
     }
 
     /// Begins slots while there are lanes for them: all targets are told first, then all sources.

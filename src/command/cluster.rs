@@ -350,7 +350,7 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "    Take slots that no node has.",
             "ADDSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
             "    Take all slots of the ranges.",
-            "CANCELSLOTMIGRATIONS [ALL]",
+            "CANCELSLOTMIGRATIONS",
             "    Give up all moves of slots that were begun with MIGRATESLOTS here.",
             "BUMPEPOCH",
             "    Raise this node's config epoch above all others.",

@@ -8,7 +8,7 @@
 //! A job either succeeds or leaves everything as it was. Each source has one under way; the slots that go to one target are split
 //! into jobs of [`JOB_SLOTS`], so that what a failure throws away, and the moment at which writes wait, have an upper limit.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::super::Failure;
@@ -42,18 +42,20 @@ struct Queue {
 struct Report {
     state: Vec<u8>,
     message: String,
-    sent_keys: u64,
+    /// None where the node does not count them.
+    sent_keys: Option<u64>,
     sent_bytes: u64,
 }
 
 impl Ground<'_> {
-    /// Moves these slots, all of whose nodes can do it.
+    /// Moves these slots, all of whose nodes can do it. `counts`: how many keys each has.
     ///
     /// # Errors
     /// What went wrong first. Then no further job is begun, and those under way come to their end.
     pub(super) fn move_whole(
         &mut self,
         moves: &[Move],
+        counts: &HashMap<Slot, u64>,
         progress: &mut Progress,
         output: &mut Output,
     ) -> Result<(), Failure> {
@@ -74,7 +76,9 @@ impl Ground<'_> {
                 match report {
                     Ok(report) if report.state == b"success" => {
                         progress.moved.slots += batch.slots.len();
-                        progress.moved.keys += report.sent_keys;
+                        // Valkey does not say.
+                        let counted = || batch.slots.iter().filter_map(|slot| counts.get(slot)).sum();
+                        progress.moved.keys += report.sent_keys.unwrap_or_else(counted);
                         progress.bytes += report.sent_bytes;
                         queue.under_way = None;
                     }
@@ -84,7 +88,7 @@ impl Ground<'_> {
                         queue.under_way = None;
                     }
                     Ok(report) => {
-                        keys += report.sent_keys;
+                        keys += report.sent_keys.unwrap_or(0);
                         bytes += report.sent_bytes;
                     }
                     Err(trouble) => {
@@ -174,15 +178,14 @@ fn find_report(reply: &Reply, operation: &str, batch: &Batch) -> Option<Report> 
             pairs.iter().find(|[key, _]| key.bytes() == name.as_bytes()).map(|[_, value]| value)
         };
         let text = |name: &str| field(name).map(Reply::text).unwrap_or_default();
-        let number = |name: &str| field(name).map_or(0, super::integer);
         let is_it = text("operation") == operation
             && text("slot_ranges") == wanted
             && text("target_node") == batch.to.to_string();
         is_it.then(|| Report {
             state: text("state").into_bytes(),
             message: text("message"),
-            sent_keys: number("sent_keys"),
-            sent_bytes: number("sent_bytes"),
+            sent_keys: field("sent_keys").map(super::integer),
+            sent_bytes: field("sent_bytes").map_or(0, super::integer),
         })
     })
 }
@@ -258,7 +261,10 @@ mod tests {
             job("EXPORT", "1-3 9-9", target, "failed"),
         ]);
         let report = find_report(&reply, "EXPORT", &batch).expect("it is there");
-        assert_eq!((report.state.as_slice(), report.sent_keys, report.is_over()), (&b"snapshotting"[..], 5, false));
+        assert_eq!(
+            (report.state.as_slice(), report.sent_keys, report.is_over()),
+            (&b"snapshotting"[..], Some(5), false)
+        );
         assert_eq!(find_report(&Reply::Array(vec![Reply::Nil]), "EXPORT", &batch), None);
     }
 }

@@ -289,6 +289,8 @@ pub struct Job {
     /// Of a source: keys that the walk has given to the connection, and all bytes.
     pub sent_keys: u64,
     pub sent_bytes: u64,
+    /// Of a source: bytes that waited in the connection when it was last looked at.
+    queued_bytes: u64,
     /// When the other end was last heard, and when it was last told that this one is here.
     heard_ms: u64,
     told_ms: u64,
@@ -320,6 +322,7 @@ impl Job {
             acked_s: now.unix_s,
             sent_keys: 0,
             sent_bytes: 0,
+            queued_bytes: 0,
             heard_ms: now.ms,
             told_ms: now.ms,
             holds: false,
@@ -344,6 +347,11 @@ impl Job {
     /// As a snapshot has it: the name, and the ranges.
     pub fn fact(&self) -> String {
         format!("{} {}", self.name, self.ranges_text())
+    }
+
+    /// Bytes that the target has still to be sent, of those that are on their way; none once it is over.
+    pub fn waiting_bytes(&self) -> u64 {
+        if self.state.is_over() { 0 } else { self.queued_bytes }
     }
 
     /// Writes to its slots are held.
@@ -426,6 +434,13 @@ impl Jobs {
         if let Some(job) = self.list.iter_mut().find(|job| job.name == *name) {
             job.sent_keys += keys;
             job.sent_bytes += bytes;
+        }
+    }
+
+    /// Takes note of how much of a source waits in its connection.
+    pub fn note_queued(&mut self, name: &HexId, bytes: u64) {
+        if let Some(job) = self.list.iter_mut().find(|job| job.name == *name) {
+            job.queued_bytes = bytes;
         }
     }
 

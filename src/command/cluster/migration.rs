@@ -25,12 +25,10 @@ use crate::resp::{Args, ArgsBuf};
 pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "cluster|cancelslotmigrations",
-        arity: Arity::AtLeast(2),
         flags: ADMIN,
         since: "9.0.0",
         summary: "Gives up all moves of slots that this node is the source of.",
         complexity: "O(N) where N is the number of moves",
-        syntax: "[ALL]",
         run: Run::OnFirstCore(cancel),
         ..ROW
     },
@@ -267,7 +265,7 @@ fn list(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
 
 fn describe(reply: &mut crate::resp::Reply<'_>, job: &Job) {
     let nodes = job.target.zip(job.source);
-    reply.map(if nodes.is_some() { 13 } else { 11 });
+    reply.map(if nodes.is_some() { 14 } else { 12 });
     let mut text = |name: &str, value: &str| {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
@@ -290,19 +288,21 @@ fn describe(reply: &mut crate::resp::Reply<'_>, job: &Job) {
         reply.bulk(value.as_bytes());
     }
     // Nothing is forked.
-    let counts = [("cow_size", 0), ("sent_keys", job.sent_keys), ("sent_bytes", job.sent_bytes)];
+    let counts = [
+        ("cow_size", 0),
+        ("remaining_repl_size", job.waiting_bytes()),
+        ("sent_keys", job.sent_keys),
+        ("sent_bytes", job.sent_bytes),
+    ];
     for (name, count) in counts {
         reply.bulk(name.as_bytes());
         reply.integer(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 
-/// CLUSTER CANCELSLOTMIGRATIONS [ALL].
-fn cancel(cx: &mut Context<'_>, args: &Args<'_>) -> CommandResult {
+/// CLUSTER CANCELSLOTMIGRATIONS.
+fn cancel(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
     membership(cx)?;
-    if args.len() > 3 || args.get(2).is_some_and(|word| !is_word(word, "ALL")) {
-        return Err(CommandError::Syntax);
-    }
     let exports: Vec<HexId> = cx.core.node().migrations.open(End::Export).map(|job| job.name).collect();
     if exports.is_empty() {
         return Err(refused("ERR No migrations ongoing"));

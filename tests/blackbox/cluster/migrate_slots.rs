@@ -47,17 +47,22 @@ pub fn moves(from: &Server, to: &Server, first: u16, last: u16) -> String {
     last_job(from, "state")
 }
 
-fn three() -> [Server; 3] {
-    let nodes = [(); 3].map(|()| node(Kind::Slotcore, &[]));
+fn three(kind: Kind) -> [Server; 3] {
+    let nodes = [(); 3].map(|()| node(kind, &[]));
     join(&nodes.each_ref());
     nodes
 }
 
 #[test]
 fn what_cannot_be_meant_is_refused_in_valkeys_words() {
-    let nodes = three();
+    check_refusals(Kind::Slotcore);
+}
+
+/// That a cluster of this kind refuses what cannot be meant, in the words of Valkey 9.
+pub fn check_refusals(kind: Kind) {
+    let nodes = three(kind);
     let ids: Vec<String> = nodes.iter().map(id_of).collect();
-    let replica = node(Kind::Slotcore, &[]);
+    let replica = node(kind, &[]);
     meet(&nodes[0], &[&replica]);
     let all: Vec<&Server> = nodes.iter().chain([&replica]).collect();
     replicate(&all, &replica, &nodes[2]);
@@ -95,8 +100,10 @@ fn what_cannot_be_meant_is_refused_in_valkeys_words() {
             "ERR Slot ranges in migrations overlap",
         ),
         ("CLUSTER CANCELSLOTMIGRATIONS".to_owned(), "ERR No migrations ongoing"),
-        ("CLUSTER CANCELSLOTMIGRATIONS ALL".to_owned(), "ERR No migrations ongoing"),
-        ("CLUSTER CANCELSLOTMIGRATIONS x".to_owned(), "ERR syntax error"),
+        (
+            "CLUSTER CANCELSLOTMIGRATIONS x".to_owned(),
+            "ERR wrong number of arguments for 'cluster|cancelslotmigrations' command",
+        ),
         (
             "CLUSTER GETSLOTMIGRATIONS x".to_owned(),
             "ERR wrong number of arguments for 'cluster|getslotmigrations' command",
@@ -131,6 +138,7 @@ fn what_cannot_be_meant_is_refused_in_valkeys_words() {
     client.must(&format!("CLUSTER MIGRATESLOTS SLOTSRANGE 1 3 NODE {}", id_of(&replica)));
     assert!(holds_within(LIMIT, || last_job(&nodes[0], "state") == "failed"));
     let message = last_job(&nodes[0], "message");
+    let message = message.trim_end();
     assert_eq!(
         message,
         "Received error during handshake to target: -ERR Slot migration can only be used on primary nodes."
@@ -146,7 +154,7 @@ fn what_cannot_be_meant_is_refused_in_valkeys_words() {
 
 #[test]
 fn a_nodes_jobs_are_listed_as_valkey_lists_them() {
-    let nodes = three();
+    let nodes = three(Kind::Slotcore);
     let ids: Vec<String> = nodes.iter().map(id_of).collect();
     let client = &mut nodes[0].connect();
     client.must(&format!("CLUSTER MIGRATESLOTS SLOTSRANGE 1 3 7 7 NODE {} SLOTSRANGE 10 19 NODE {}", ids[1], ids[2]));
@@ -172,6 +180,7 @@ fn a_nodes_jobs_are_listed_as_valkey_lists_them() {
         "state",
         "message",
         "cow_size",
+        "remaining_repl_size",
         "sent_keys",
         "sent_bytes",
     ];
@@ -246,7 +255,7 @@ fn content(client: &mut Client, tag: &str) -> Vec<(String, String, i64)> {
 
 #[test]
 fn values_of_all_kinds_arrive_as_they_were() {
-    let nodes = three();
+    let nodes = three(Kind::Slotcore);
     let tag = tags(0, 99, 1).remove(0);
     let count = fill_with_all_kinds(&mut nodes[0].connect(), &tag);
     let before = content(&mut nodes[0].connect(), &tag);
@@ -265,7 +274,7 @@ fn values_of_all_kinds_arrive_as_they_were() {
 
 #[test]
 fn writes_go_on_while_slots_move_and_none_is_lost() {
-    let nodes = three();
+    let nodes = three(Kind::Slotcore);
     let seed = number_from_env("SLOTCORE_TEST_SEED", 1);
     println!("seed {seed}");
     let tags = tags(0, 199, 9);
@@ -323,7 +332,7 @@ fn what_is_on_its_way_is_seen_by_nobody_and_goes_when_it_is_called_off() {
     let twice =
         servers[0].connect().line(&format!("CLUSTER MIGRATESLOTS SLOTSRANGE 99 100 NODE {}", id_of(servers[2])));
     assert_eq!(twice.to_string(), "-ERR I am already migrating slot 99.");
-    servers[0].connect().must("CLUSTER CANCELSLOTMIGRATIONS ALL");
+    servers[0].connect().must("CLUSTER CANCELSLOTMIGRATIONS");
     assert_eq!(last_job(servers[0], "state"), "cancelled");
     nodes[1].proxy.release();
     assert!(holds_within(LIMIT, || last_job(servers[1], "state") == "failed"));
@@ -340,7 +349,7 @@ fn what_is_on_its_way_is_seen_by_nobody_and_goes_when_it_is_called_off() {
 
 #[test]
 fn who_waits_at_a_slot_that_goes_is_sent_after_it() {
-    let nodes = three();
+    let nodes = three(Kind::Slotcore);
     let tag = tags(0, 99, 1).remove(0);
     let (mut waits, mut listens, mut watches) = (nodes[0].connect(), nodes[0].connect(), nodes[0].connect());
     waits.send(&crate::support::client::encode(&["BLPOP", &format!("{tag}list"), "0"]));
@@ -360,7 +369,7 @@ fn who_waits_at_a_slot_that_goes_is_sent_after_it() {
 
 #[test]
 fn a_target_without_memory_gives_up_and_nothing_is_lost() {
-    let nodes = three();
+    let nodes = three(Kind::Slotcore);
     let tags = tags(0, 99, 4);
     let client = &mut nodes[0].connect();
     for number in 0..200 {

@@ -17,4 +17,5 @@ mod replacement;
 mod resharding;
 mod routing;
 mod slots;
+mod valkey;
 mod walkthrough;

@@ -17,7 +17,7 @@ fn redis_cli(words: &[&str]) -> Ended {
 }
 
 /// How many slots each of them serves, by the account of the first.
-fn shares(nodes: &[&Server]) -> Vec<usize> {
+pub fn shares(nodes: &[&Server]) -> Vec<usize> {
     let known = lines(&mut nodes[0].connect());
     let count = |slots: &str| -> usize {
         let ranges = slots.split(' ').filter(|range| !range.is_empty() && !range.starts_with('['));
@@ -31,7 +31,7 @@ fn shares(nodes: &[&Server]) -> Vec<usize> {
     nodes.iter().map(share).collect()
 }
 
-fn fill(nodes: &[&Server], count: usize) {
+pub fn fill(nodes: &[&Server], count: usize) {
     let mut client = Routed::new(&nodes.iter().map(|node| node.port).collect::<Vec<_>>());
     for number in 0..count {
         let key = format!("key:{number}");
@@ -40,7 +40,7 @@ fn fill(nodes: &[&Server], count: usize) {
     }
 }
 
-fn check_filled(nodes: &[&Server], count: usize) {
+pub fn check_filled(nodes: &[&Server], count: usize) {
     let mut client = Routed::new(&nodes.iter().map(|node| node.port).collect::<Vec<_>>());
     for number in 0..count {
         let key = format!("key:{number}");

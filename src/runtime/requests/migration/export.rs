@@ -365,6 +365,7 @@ impl Requests {
                 books.sent_bytes += bytes as u64;
                 sent.push((core, bytes));
             }
+            self.core.node().migrations.note_queued(&job, queued as u64);
             worked |= !sent.is_empty();
             sent.into_iter().for_each(|(core, bytes)| self.tell_core(core, MigrationMessage::Sent { job, bytes }));
             if state == State::WaitingToPause {

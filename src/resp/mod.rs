@@ -15,4 +15,4 @@ pub use buffer::{Mark, ReplyBuffer, SHARED_BYTES_MIN};
 pub use lookahead::{LOOKAHEAD_MAX, Lookahead, Stopped};
 pub use reply::{Deferred, Reply, RespVersion};
 pub use request::{Parse, ProtocolError, RequestLimits, RequestParser};
-pub use write::write_request;
+pub use write::{write_head, write_request, write_word};

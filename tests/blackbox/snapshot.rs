@@ -179,6 +179,8 @@ fn large_values_are_saved_as_they_were_while_they_change() {
         return;
     }
     const LARGE: u64 = 40;
+    const STREAM: &str = "for id = 1, 6000 do redis.call('XADD', KEYS[1], id, 'field', 'value-' .. id) end \
+                          redis.call('XGROUP', 'CREATE', KEYS[1], 'group', 0)";
     for cores in ["1", "4"] {
         let server = Server::slotcore(&["--cores", cores, CLUSTER[0], CLUSTER[1], DEBUG[0], DEBUG[1]]);
         let mut client = server.connect();
@@ -187,14 +189,15 @@ fn large_values_are_saved_as_they_were_while_they_change() {
         let mut lines: Vec<String> = (0..2000).map(|number| format!("SET small:{number} {number}")).collect();
         for number in 0..LARGE {
             let elements = |item: &dyn Fn(u64) -> String| (0..6000).map(item).collect::<Vec<_>>().join(" ");
-            lines.push(match number % 4 {
+            lines.push(match number % 5 {
                 0 => format!(
                     "HSET large:{number} {}",
                     elements(&|at| format!("field-{at} a-value-of-{at}-that-is-long"))
                 ),
                 1 => format!("SADD large:{number} {}", elements(&|at| format!("member-{at}"))),
                 2 => format!("ZADD large:{number} {}", elements(&|at| format!("{}.5 member-{at}", at % 100))),
-                _ => format!("RPUSH large:{number} {}", elements(&|at| format!("element-{at}-that-takes-some-room"))),
+                3 => format!("RPUSH large:{number} {}", elements(&|at| format!("element-{at}-that-takes-some-room"))),
+                _ => format!("EVAL {STREAM:?} 1 large:{number}"),
             });
         }
         client.pipeline(&lines);
@@ -206,11 +209,12 @@ fn large_values_are_saved_as_they_were_while_they_change() {
             for step in 0..LARGE {
                 let number = (step * 7 + round) % LARGE;
                 client.pipeline(&[
-                    match number % 4 {
+                    match number % 5 {
                         0 => format!("HSET large:{number} field-7 changed-{round}"),
                         1 => format!("SADD large:{number} more-{round}"),
                         2 => format!("ZADD large:{number} 7 member-{round}"),
-                        _ => format!("LSET large:{number} 7 changed-{round}"),
+                        3 => format!("LSET large:{number} 7 changed-{round}"),
+                        _ => format!("XREADGROUP GROUP group reader COUNT 5 STREAMS large:{number} >"),
                     },
                     format!("SET small:{} changed-{round}", step * 50),
                     format!("COPY large:{number} {{large:{number}}}:{round}"),

@@ -104,6 +104,11 @@ impl Log {
         self.nodes.iter().map(|(id, node)| (id, node.listpack()))
     }
 
+    /// The n-th node, from 0, with its id.
+    pub fn nth_node(&self, n: usize) -> Option<(StreamId, &Listpack)> {
+        self.nodes.nth(n).map(|(id, node)| (id, node.listpack()))
+    }
+
     /// Takes over nodes from outside, each under its own id; last id and counters are the caller's to set (`set_ids`).
     ///
     /// # Errors
@@ -111,14 +116,25 @@ impl Log {
     pub fn from_nodes(nodes: impl IntoIterator<Item = (StreamId, Listpack)>) -> Result<Log, Damaged> {
         let mut log = Log::default();
         for (id, listpack) in nodes {
-            let node = Node::from_listpack(listpack)?;
-            log.length = log.length.checked_add(node.live()).ok_or(Damaged)?;
-            if !log.nodes.insert(id, node) {
-                return Err(Damaged);
-            }
+            log.take_node(id, listpack)?;
         }
-        log.find_first();
+        log.nodes_taken();
         Ok(log)
+    }
+
+    /// As `from_nodes`, one node at a time. `nodes_taken` follows the last.
+    ///
+    /// # Errors
+    /// `Damaged`: the listpack is no node, or there is one of this id.
+    pub fn take_node(&mut self, id: StreamId, listpack: Listpack) -> Result<(), Damaged> {
+        let node = Node::from_listpack(listpack)?;
+        self.length = self.length.checked_add(node.live()).ok_or(Damaged)?;
+        if self.nodes.insert(id, node) { Ok(()) } else { Err(Damaged) }
+    }
+
+    /// All nodes have come.
+    pub fn nodes_taken(&mut self) {
+        self.find_first();
     }
 
     /// The id that an entry gets whose client names none: of the time `now_ms`, unless that is not behind the last one.

@@ -39,6 +39,18 @@ impl Nodes {
         Iter { nodes: self.runs.iter().flatten(), left: self.count }
     }
 
+    /// The n-th node, from 0.
+    pub fn nth(&self, n: usize) -> Option<(StreamId, &Node)> {
+        let mut left = n;
+        for run in &self.runs {
+            match left.checked_sub(run.len()) {
+                Some(behind) => left = behind,
+                None => return run.get(left).map(|(id, node)| (*id, node)),
+            }
+        }
+        None
+    }
+
     pub fn first_mut(&mut self) -> Option<(StreamId, &mut Node)> {
         self.runs.front_mut()?.first_mut().map(|(id, node)| (*id, node))
     }

@@ -1,7 +1,8 @@
 //! Values as commands that make them: what a slot's keys are sent to another node as.
 //!
 //! A string is a SET, a small collection a RESTORE of its packed form, a large one the commands that add its elements, some at a time, so
-//! that neither side is long at it. The commands are those of Redis 7 and Valkey. Streams go whole, as a RESTORE.
+//! that neither side is long at it. The commands are those of Redis 7 and Valkey. A stream goes as one RESTORE, since no commands make what
+//! waits in its groups for entries that are gone; a large one's payload is made in parts.
 //!
 //! Called by the runtime's part of `cluster::migration`; no I/O.
 
@@ -10,19 +11,26 @@ use crate::base::number::format_double;
 use crate::keyspace::list::Part;
 use crate::keyspace::listpack::Digits;
 use crate::keyspace::{Object, SnapshotEntry, StringValue, Value};
+use crate::persist::rdb::payload::Partial;
 use crate::persist::rdb::{Encoder, payload};
-use crate::resp::write_request;
+use crate::resp::{write_head, write_request, write_word};
 
 /// Elements of one command.
 const ELEMENTS_MAX: usize = 64;
 /// Bytes of a command from which on no more elements are added.
 const COMMAND_BYTES: usize = 16 << 10;
 
+/// What a RESTORE has beside its key and its payload, at most.
+const HEAD_BYTES: usize = 128;
+/// Bytes of a payload that are made in one go.
+const PAYLOAD_STEP_BYTES: usize = 32 << 10;
+
 /// Where a large value stands that is sent in pieces.
-#[derive(Clone, Copy, Debug)]
 pub struct Piece {
     /// A cursor, or how many elements or nodes are behind it.
     place: u64,
+    /// Of a stream.
+    payload: Option<Partial>,
 }
 
 /// Writes values as commands.
@@ -85,7 +93,7 @@ impl ValueWriter {
     /// Begins with a large value. [`ValueWriter::go_on`] follows until there is no more.
     pub fn begin(key: &[u8], out: &mut Vec<u8>) -> Piece {
         ValueWriter::removal(key, out);
-        Piece { place: 0 }
+        Piece { place: 0, payload: None }
     }
 
     /// Some more of a large value, which has not changed since the beginning; whether there is still more. With the last of it goes the
@@ -138,7 +146,8 @@ impl ValueWriter {
                 }
                 (&b"RPUSH"[..], parts.next().is_some())
             }
-            Value::Object(Object::Stream(_)) | Value::String(_) => {
+            Value::Object(Object::Stream(_)) => return self.go_on_with_payload(entry, piece, out),
+            Value::String(_) => {
                 self.whole(entry, out);
                 return false;
             }
@@ -157,6 +166,32 @@ impl ValueWriter {
             write_request(out, [&b"PEXPIREAT"[..], entry.key, number.format(expiry.get()).as_bytes()].into_iter());
         }
         more
+    }
+
+    /// Nothing is sent before the payload is whole: what others send over the same connection must not come into the middle of it.
+    fn go_on_with_payload(&mut self, entry: &SnapshotEntry<'_>, piece: &mut Piece, out: &mut Vec<u8>) -> bool {
+        let Some(mut payload) = piece.payload.take().or_else(|| Partial::begin(entry.value, &mut self.encoder)) else {
+            self.whole(entry, out);
+            return false;
+        };
+        let (_, more) = payload.go_on(entry.value, &mut self.encoder, PAYLOAD_STEP_BYTES);
+        if more {
+            piece.payload = Some(payload);
+            return true;
+        }
+        let mut number = itoa::Buffer::new();
+        let ttl = number.format(entry.expiry.map_or(0, UnixMillis::get));
+        let (length, pieces) = payload.finish();
+        out.reserve(length + entry.key.len() + HEAD_BYTES);
+        write_head(out, 6);
+        for word in [&b"RESTORE"[..], entry.key, ttl.as_bytes()] {
+            write_word(out, [word].into_iter());
+        }
+        write_word(out, pieces.iter().map(|piece| &piece[..]));
+        for word in [&b"REPLACE"[..], b"ABSTTL"] {
+            write_word(out, [word].into_iter());
+        }
+        false
     }
 
     fn word(&mut self, bytes: &[u8]) {

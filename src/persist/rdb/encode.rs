@@ -188,12 +188,19 @@ impl Encoder {
     }
 
     fn stream(&mut self, stream: &Stream, out: &mut Vec<u8>) {
+        put_length(stream.log.nodes_count() as u64, out);
+        stream.log.nodes().for_each(|(id, listpack)| self.stream_node(id, listpack, out));
+        self.stream_tail(stream, out);
+    }
+
+    pub(super) fn stream_node(&mut self, id: StreamId, listpack: &Listpack, out: &mut Vec<u8>) {
+        self.string(&id_bytes(id), out);
+        self.listpack(listpack, out);
+    }
+
+    /// What stands behind the nodes: counters and groups.
+    pub(super) fn stream_tail(&mut self, stream: &Stream, out: &mut Vec<u8>) {
         let log = &stream.log;
-        put_length(log.nodes_count() as u64, out);
-        for (id, listpack) in log.nodes() {
-            self.string(&id_bytes(id), out);
-            self.listpack(listpack, out);
-        }
         put_length(log.len(), out);
         for id in [log.last_id(), log.first_id(), log.max_deleted_id()] {
             put_id(id, out);

@@ -11,7 +11,7 @@ use crate::keyspace::{Object, StoredAccess, Value};
 
 /// A collection with so many elements is large.
 const ELEMENTS_MIN: usize = 2048;
-/// A list with so many nodes is; they have some KiB each.
+/// A list or a stream with so many nodes is; they have some KiB each.
 const NODES_MIN: usize = 16;
 /// Elements between two looks at what has come out.
 const STEP_ELEMENTS: usize = 32;
@@ -19,7 +19,7 @@ const STEP_ELEMENTS: usize = 32;
 /// Where a value stands that is encoded in parts.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
-    /// Elements or nodes of the whole.
+    /// Elements or nodes of the whole. What a stream has behind its nodes goes with the last of them.
     total: u64,
     /// A cursor, or how many elements or nodes are behind it.
     place: u64,
@@ -34,6 +34,7 @@ fn parts_count(value: Value<'_>) -> Option<u64> {
         Value::Object(Object::Set(set)) if matches!(set.form(), SetForm::Large(_)) => (set.len(), ELEMENTS_MIN),
         Value::Object(Object::SortedSet(set)) if set.listpack().is_none() => (set.len(), ELEMENTS_MIN),
         Value::Object(Object::List(list)) => (list.parts().count(), NODES_MIN),
+        Value::Object(Object::Stream(stream)) => (stream.log.nodes_count(), NODES_MIN),
         _ => return None,
     };
     (count >= min).then_some(count as u64)
@@ -121,7 +122,17 @@ impl Encoder {
                 }
                 parts.place += 1;
             }
-            Value::Object(Object::Stream(_)) | Value::String(_) => {}
+            Value::Object(Object::Stream(stream)) => {
+                if let Some((id, listpack)) = stream.log.nth_node(parts.place as usize) {
+                    self.stream_node(id, listpack, out);
+                    count += 1;
+                }
+                parts.place += 1;
+                if left == 1 {
+                    self.stream_tail(stream, out);
+                }
+            }
+            Value::String(_) => {}
         }
         parts.left = parts.left.checked_sub(count).expect("no more elements than at the beginning");
         // Buckets of a table may be empty; the end of it is the end of the elements.
@@ -138,6 +149,7 @@ mod tests {
     use crate::keyspace::list::{End, Incoming, List};
     use crate::keyspace::set::{Set, SetLimits};
     use crate::keyspace::sorted_set::{Limits, SortedSet};
+    use crate::keyspace::stream::{Group, NodeLimits, Pending, Stream, StreamId};
     use crate::persist::rdb::decode::{LoadLimits, decode_value};
 
     const LIMITS: LoadLimits = LoadLimits {
@@ -160,7 +172,25 @@ mod tests {
         }
         let scores = (0..count).map(|number| ((number % 77) as f64, word(number))).collect();
         let sorted = SortedSet::from_entries(scores, LIMITS.sorted_set);
-        vec![Object::Hash(hash), Object::Set(set), Object::List(list), Object::SortedSet(sorted)]
+        let stream = Object::Stream(stream(count));
+        vec![Object::Hash(hash), Object::Set(set), Object::List(list), Object::SortedSet(sorted), stream]
+    }
+
+    /// With a group in which half of the entries wait.
+    fn stream(count: usize) -> Stream {
+        let mut stream = Stream::default();
+        let mut group = Group::new(StreamId::new(count as u64, 1), Some(count as i64));
+        let (consumer, _) = group.consumer_or_new(b"consumer", 5);
+        for number in 1..=count as u64 {
+            let value = word(number as usize);
+            let words = [&b"field"[..], &value].into_iter();
+            stream.log.append(StreamId::new(number, 1), words, NodeLimits { bytes: 4096, entries: 100 });
+            if number % 2 == 0 {
+                group.assign(StreamId::new(number, 1), Pending { delivered_ms: 9, deliveries: 2, consumer });
+            }
+        }
+        assert!(stream.groups.create(b"group", group));
+        stream
     }
 
     fn content(object: &Object) -> Vec<Vec<u8>> {
@@ -171,7 +201,11 @@ mod tests {
                 set.iter().map(|(member, score)| [member.to_vec(), score.to_string().into_bytes()].concat()).collect()
             }
             Object::List(list) => return list.iter().map(|item| item.to_vec()).collect(),
-            Object::Stream(_) => unreachable!("there is none"),
+            Object::Stream(_) => {
+                let mut bytes = Vec::new();
+                Encoder::new(true).value(Value::Object(object), &mut bytes);
+                return vec![bytes];
+            }
         };
         parts.sort();
         parts

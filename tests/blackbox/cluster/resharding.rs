@@ -275,6 +275,8 @@ fn a_target_without_memory_stops_the_move_and_loses_nothing() {
 #[test]
 fn large_keys_move_with_their_slots() {
     const ELEMENTS: usize = 100_000;
+    const STREAM: &str = "for id = 1, 20000 do redis.call('XADD', KEYS[1], id, 'field', 'value-' .. id) end \
+                          redis.call('XGROUP', 'CREATE', KEYS[1], 'group', 0)";
     let nodes = [node(Kind::Slotcore, &[]), node(Kind::Slotcore, &[]), node(Kind::Redis, &[])];
     let all: Vec<&Server> = nodes.iter().collect();
     join(&all);
@@ -285,10 +287,14 @@ fn large_keys_move_with_their_slots() {
             client.must(&format!("{command} {{06S}}{name} {}", pairs.join(" ")));
         }
     }
-    let digest = |client: &mut crate::support::Client, name: &str| {
-        client.must(&format!("DEBUG DIGEST-VALUE {{06S}}{name}")).to_string()
+    client.must(&format!("EVAL {STREAM:?} 1 {{06S}}stream"));
+    client.must("XREADGROUP GROUP group reader COUNT 1000 STREAMS {06S}stream >");
+    let digests = |client: &mut crate::support::Client| {
+        let names = ["hash", "zset", "stream"];
+        let digests = names.map(|name| client.must(&format!("DEBUG DIGEST-VALUE {{06S}}{name}")).to_string());
+        (digests, client.must("XPENDING {06S}stream group").to_string())
     };
-    let before = [digest(&mut client, "hash"), digest(&mut client, "zset")];
+    let before = digests(&mut client);
     let ids: Vec<String> = nodes.iter().map(id_of).collect();
     let entry = nodes[0].address();
     let load = Load::start(&[nodes[0].port, nodes[1].port], 2, SEED + 3);
@@ -298,6 +304,6 @@ fn large_keys_move_with_their_slots() {
         cluster(&["reshard", &entry, "--from", from, "--to", to, "--slots", "1", "--yes"]).must(0, &["[OK] 1 slot"]);
         wait_until_agreed(&all, |lines| lines.len() == 3);
     }
-    assert_eq!([digest(&mut client, "hash"), digest(&mut client, "zset")], before);
-    load.end(&all, 2);
+    assert_eq!(digests(&mut client), before);
+    load.end(&all, 3);
 }

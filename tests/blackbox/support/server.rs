@@ -184,6 +184,10 @@ impl Server {
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).args(file).arg("--port").arg(port.to_string()).arg("--dir").arg(dir).args(args);
         command.current_dir(dir).stdin(Stdio::null());
+        // What the tests themselves are told is no configuration of the servers.
+        let own = std::env::vars_os().map(|(name, _)| name);
+        own.filter(|name| name.as_encoded_bytes().starts_with(b"SLOTCORE_"))
+            .for_each(|name| _ = command.env_remove(name));
         command
     }
 

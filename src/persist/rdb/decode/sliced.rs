@@ -7,13 +7,16 @@ use bytes::Bytes;
 
 use super::super::cursor::Cursor;
 use super::super::error::RdbError;
-use super::super::types::{HASH, LIST_QUICKLIST_2, NODE_PACKED, NODE_PLAIN, SET, SORTED_SET_2};
-use super::{LoadLimits, MEMBER_TWICE, listpack};
+use super::super::types::{
+    HASH, LIST_QUICKLIST_2, NODE_PACKED, NODE_PLAIN, SET, SORTED_SET_2, STREAM, STREAM_2, STREAM_3,
+};
+use super::{LoadLimits, MEMBER_TWICE, listpack, stream};
 use crate::keyspace::hash::Hash;
 use crate::keyspace::list::{Incoming, List};
 use crate::keyspace::listpack::Element;
 use crate::keyspace::set::Set;
 use crate::keyspace::sorted_set::{AddRules, Added, SortedSet};
+use crate::keyspace::stream::{Stream, StreamId};
 use crate::keyspace::{Collection, LoadedValue};
 
 /// With fewer elements, or nodes of a list, a value is decoded at once.
@@ -36,6 +39,8 @@ enum Made {
     Set(Set),
     SortedSet(SortedSet),
     List(List),
+    /// With the type that it was written as, and the greatest id of a node.
+    Stream(u8, Stream, StreamId),
 }
 
 impl Sliced {
@@ -46,6 +51,7 @@ impl Sliced {
             HASH | SORTED_SET_2 => (ELEMENTS_MIN, 2),
             SET => (ELEMENTS_MIN, 1),
             LIST_QUICKLIST_2 => (NODES_MIN, 1),
+            STREAM | STREAM_2 | STREAM_3 => (NODES_MIN, 2),
             _ => return None,
         };
         let left = cursor.count(bytes_min).ok().filter(|count| *count >= least)?;
@@ -60,6 +66,7 @@ impl Sliced {
                 Made::SortedSet(set)
             }
             LIST_QUICKLIST_2 => Made::List(List::large(limits.list_setting)),
+            STREAM | STREAM_2 | STREAM_3 => Made::Stream(kind, Stream::default(), StreamId::MIN),
             _ => return None,
         };
         Some(Sliced { bytes, at, left, limits: *limits, made })
@@ -86,8 +93,14 @@ impl Sliced {
     /// # Errors
     /// There are bytes behind it.
     pub fn finish(self) -> Result<LoadedValue<'static>, RdbError> {
-        Cursor::new(self.bytes.get(self.at..).unwrap_or_default()).finish()?;
-        let object = match self.made {
+        let mut cursor = Cursor::new(self.bytes.get(self.at..).unwrap_or_default());
+        let mut made = self.made;
+        if let Made::Stream(kind, stream, last_node) = &mut made {
+            stream.log.nodes_taken();
+            stream::tail(*kind, &mut cursor, stream, *last_node)?;
+        }
+        cursor.finish()?;
+        let object = match made {
             Made::Hash(hash) => hash.into_object(),
             Made::Set(set) => set.into_object(),
             Made::SortedSet(set) => set.into_object(),
@@ -95,6 +108,7 @@ impl Sliced {
                 list.built(self.limits.list_setting);
                 list.into_object()
             }
+            Made::Stream(_, stream, _) => stream.into_object(),
         };
         Ok(LoadedValue::Object(Box::new(object)))
     }
@@ -133,6 +147,12 @@ impl Made {
                 }
                 true
             }
+            Made::Stream(_, stream, last_node) => {
+                let (id, listpack) = stream::node(cursor)?;
+                *last_node = id.max(*last_node);
+                stream.log.take_node(id, listpack).map_err(|_| start.error(stream::NODE_DAMAGED))?;
+                true
+            }
         };
         if is_new { Ok(()) } else { Err(start.error(MEMBER_TWICE)) }
     }
@@ -142,6 +162,7 @@ impl Made {
 mod tests {
     use super::*;
     use crate::keyspace::list::End;
+    use crate::keyspace::stream::{Group, NodeLimits, Pending};
     use crate::keyspace::{Object, Value};
     use crate::persist::rdb::{Encoder, decode_value};
 
@@ -160,7 +181,18 @@ mod tests {
         }
         let scores = (0..count).map(|number| ((number % 77) as f64, word(number))).collect();
         let sorted = SortedSet::from_entries(scores, limits.sorted_set);
-        vec![Object::Hash(hash), Object::Set(set), Object::List(list), Object::SortedSet(sorted)]
+        let mut stream = Stream::default();
+        let mut group = Group::new(StreamId::new(7, 7), Some(3));
+        let (consumer, _) = group.consumer_or_new(b"consumer", 5);
+        for number in 1..=count as u64 {
+            let value = word(number as usize);
+            let words = [&b"field"[..], &value].into_iter();
+            stream.log.append(StreamId::new(number, 1), words, NodeLimits { bytes: 4096, entries: 50 });
+            group.assign(StreamId::new(number, 1), Pending { delivered_ms: 9, deliveries: 2, consumer });
+        }
+        assert!(stream.groups.create(b"group", group));
+        let stream = Object::Stream(stream);
+        vec![Object::Hash(hash), Object::Set(set), Object::List(list), Object::SortedSet(sorted), stream]
     }
 
     fn bytes_of(object: &Object) -> (u8, Bytes) {

@@ -20,8 +20,21 @@ pub(super) fn stream(kind: u8, cursor: &mut Cursor<'_>) -> Result<Stream, RdbErr
     let count = cursor.count(2)?;
     let nodes = (0..count).map(|_| node(cursor)).collect::<Result<Vec<_>, _>>()?;
     let last_node = nodes.iter().map(|(id, _)| *id).max().unwrap_or_default();
-    let log = Log::from_nodes(nodes).map_err(|_| start.error("a node of a stream is damaged or there twice"))?;
+    let log = Log::from_nodes(nodes).map_err(|_| start.error(NODE_DAMAGED))?;
     let mut stream = Stream { log: Box::new(log), groups: Groups::default() };
+    tail(kind, cursor, &mut stream, last_node)?;
+    Ok(stream)
+}
+
+pub(super) const NODE_DAMAGED: &str = "a node of a stream is damaged or there twice";
+
+/// What stands behind the nodes: counters and groups. `last_node`: the greatest id of a node.
+pub(super) fn tail(
+    kind: u8,
+    cursor: &mut Cursor<'_>,
+    stream: &mut Stream,
+    last_node: StreamId,
+) -> Result<(), RdbError> {
     counters(kind, cursor, &mut stream.log, last_node)?;
     for _ in 0..cursor.count(4)? {
         let start = cursor.clone();
@@ -30,10 +43,10 @@ pub(super) fn stream(kind: u8, cursor: &mut Cursor<'_>) -> Result<Stream, RdbErr
             return Err(start.error("a consumer group is there twice"));
         }
     }
-    Ok(stream)
+    Ok(())
 }
 
-fn node(cursor: &mut Cursor<'_>) -> Result<(StreamId, Listpack), RdbError> {
+pub(super) fn node(cursor: &mut Cursor<'_>) -> Result<(StreamId, Listpack), RdbError> {
     let start = cursor.clone();
     let id = cursor.string()?;
     let id = <&[u8; ID_BYTES]>::try_from(&*id).map_err(|_| start.error("the id of a node does not have 16 bytes"))?;

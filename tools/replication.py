@@ -14,7 +14,7 @@ import socket
 import statistics
 import time
 
-from persistence import READS_S, SET_CLIENTS, ask, at, benchmark, gets, info, resident_bytes, write_steadily
+from persistence import LOOK_S, MEMORY_LOOK_S, READS_S, SET_CLIENTS, Reader, ask, at, benchmark, info, resident_bytes, write_steadily
 from scaling import request
 
 PROMPT = "--repl-diskless-sync yes --repl-diskless-sync-delay 0"
@@ -127,24 +127,31 @@ def synchronised(server, other, keys):
             write_steadily(server.port, keys)
         finally:
             os._exit(0)
-    try:
-        quiet = at(gets(server.port, READS_S), 0.999)
-        before = most = resident_bytes(server.process.pid)
-        looked = begun = time.perf_counter()
-        ask_once(other.port, "REPLICAOF", "127.0.0.1", server.port)
+    most = looked = 0
 
-        def done():
-            nonlocal looked, most
-            if time.perf_counter() - looked < 0.1:
-                return False
+    def is_up():
+        """Looks every LOOK_S, at memory less often: it costs the kernel milliseconds."""
+        nonlocal looked, most
+        time.sleep(LOOK_S)
+        if time.perf_counter() - looked > MEMORY_LOOK_S:
             looked = time.perf_counter()
             most = max(most, resident_bytes(server.process.pid))
-            return info(other.port, "replication")["master_link_status"] == "up"
+        return info(other.port, "replication")["role"] == "slave" and info(other.port, "replication")["master_link_status"] == "up"
 
-        during = at(gets(server.port, SYNC_LIMIT_S, done), 0.999)
+    # GETs come from a process of their own: what the looks take would count as time that a GET waits.
+    try:
+        reader, begun = Reader(server.port), time.perf_counter()
+        while time.perf_counter() - begun < READS_S:
+            is_up()
+        quiet = at(sorted(latency for _, latency in reader.taken()), 0.999)
+        before, most = most, 0
+        reader, begun = Reader(server.port), time.perf_counter()
+        ask_once(other.port, "REPLICAOF", "127.0.0.1", server.port)
+        while not is_up():
+            if time.perf_counter() - begun > SYNC_LIMIT_S:
+                raise ValueError(f"{server.name}: no link within {SYNC_LIMIT_S} s")
         took = time.perf_counter() - begun
-        if info(other.port, "replication")["master_link_status"] != "up":
-            raise ValueError(f"{server.name}: no link within {SYNC_LIMIT_S} s")
+        during = at(sorted(latency for due, latency in reader.taken() if due < begun + took), 0.999)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::core_id::CoreId;
-use crate::base::slot::{SLOTS_COUNT, Slot};
+use crate::base::slot::{SLOTS_COUNT, Slot, SlotSet};
 
 /// Slots per stripe of the default table: any contiguous range that a cluster assigns is balanced over the cores,
 /// and a slot map that names cores stays small (256 ranges).
@@ -32,6 +32,11 @@ impl SlotOwners {
 
     pub fn owner(&self, slot: Slot) -> CoreId {
         self.owner[slot.index()]
+    }
+
+    /// These slots are this core's from now on.
+    pub fn assign(&mut self, slots: &SlotSet, core: CoreId) {
+        slots.iter().for_each(|slot| self.owner[slot.index()] = core);
     }
 }
 

@@ -26,7 +26,7 @@ use super::table::CommandId;
 use crate::base::clock::Clock;
 use crate::base::long_double::LongDouble;
 use crate::base::number::{parse_f64, parse_i64};
-use crate::base::slot::Slot;
+use crate::base::slot::{Slot, SlotSet, key_slot};
 use crate::keyspace::{Key, Keyspace, ValueKind};
 use crate::resp::{Args, ArgsBuf, Reply, ReplyBuffer};
 
@@ -153,12 +153,24 @@ struct Waiter {
     wait: Wait,
     /// Monotonic milliseconds.
     deadline_ms: Option<u64>,
+    /// Who has come before has a lower one.
+    arrival: u64,
+}
+
+/// The requests that wait for keys of some slots, on their way to another core: who has come first first.
+pub struct MovedWaiters(Vec<Waiter>);
+
+impl MovedWaiters {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// The requests that wait on one core.
 #[derive(Default)]
 pub struct Blocked {
     waiters: Slab<Waiter>,
+    arrivals: u64,
     /// Who waits for a key, in the order of arrival.
     by_key: HashMap<(usize, Box<[u8]>), Vec<usize>>,
     by_client: HashMap<u64, usize>,
@@ -228,7 +240,26 @@ impl Blocked {
         }
     }
 
-    fn add(&mut self, keyspace: &mut Keyspace, waiter: Waiter) {
+    /// Takes out who waits for keys of these slots. Nothing that they wait for may be ready.
+    pub fn take_slots(&mut self, keyspace: &mut Keyspace, slots: &SlotSet) -> MovedWaiters {
+        assert!(self.ready.is_empty(), "who can be served is served first");
+        let is_among = |key: &Vec<u8>| slots.contains(key_slot(key));
+        // Of one slot, all of them.
+        let among = self.waiters.iter().filter(|(_, waiter)| waiter.wait.keys.first().is_some_and(is_among));
+        let among: Vec<usize> = among.map(|(index, _)| index).collect();
+        let mut moved: Vec<Waiter> = among.into_iter().map(|index| self.remove(keyspace, index)).collect();
+        moved.sort_by_key(|waiter| waiter.arrival);
+        MovedWaiters(moved)
+    }
+
+    /// Puts in who has waited on another core.
+    pub fn put_slots(&mut self, keyspace: &mut Keyspace, moved: MovedWaiters) {
+        moved.0.into_iter().for_each(|waiter| self.add(keyspace, waiter));
+    }
+
+    fn add(&mut self, keyspace: &mut Keyspace, mut waiter: Waiter) {
+        self.arrivals += 1;
+        waiter.arrival = self.arrivals;
         let (db, client) = (usize::from(waiter.caller.db), waiter.caller.client.id);
         let index = self.waiters.vacant_key();
         for key in &waiter.wait.keys {
@@ -279,7 +310,8 @@ pub fn run(core: &mut Core, call: &Call<'_>, sequence: u32, output: &mut ReplyBu
     let now_ms = core.clock.monotonic_us() / 1000;
     let deadline_ms = wait.timeout.0.map(|timeout_ms| now_ms.saturating_add(timeout_ms));
     let (command, caller, slot) = (call.command, call.caller, call.slot);
-    core.blocked.add(&mut core.keyspace, Waiter { command, caller, slot, args, sequence, wait, deadline_ms });
+    let waiter = Waiter { command, caller, slot, args, sequence, wait, deadline_ms, arrival: 0 };
+    core.blocked.add(&mut core.keyspace, waiter);
     false
 }
 

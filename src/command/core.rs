@@ -22,6 +22,7 @@ use super::persistence::append_only::{AppendFigures, DiskFault};
 use super::persistence::loading::Reload;
 use super::persistence::saving::SaveFor;
 use super::pubsub::{Delivery, Subscriptions};
+use super::relocation::Relocation;
 use super::replication::ReplicationView;
 use super::replication::own_expiries::OwnExpiries;
 use super::replication::peers::{ReplicaQuestion, SyncRequest};
@@ -35,7 +36,7 @@ use crate::base::clock::{Clock, NanoClock};
 use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
-use crate::base::slot::Slot;
+use crate::base::slot::{Slot, SlotSet};
 use crate::cluster::machine::Action;
 use crate::cluster::membership::Step;
 use crate::cluster::view::{ClusterView, SlotOwners};
@@ -76,6 +77,8 @@ pub struct Core {
     pub cluster: ClusterView,
     /// What this core must know of slots on their way.
     pub migration: MigrationView,
+    /// Slots that change their core just now.
+    pub relocation: Option<Box<Relocation>>,
     /// What this core must know of who copies whom.
     pub replication: ReplicationView,
     /// On a replica: keys that its own clients have given a time to live.
@@ -229,6 +232,11 @@ pub enum Effect {
     Cluster(Vec<Action>),
     /// Slots are on their way to another node, or from one.
     Migration(Order),
+    /// These slots are to be this core's.
+    Relocate {
+        slots: Box<SlotSet>,
+        to: CoreId,
+    },
     /// A client has published: the other nodes' subscribers are to hear it.
     Broadcast {
         channel: Bytes,

@@ -8,6 +8,7 @@ use super::cluster::migration;
 use super::core::Core;
 use super::error::CommandError;
 use super::memory_limit::{self, Pressure};
+use super::relocation;
 use super::replication::Role;
 use super::routing::{self, Standing};
 use super::spec::{CommandSpec, Flags, Group, Keys, Run};
@@ -35,7 +36,7 @@ pub enum Verdict {
     },
     /// It waits in its client's transaction.
     Queued,
-    /// CLIENT PAUSE: ask again when the pause has changed.
+    /// CLIENT PAUSE, or slots on their way: ask again when that has changed.
     Paused,
 }
 
@@ -164,6 +165,9 @@ fn judge(core: &mut Core, index: u32, args: &Args<'_>) -> Verdict {
         return Verdict::Paused;
     }
     if core.migration.held.is_some() && migration::is_held(core, client, spec, slot) {
+        return Verdict::Paused;
+    }
+    if core.relocation.is_some() && relocation::is_held(core, client, spec, slot) {
         return Verdict::Paused;
     }
     Verdict::Run { command, place, slot, is_slot_open }

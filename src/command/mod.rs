@@ -23,6 +23,7 @@ pub mod pause;
 pub mod persistence;
 pub mod pubsub;
 mod redact;
+pub mod relocation;
 pub mod replication;
 pub mod routing;
 pub mod slowlog;

@@ -5,6 +5,7 @@
 
 use hashbrown::HashMap;
 
+use crate::base::slot::{SlotSet, key_slot};
 use crate::keyspace::{Key, Keyspace};
 
 /// Everything watched on one core.
@@ -28,7 +29,46 @@ struct Watched {
     was_there: bool,
 }
 
+/// What clients watch of some slots, on its way to another core.
+pub struct MovedWatches(Vec<MovedWatch>);
+
+struct MovedWatch {
+    client_id: u64,
+    watched: Watched,
+    /// Something that the client watches was touched.
+    touched: bool,
+}
+
 impl Watches {
+    /// Takes out what clients watch of these slots.
+    pub fn take_slots(&mut self, keyspace: &mut Keyspace, slots: &SlotSet) -> MovedWatches {
+        let mut moved = Vec::new();
+        if self.by_client.is_empty() {
+            return MovedWatches(moved);
+        }
+        let is_among = |place: &(usize, Box<[u8]>)| slots.contains(key_slot(&place.1));
+        self.by_key.retain(|place, _| !is_among(place));
+        for (client_id, watching) in &mut self.by_client {
+            let touched = watching.touched;
+            for watched in watching.keys.extract_if(.., |watched| is_among(&watched.place)) {
+                keyspace.unmark(watched.place.0, &watched.place.1);
+                moved.push(MovedWatch { client_id: *client_id, watched, touched });
+            }
+        }
+        MovedWatches(moved)
+    }
+
+    /// Puts in what clients have watched on another core.
+    pub fn put_slots(&mut self, keyspace: &mut Keyspace, moved: MovedWatches) {
+        for MovedWatch { client_id, watched, touched } in moved.0 {
+            let watching = self.by_client.entry(client_id).or_default();
+            watching.touched |= touched;
+            keyspace.mark(watched.place.0, &watched.place.1);
+            self.by_key.entry(watched.place.clone()).or_default().push(client_id);
+            watching.keys.push(watched);
+        }
+    }
+
     /// Watches a key for a client. One that is there but expired counts as not there.
     pub fn add(&mut self, keyspace: &mut Keyspace, db: usize, key: Key<'_>, client_id: u64) {
         let place = (db, Box::from(key.bytes));

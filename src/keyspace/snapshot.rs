@@ -15,6 +15,9 @@
 //! A large value, of which the sink says that it is one, is handed out in parts, with time for others in between. Until the last
 //! one it keeps the old parity; when it is about to change, the sink gets the rest at once.
 //!
+//! A slot that is wanted elsewhere is walked through first ([`Keyspace::walk_first`]); the walk in its order passes it over later. Only
+//! then does it go to another core (`moved`).
+//!
 //! What it costs: while no snapshot is under way one test of a pointer for each write. While one is, the first write to a
 //! key encodes the key's whole old value (what the walk has not handed out of it), which with a value of many megabytes is a
 //! pause that its size decides. FLUSHALL and FLUSHDB hand nothing out: the tables that they remove are set aside for the
@@ -31,7 +34,7 @@ use super::maintenance::slot_of;
 use super::table::{KeyHash, Place, SlotTable, Visited};
 use super::{Keyspace, Value};
 use crate::base::clock::UnixMillis;
-use crate::base::slot::Slot;
+use crate::base::slot::{Slot, SlotSet};
 
 /// What visiting an entry counts as beside the bytes that it gives.
 const VISIT_BYTES: usize = 16;
@@ -85,6 +88,11 @@ struct Walk {
     open: Option<OpenEntry>,
     /// Tables that were flushed before the walk came to them.
     flushed: VecDeque<FlushedTables>,
+    /// Slots of the first database that are walked through out of turn, with where in the hash space of the first of them that
+    /// goes on; and those that have been.
+    urgent: VecDeque<Slot>,
+    urgent_hash: u64,
+    walked: SlotSet,
 }
 
 struct OpenEntry {
@@ -104,6 +112,12 @@ struct FlushedTables {
 }
 
 impl Walk {
+    /// Whether nothing of a slot of the first database is still to be seen.
+    fn has_passed(&self, slot: Slot) -> bool {
+        let is_open = self.open.as_ref().is_some_and(|open| open.slot == slot.index());
+        !is_open && (self.db > 0 || self.slot > slot.index() || self.walked.contains(slot))
+    }
+
     /// Hands out an entry that is about to change or to go, or the rest of it.
     fn give(&mut self, db: usize, slot: Slot, entry: EntryRef<'_>, access: &AccessClock) {
         let (index, key) = (slot.index(), entry.key());
@@ -217,7 +231,17 @@ impl Keyspace {
             database.cut_number = number;
         }
         self.snapshot.parity = !self.snapshot.parity;
-        let walk = Walk { sink: Some(sink), db: 0, slot: 0, hash: 0, open: None, flushed: VecDeque::new() };
+        let walk = Walk {
+            sink: Some(sink),
+            db: 0,
+            slot: 0,
+            hash: 0,
+            open: None,
+            flushed: VecDeque::new(),
+            urgent: VecDeque::new(),
+            urgent_hash: 0,
+            walked: SlotSet::new(),
+        };
         self.snapshot.walk = Some(Box::new(walk));
     }
 
@@ -251,6 +275,10 @@ impl Keyspace {
             if walk.flushed_step(self.snapshot.parity, &mut self.garbage, &self.access, &mut left) {
                 continue;
             }
+            if let Some(slot) = walk.urgent.front().copied() {
+                self.urgent_step(&mut walk, slot, &mut left);
+                continue;
+            }
             if !self.walk_step(&mut walk, &mut left) {
                 return false;
             }
@@ -259,9 +287,48 @@ impl Keyspace {
         true
     }
 
+    /// Has the walk of a snapshot under way go through these slots of the first database before others; whether it has been through
+    /// all of them, or there is none.
+    pub fn walk_first(&mut self, slots: &SlotSet) -> bool {
+        if self.has_walked(slots) {
+            return true;
+        }
+        let Some(walk) = &mut self.snapshot.walk else { return true };
+        for slot in slots.iter() {
+            if !walk.has_passed(slot) && !walk.urgent.contains(&slot) {
+                walk.urgent.push_back(slot);
+            }
+        }
+        false
+    }
+
+    /// Whether no snapshot under way has still to see an entry of these slots of the first database.
+    pub fn has_walked(&self, slots: &SlotSet) -> bool {
+        self.snapshot.walk.as_ref().is_none_or(|walk| slots.iter().all(|slot| walk.has_passed(slot)))
+    }
+
+    /// Goes on in one bucket of a slot that is walked through out of turn.
+    fn urgent_step(&mut self, walk: &mut Walk, slot: Slot, left: &mut usize) {
+        let in_turn = (walk.db, walk.slot, walk.hash);
+        (walk.db, walk.slot, walk.hash) = (0, slot.index(), walk.urgent_hash);
+        let has_keys = self.databases.iter().any(|database| {
+            database.cut_number == 0 && database.table(slot.index()).is_some_and(|table| !table.is_empty())
+        });
+        if has_keys {
+            self.bucket_step(walk, slot.index(), left);
+        }
+        let is_through = !has_keys || walk.slot != slot.index();
+        walk.urgent_hash = if is_through { 0 } else { walk.hash };
+        (walk.db, walk.slot, walk.hash) = in_turn;
+        if is_through {
+            walk.urgent.pop_front();
+            walk.walked.insert(slot);
+        }
+    }
+
     /// Goes on in one bucket. False when all databases are done.
     fn walk_step(&mut self, walk: &mut Walk, left: &mut usize) -> bool {
-        let Some(database) = self.databases.iter_mut().find(|database| database.cut_number == walk.db) else {
+        let Some(database) = self.databases.iter().find(|database| database.cut_number == walk.db) else {
             return false;
         };
         let Some(slot) = database.next_held(walk.slot) else {
@@ -271,7 +338,14 @@ impl Keyspace {
         if slot != walk.slot {
             (walk.slot, walk.hash) = (slot, 0);
         }
-        let Some(table) = database.table_mut(slot) else { return false };
+        self.bucket_step(walk, slot, left);
+        true
+    }
+
+    /// Goes on where the walk stands, in a slot that has keys.
+    fn bucket_step(&mut self, walk: &mut Walk, slot: usize, left: &mut usize) {
+        let database = self.databases.iter_mut().find(|database| database.cut_number == walk.db);
+        let Some(table) = database.and_then(|database| database.table_mut(slot)) else { return };
         let (db, access, sink) = (walk.db, &self.access, &mut walk.sink);
         let (mut skipped, mut large) = (1, None);
         let through = table.mark_bucket(walk.hash, self.snapshot.parity, &mut skipped, &mut |entry| {
@@ -295,7 +369,6 @@ impl Keyspace {
                 None => (walk.slot, walk.hash) = (slot + 1, 0),
             }
         }
-        true
     }
 
     /// Hands out a part of the entry that the sink has begun with.

@@ -21,7 +21,7 @@ use super::listen::Accepted;
 use super::persistence::append_only::{AppendFile, SwitchKind};
 use super::persistence::loading::LoadOrder;
 use super::persistence::snapshot::{AtCut, Chunk, Cut};
-use super::requests::{ApplyBatch, Arrival, LogMark, MigrationMessage};
+use super::requests::{ApplyBatch, Arrival, LogMark, MigrationMessage, RelocationMessage};
 use crate::base::core_id::CoreId;
 use crate::base::slot::SlotSet;
 use crate::command::client::{Client, ClientRef};
@@ -229,6 +229,8 @@ pub enum Message {
     DropSlots(Box<SlotSet>),
     /// About slots on their way to another node, or from one.
     Migration(Box<MigrationMessage>),
+    /// About slots that change their core.
+    Relocation(Box<RelocationMessage>),
     /// You are asked to free memory: the end of your turn sees to it.
     FreeMemory,
     /// A connection for you to serve.

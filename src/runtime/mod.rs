@@ -353,6 +353,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         owners: slot_owners(&config, seed.facts.cores_count),
         cluster: seed.cluster.clone(),
         migration: Default::default(),
+        relocation: None,
         replication: ReplicationView { role: start_role(&config), ..ReplicationView::default() },
         own_expiries: Default::default(),
         disk: DiskView { loading: seed.loads, ..DiskView::default() },

@@ -195,6 +195,7 @@ impl Worker {
         worked |= self.requests.attend_bus();
         worked |= self.requests.attend_migrations();
         worked |= self.requests.attend_key_moves();
+        worked |= self.requests.attend_relocations();
         self.requests.settle();
         worked |= self.requests.free_slice(FREED_PER_TURN);
         if worked || self.requests.is_easing() {
@@ -239,7 +240,11 @@ impl Worker {
         self.arm_deadline();
         let sends = std::mem::take(&mut self.sends_submitted);
         if !self.naps
-            && (sends > 0 || self.requests.is_walking() || self.requests.is_dumping() || self.writer.writes_soon())
+            && (sends > 0
+                || self.requests.is_walking()
+                || self.requests.is_dumping()
+                || self.requests.awaits_relocation()
+                || self.writer.writes_soon())
         {
             self.naps = true;
             self.ring.nap_after(NAP);
@@ -332,6 +337,7 @@ impl Worker {
                     self.requests.file_came();
                 }
                 Order::Switch { last, position } => self.writer.switch(&last, position),
+                Order::SyncUntil(position) => self.writer.sync_until(position),
                 Order::Rebased { base_bytes } => self.writer.rebased(base_bytes),
                 Order::Fault(fault) => self.writer.inject(&mut self.ring, fault),
             }

@@ -9,6 +9,7 @@ mod digest;
 mod disk;
 mod keys;
 mod protocol;
+mod relocation;
 
 use std::time::Duration;
 
@@ -174,6 +175,13 @@ const SUBS: &[Sub] = &[
         ("<0|1>", "Take payloads of RESTORE whatever their checksums are, or only with the right one."),
     ),
     sub("SLEEP", (3, 3), sleep, ok, ("<seconds>", "Stop all cores for so long.")),
+    sub(
+        "SLOT-CORE",
+        (3, 4),
+        nothing,
+        relocation::slot_core,
+        ("<slot> [<core>]", "Show which core has a slot, or give it to another."),
+    ),
     sub("STRINGMATCH-TEST", (2, 2), match_random, matched, ("", "Match random strings with random patterns.")),
 ];
 
@@ -308,6 +316,11 @@ fn matched(cx: &mut Context<'_>, _: &Args<'_>, _: Vec<Part>) -> CommandResult {
 /// Whether the answer comes only when all data are loaded again.
 pub fn loads_again(args: &Args<'_>) -> bool {
     find(args).is_some_and(|sub| matches!(sub.name, "RELOAD" | "LOADAOF"))
+}
+
+/// Whether a slot is to change its core, which the runtime answers late.
+pub fn relocates(args: &Args<'_>) -> bool {
+    args.len() == 4 && find(args).is_some_and(|sub| sub.name == "SLOT-CORE")
 }
 
 fn reload(cx: &mut Context<'_>, args: &Args<'_>, _: Vec<Part>) -> CommandResult {

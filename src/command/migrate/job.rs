@@ -16,6 +16,7 @@ use super::super::table::CommandId;
 use super::super::transactions::Exec;
 use super::dialogue::Outcome;
 use super::restore::Restore;
+use crate::base::slot::{SlotSet, key_slot};
 use crate::config::NotifyFlags;
 use crate::keyspace::{Disposal, Key, LoadedValue};
 use crate::persist::rdb::Sliced;
@@ -166,6 +167,11 @@ impl Migrations {
     #[inline]
     pub fn is_active(&self) -> bool {
         !self.keys.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// Whether a key of these slots is on its way.
+    pub fn locks_in(&self, slots: &SlotSet) -> bool {
+        self.keys.keys().any(|key| slots.contains(key_slot(key)))
     }
 
     /// SWAPDB: keys on their way have another database now.

@@ -276,6 +276,11 @@ impl AppendOnly {
         self.scheduled = true;
     }
 
+    /// Whether a rewrite begins as soon as nothing is in its way.
+    pub fn is_scheduled(&self) -> bool {
+        self.scheduled
+    }
+
     /// Whether a rewrite is to begin now; `is_busy` while other work on files excludes it.
     pub fn is_rewrite_due(&mut self, config: &Config, now_s: i64, is_busy: bool) -> bool {
         if self.begun_s.is_some() || is_busy {

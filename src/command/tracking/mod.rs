@@ -9,7 +9,7 @@ mod table;
 
 use bytes::Bytes;
 
-pub use table::TrackingTable;
+pub use table::{MovedReaders, TrackingTable};
 
 use super::arguments::{integer, is_word};
 use super::client::{Client, ClientRef};

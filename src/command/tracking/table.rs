@@ -6,13 +6,21 @@
 use bytes::Bytes;
 use hashbrown::HashMap;
 
+use crate::base::slot::{Slot, SlotSet, key_slot};
 use crate::command::client::ClientRef;
 use crate::keyspace::Keyspace;
+
+/// Who has read the keys of one slot. Kept by slot, so that those of one are found without looking at the others.
+type SlotReaders = HashMap<(usize, Bytes), HashMap<u64, ClientRef>>;
+
+/// Who has read keys of some slots, on its way to another core.
+pub struct MovedReaders(Vec<(Slot, SlotReaders)>);
 
 /// The tables of one core.
 #[derive(Default)]
 pub struct TrackingTable {
-    readers: HashMap<(usize, Bytes), HashMap<u64, ClientRef>>,
+    readers: HashMap<Slot, SlotReaders>,
+    keys_count: usize,
     readers_count: usize,
     prefixes: HashMap<Bytes, Prefix>,
     /// Some prefix has gathered keys.
@@ -35,7 +43,7 @@ pub struct Changes {
 impl TrackingTable {
     /// Keys that somebody has read.
     pub fn keys_count(&self) -> usize {
-        self.readers.len()
+        self.keys_count
     }
 
     /// Pairs of such a key and a client.
@@ -54,9 +62,11 @@ impl TrackingTable {
 
     /// A client has read a key of this core.
     pub fn remember(&mut self, keyspace: &mut Keyspace, db: usize, key: &[u8], client: ClientRef) {
-        let readers = self.readers.entry((db, Bytes::copy_from_slice(key))).or_default();
+        let of_slot = self.readers.entry(key_slot(key)).or_default();
+        let readers = of_slot.entry((db, Bytes::copy_from_slice(key))).or_default();
         if readers.is_empty() {
             keyspace.mark(db, key);
+            self.keys_count += 1;
         }
         if readers.insert(client.id, client).is_none() {
             self.readers_count += 1;
@@ -80,28 +90,65 @@ impl TrackingTable {
 
     /// Forgets a key and returns who has read it.
     fn forget(&mut self, keyspace: &mut Keyspace, place: &(usize, Bytes)) -> Vec<ClientRef> {
-        let Some(readers) = self.readers.remove(place) else { return Vec::new() };
+        let slot = key_slot(&place.1);
+        let Some(of_slot) = self.readers.get_mut(&slot) else { return Vec::new() };
+        let Some(readers) = of_slot.remove(place) else { return Vec::new() };
+        if of_slot.is_empty() {
+            self.readers.remove(&slot);
+        }
         keyspace.unmark(place.0, &place.1);
+        self.keys_count -= 1;
         self.readers_count -= readers.len();
         readers.into_values().collect()
     }
 
+    /// Takes out who has read keys of these slots.
+    pub fn take_slots(&mut self, keyspace: &mut Keyspace, slots: &SlotSet) -> MovedReaders {
+        let mut moved = Vec::new();
+        if self.readers.is_empty() {
+            return MovedReaders(moved);
+        }
+        for slot in slots.iter() {
+            let Some(of_slot) = self.readers.remove(&slot) else { continue };
+            for ((db, key), readers) in &of_slot {
+                keyspace.unmark(*db, key);
+                self.readers_count -= readers.len();
+            }
+            self.keys_count -= of_slot.len();
+            moved.push((slot, of_slot));
+        }
+        MovedReaders(moved)
+    }
+
+    /// Puts in who has read them on another core.
+    pub fn put_slots(&mut self, keyspace: &mut Keyspace, moved: MovedReaders) {
+        for (slot, of_slot) in moved.0 {
+            for ((db, key), readers) in &of_slot {
+                keyspace.mark(*db, key);
+                self.readers_count += readers.len();
+            }
+            self.keys_count += of_slot.len();
+            let before = self.readers.insert(slot, of_slot);
+            assert!(before.is_none(), "a slot's keys are read on one core");
+        }
+    }
+
     /// Forgets any one key while there are more than `keys_max`, and returns it with who has read it.
     pub fn forget_excess(&mut self, keyspace: &mut Keyspace, keys_max: usize) -> Option<(Bytes, Vec<ClientRef>)> {
-        if self.readers.len() <= keys_max {
+        if self.keys_count <= keys_max {
             return None;
         }
-        let place = self.readers.keys().next()?.clone();
+        let place = self.readers.values().next()?.keys().next()?.clone();
         let readers = self.forget(keyspace, &place);
         Some((place.1, readers))
     }
 
     /// Forgets all keys: they have been flushed.
     pub fn clear(&mut self, keyspace: &mut Keyspace) {
-        for (db, key) in std::mem::take(&mut self.readers).into_keys() {
+        for (db, key) in std::mem::take(&mut self.readers).into_values().flat_map(HashMap::into_keys) {
             keyspace.unmark(db, &key);
         }
-        self.readers_count = 0;
+        (self.keys_count, self.readers_count) = (0, 0);
     }
 
     /// The client listens to a prefix from now on.

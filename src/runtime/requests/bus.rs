@@ -347,6 +347,7 @@ impl Requests {
 
     /// This core's keys of slots that have gone to another node.
     pub(super) fn drop_slots(&mut self, slots: &SlotSet) {
+        self.drop_on_arrival(slots);
         flush::drop_slots(&mut self.core, slots);
         self.carry_out_effects();
     }

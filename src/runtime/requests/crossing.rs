@@ -20,6 +20,9 @@ impl Requests {
         if call.command.spec().name == "debug" && debug::loads_again(&call.args) {
             return self.ask_to_reload(connection, call, wanted);
         }
+        if call.command.spec().name == "debug" && debug::relocates(&call.args) {
+            return self.ask_to_relocate(connection, call, wanted);
+        }
         let before = self.core.journal.position();
         let own = self.run_part(call);
         if self.mesh.others().next().is_none() {
@@ -185,6 +188,7 @@ impl Requests {
                 Message::StoodStill => self.publish_cluster(),
                 Message::DropSlots(slots) => self.drop_slots(&slots),
                 Message::Migration(message) => self.migration_message(from, *message),
+                Message::Relocation(message) => self.relocation_message(*message),
                 Message::FreeMemory | Message::Cut => {}
                 Message::Feed(bytes) => self.fed(from, &bytes),
                 Message::FlushPassed => self.flush_passed(from),

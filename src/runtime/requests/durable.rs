@@ -184,6 +184,7 @@ impl Requests {
 
     /// There are no append-only files any more: nobody waits for one.
     pub fn files_are_gone(&mut self) {
+        self.tell_what_is_safe(u64::MAX);
         self.durability.files_came = self.durability.switches;
         let held = std::mem::take(&mut self.durability.held_for_files);
         held.into_iter().for_each(|(_, held)| self.let_go(held));
@@ -289,6 +290,7 @@ impl Requests {
 
     /// The writer has got so far, on the disk and for those who wait: lets go what waited for it.
     pub fn released(&mut self, durable_position: u64, position: u64, is_late: bool) {
+        self.tell_what_is_safe(position);
         self.durability.is_late = is_late;
         self.durability.durable_position = durable_position;
         while let Some((_, who, ticket)) =

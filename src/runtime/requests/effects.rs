@@ -81,6 +81,7 @@ impl Requests {
             Effect::Follow(order) => self.follow(order),
             Effect::Cluster(actions) => self.act_for_cluster(actions),
             Effect::Migration(order) => self.carry_migration_out(order),
+            Effect::Relocate { slots, to } => self.hand_over(slots, to),
             Effect::Broadcast { channel, message, is_sharded } if self.core.id == CoreId::FIRST => {
                 self.broadcast(channel, message, is_sharded);
             }
@@ -156,6 +157,7 @@ impl Requests {
 
     /// Every core forgets a client.
     pub(super) fn client_left(&mut self, client: ClientRef) {
+        self.tell_again_that_it_left(client);
         self.forget_held(client);
         self.core.client_left(client);
         let others: Vec<CoreId> = self.mesh.others().collect();

@@ -7,6 +7,7 @@ use crate::command::client::{Caller, Client};
 use crate::command::execute::{self, Call};
 use crate::command::gate::{self, Place};
 use crate::command::memory_limit;
+use crate::command::relocation::Relocation;
 use crate::command::spec::{Flags, Run};
 use crate::command::transactions::{self, Exec, Plan};
 use crate::resp::{Reply, ReplyBuffer};
@@ -21,6 +22,19 @@ pub(super) struct WatchedExec {
     target: ReplyTarget,
     missing: usize,
     intact: bool,
+}
+
+impl WatchedExec {
+    /// Whether what it sends in the end may be about slots of a relocation, or about watches that go with them. `me`: the client's core.
+    pub(super) fn concerns(&self, relocation: &Relocation, me: CoreId) -> bool {
+        let runs_on = match self.plan {
+            Plan::Core(core) => core,
+            Plan::Pieces => return true,
+        };
+        let is_among = |slot| relocation.slots.contains(slot);
+        let asks_core = runs_on == relocation.from && (self.exec.watches || runs_on == me);
+        asks_core || self.exec.queue.iter().any(|queued| queued.slot.is_some_and(is_among))
+    }
 }
 
 impl Requests {

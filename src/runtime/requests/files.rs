@@ -8,12 +8,17 @@
 //!   snapshot is in place as the base, which then replaces all that was before. A failure leaves a valid folder at any time.
 //! - FLUSHALL where several cores have keys: when all have switched, a base without keys and the new files replace everything. A
 //!   rewrite under way is given up.
+//! - Slots change their core: the one that has them from now on switches. It has its file when what the other had recorded is safe
+//!   (`relocation`); files are read in the order of their numbers, so that its changes come behind the other's. No rewrite begins while a
+//!   core waits for such a file: what it records was recorded before the rewrite's cut.
 //! - `appendonly yes` while the node runs is a rewrite whose files are in no manifest before the base is.
 //! - A rewrite with `appendonly no` writes a base that stands alone. The folder is open, and locked, only meanwhile.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
+
+use hashbrown::HashSet;
 
 use super::Requests;
 use super::snapshots::Outcome;
@@ -59,12 +64,21 @@ pub(super) struct Files {
     /// For each core: why it has gone on to a file that is not made yet, the first time first.
     switched: Vec<VecDeque<SwitchKind>>,
     pub(super) rewrite: Option<Rewrite>,
+    /// Relocations whose giver's changes are safe, and whose taker has not got its file.
+    pub(super) givers_are_safe: HashSet<u64>,
     /// Monotonic milliseconds.
     retry_ms: u64,
     /// The node ends when nobody waits for a file any more.
     pub(super) ends: Option<ShutdownOptions>,
     /// A signal has come while the first base was being named.
     signalled: Option<(&'static str, ShutdownOptions)>,
+}
+
+impl Files {
+    /// Whether a core that has taken slots over waits for its file.
+    pub(super) fn has_hand_over(&self) -> bool {
+        self.switched.iter().flatten().any(|kind| matches!(kind, SwitchKind::HandOver(_)))
+    }
 }
 
 impl Requests {
@@ -118,6 +132,15 @@ impl Requests {
             cores.map(|(index, _)| CoreId::new(index)).collect::<Vec<_>>()
         };
         let count = fronts.len();
+        let is_safe = |front: &Option<SwitchKind>| match front {
+            Some(SwitchKind::HandOver(number)) => self.files.givers_are_safe.contains(number),
+            _ => false,
+        };
+        if let Some(index) = fronts.iter().position(is_safe) {
+            let commits = !self.files.rewrite.as_ref().is_some_and(|rewrite| rewrite.begins);
+            let cores = vec![CoreId::new(index)];
+            return Some(FolderJob::Add { is_for_all: count == 1, cores, replaces: false, commits });
+        }
         if !is_collecting && fronts.iter().any(has(SwitchKind::Cut)) {
             let cores = cores(SwitchKind::Cut);
             let commits = !self.files.rewrite.as_ref().is_some_and(|rewrite| rewrite.begins);
@@ -228,7 +251,9 @@ impl Requests {
                     self.base_is_named();
                 }
                 for (core, file) in cores.into_iter().zip(files) {
-                    self.files.switched[core.index()].pop_front();
+                    if let Some(SwitchKind::HandOver(number)) = self.files.switched[core.index()].pop_front() {
+                        self.files.givers_are_safe.remove(&number);
+                    }
                     self.hand_out(core, file, replaces);
                 }
             }
@@ -289,6 +314,7 @@ impl Requests {
             .folder
             .as_ref()
             .filter(|_| !self.are_files_pending() && self.save.is_none() && self.postponed_save.is_none())
+            .filter(|_| !self.is_relocating())
         else {
             // In a moment.
             let files = &mut self.core.node().persistence.append_only;
@@ -393,6 +419,7 @@ impl Requests {
         self.give_up_rewrite();
         self.folder = None;
         self.files.switched.clear();
+        self.files.givers_are_safe.clear();
         self.core.node().persistence.append_only.forget_files();
         self.publish_disk_view();
     }

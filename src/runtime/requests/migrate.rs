@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use super::Requests;
 use crate::base::core_id::CoreId;
+use crate::base::slot::{Slot, SlotSet};
 use crate::command::blocking;
 use crate::command::client::ClientRef;
 use crate::command::execute::{self, Call};
@@ -177,6 +178,21 @@ impl Requests {
             self.hold_until_moved(Held::EndWatches { from, ticket, client_id });
         }
         waits
+    }
+
+    /// Whether shares of commands of all cores wait here.
+    pub(super) fn holds_shares(&self) -> bool {
+        self.key_moves.held.iter().any(|held| matches!(held, Held::Part { .. } | Held::EndWatches { .. }))
+    }
+
+    /// Whether requests for these slots wait here.
+    pub(super) fn holds_requests_for(&self, slots: &SlotSet) -> bool {
+        let is_among = |slot: Option<Slot>| slot.is_some_and(|slot| slots.contains(slot));
+        self.key_moves.held.iter().any(|held| match held {
+            Held::Call { call, .. } => is_among(call.slot),
+            Held::Exec { exec, .. } => exec.queue.iter().any(|queued| is_among(queued.slot)),
+            Held::Part { .. } | Held::EndWatches { .. } => true,
+        })
     }
 
     fn hold_until_moved(&mut self, held: Held) {

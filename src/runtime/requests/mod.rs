@@ -19,11 +19,13 @@ mod limits;
 mod loading;
 mod migrate;
 mod migration;
+mod relocation;
 mod replication;
 mod snapshots;
 
 pub use bus::OnBus;
 pub use migration::MigrationMessage;
+pub use relocation::RelocationMessage;
 pub use replication::LogMark;
 pub use replication::apply::ApplyBatch;
 pub use replication::arrivals::Arrival;
@@ -106,7 +108,7 @@ pub struct Requests {
     closing: Vec<u32>,
     /// Some of them were added since the last look.
     closing_news: bool,
-    /// Clients that CLIENT PAUSE holds.
+    /// Clients that CLIENT PAUSE holds, or slots on their way.
     postponed: Vec<u32>,
     /// Clients whose awaited reply has come: what they have sent since can run.
     released: Vec<u32>,
@@ -151,6 +153,8 @@ pub struct Requests {
     pub durability: Durability,
     /// This core's part in migrations of slots.
     migrating: migration::Migrating,
+    /// This core's part in slots that change their core.
+    relocating: relocation::Relocating,
     /// This core's part in replication.
     replicating: Replicating,
     /// The link to the primary that this node copies; core 0's.
@@ -207,6 +211,7 @@ impl Requests {
             files: Files::default(),
             durability: Durability::default(),
             migrating: migration::Migrating::default(),
+            relocating: relocation::Relocating::default(),
             replicating: Replicating::default(),
             following: Following::default(),
             key_moves: Migrating::default(),
@@ -341,7 +346,9 @@ impl Requests {
             return;
         }
         // Whom the pause still holds lines up again, in the same order.
-        let is_free = self.core.migration.held.is_none() && self.core.pause.until(self.core.clock.unix()).is_none();
+        let is_free = self.core.migration.held.is_none()
+            && self.core.relocation.is_none()
+            && self.core.pause.until(self.core.clock.unix()).is_none();
         if std::mem::take(&mut self.pause_changed) || is_free {
             let postponed = std::mem::take(&mut self.postponed);
             postponed.into_iter().for_each(|index| self.resume(index));

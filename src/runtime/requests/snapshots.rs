@@ -114,7 +114,7 @@ impl Requests {
 
     /// Begins a snapshot, which `command::persistence` has in its books already.
     pub(super) fn begin_save(&mut self, purpose: SaveFor, waiting: Option<Waiting>) {
-        if self.must_catch_up() {
+        if self.must_catch_up() || self.is_relocating() {
             self.postponed_save = Some((purpose, waiting));
             return;
         }

@@ -2,6 +2,7 @@
 
 mod bus;
 mod commands;
+mod cores;
 mod fabric;
 mod failover;
 mod faults;

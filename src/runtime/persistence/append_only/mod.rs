@@ -19,6 +19,8 @@ pub enum SwitchKind {
     Cut,
     /// What came before was removed.
     Flush,
+    /// Slots have come from another core, in the relocation of this number: what follows must stand behind that core's file.
+    HandOver(u64),
 }
 
 /// Work on the folder, done by a thread of its own.
@@ -40,6 +42,8 @@ pub enum Order {
     File(Box<AppendFile>),
     /// These bytes are the last of the file; what follows this position of the journal belongs to the next, which comes later.
     Switch { last: Vec<u8>, position: u64 },
+    /// Somebody waits for the journal to be safe up to this position: `everysec` does not wait for the second.
+    SyncUntil(u64),
     /// A base of so many bytes has taken the place of all files before the one written to.
     Rebased { base_bytes: u64 },
     /// The disk has a fault, for tests.

@@ -113,6 +113,8 @@ pub struct Writer {
     gathered_position: u64,
     written_position: u64,
     durable_position: u64,
+    /// Up to here `everysec` is in a hurry.
+    wanted_position: u64,
     /// When the oldest byte came that is not durable, in monotonic milliseconds.
     oldest_ms: Option<u64>,
     failure: Option<Failure>,
@@ -149,6 +151,7 @@ impl Writer {
             gathered_position: 0,
             written_position: 0,
             durable_position: 0,
+            wanted_position: 0,
             oldest_ms: None,
             failure: None,
             is_late: false,
@@ -187,6 +190,11 @@ impl Writer {
     pub fn take_file(&mut self, file: AppendFile) {
         self.files.push_back((self.next_slot, Rc::new(file.file)));
         self.next_slot += 1;
+    }
+
+    /// Somebody waits for what stands before this position of the journal to be durable.
+    pub fn sync_until(&mut self, position: u64) {
+        self.wanted_position = position;
     }
 
     /// What was gathered so far, with `last` behind, ends its file; what follows `position` belongs to the next.
@@ -371,7 +379,9 @@ impl Writer {
             AppendFsync::No => false,
             AppendFsync::EverySecond => {
                 let is_old = self.oldest_ms.is_some_and(|oldest| self.now_ms + self.tick_ms >= oldest + SYNC_EVERY_MS);
-                is_old || self.gathered_position - self.durable_position > UNSYNCED_BYTES_MAX
+                is_old
+                    || self.durable_position < self.wanted_position
+                    || self.gathered_position - self.durable_position > UNSYNCED_BYTES_MAX
             }
         }
     }

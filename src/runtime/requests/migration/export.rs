@@ -312,7 +312,19 @@ impl Requests {
 
     // ---- core 0 ---------------------------------------------------------------------------------------------------
 
+    /// Slots that change their core are on neither of two for a moment: a walk begins when they are there.
+    pub(in crate::runtime::requests) fn begin_walks_that_waited(&mut self) {
+        for job in std::mem::take(&mut self.migrating.waiting_walks) {
+            if self.job(&job).is_some_and(|job| job.state == State::Snapshotting) {
+                self.begin_walk(job);
+            }
+        }
+    }
+
     pub(super) fn begin_walk(&mut self, job: HexId) {
+        if self.is_relocating() {
+            return self.migrating.waiting_walks.push(job);
+        }
         let Some(slots) = self.job(&job).map(|job| job.slots.clone()) else { return };
         let cores_count = self.core.facts.cores_count;
         let (unsent, put_bytes, sent_bytes) = Default::default();

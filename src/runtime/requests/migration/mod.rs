@@ -125,6 +125,8 @@ pub(super) struct Migrating {
     ends: Vec<(HexId, ClientRef)>,
     /// What is on its way to targets.
     books: HashMap<HexId, Books>,
+    /// Jobs whose walk waits for slots to have changed their core.
+    waiting_walks: Vec<HexId>,
     /// The cores over whose connections slots come, or came.
     came_by: HashMap<HexId, CoreId>,
     /// Cores that have still to answer `Prepare` or `Undo`.

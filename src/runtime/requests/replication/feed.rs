@@ -78,7 +78,7 @@ impl Requests {
         replication.intake.pass_flush(&mut replication.log, core.index(), is_said);
     }
 
-    /// A snapshot that has waited for cores to catch up with a primary's stream begins (core 0).
+    /// A snapshot that has waited for cores to catch up with a primary's stream, or for slots to change their core, begins (core 0).
     pub(in crate::runtime::requests) fn settle_postponed_save(&mut self) {
         if let Some((purpose, waiting)) = self.postponed_save.take() {
             self.begin_save(purpose, waiting);
@@ -87,7 +87,7 @@ impl Requests {
     }
 
     pub(in crate::runtime::requests) fn is_postponed_save_due(&self) -> bool {
-        self.postponed_save.is_some() && self.has_caught_up()
+        self.postponed_save.is_some() && self.has_caught_up() && !self.is_relocating()
     }
 
     /// The place behind all that has come so far, kept apart or not (core 0).

@@ -112,7 +112,8 @@ impl Requests {
 
     /// Core 0's look at its link, each turn. True when something was done.
     pub fn attend_upstream(&mut self) -> bool {
-        if self.core.node.is_none() {
+        // A stream is dealt out by a table that stays.
+        if self.core.node.is_none() || self.is_relocating() {
             return false;
         }
         let mut worked = false;

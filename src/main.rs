@@ -34,6 +34,7 @@ Examples:
 
 fn main() -> ExitCode {
     let arguments: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    let arguments = without_redis_server(&arguments);
     match arguments.first().map(Vec::as_slice) {
         Some(b"-v" | b"--version") => {
             println!("slotcore v={} redis_version=7.2.4 bits=64", env!("CARGO_PKG_VERSION"));
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
         Some(b"cluster") => return ExitCode::from(admin::run(&arguments[1..])),
         _ => {}
     }
-    let (config, file, warnings) = match read_configuration(&arguments) {
+    let (config, file, warnings) = match read_configuration(arguments) {
         Ok(read) => read,
         Err(line) => return fail(&line),
     };
@@ -77,6 +78,14 @@ fn main() -> ExitCode {
             tracing::error!("{line}");
             fail(&line)
         }
+    }
+}
+
+/// Compose files for Redis's image name the program: `command: redis-server /etc/redis.conf`. They need not be changed for that.
+fn without_redis_server(arguments: &[Vec<u8>]) -> &[Vec<u8>] {
+    match arguments {
+        [first, rest @ ..] if first == b"redis-server" => rest,
+        _ => arguments,
     }
 }
 
@@ -119,4 +128,22 @@ fn read_configuration(arguments: &[Vec<u8>]) -> Result<(Config, String, Vec<Stri
     let file = file.map_or_else(String::new, |path| path.display().to_string());
     let warnings = environment.warnings.into_iter().chain(loaded.warnings).collect();
     Ok((loaded.config, file, warnings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_redis_server;
+
+    #[test]
+    fn the_command_of_an_image_of_redis_is_passed_over() {
+        let words = |line: &str| line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        for (line, rest) in [
+            ("redis-server /etc/redis.conf --port 1", "/etc/redis.conf --port 1"),
+            ("redis-server", ""),
+            ("/etc/redis.conf redis-server", "/etc/redis.conf redis-server"),
+            ("", ""),
+        ] {
+            assert_eq!(without_redis_server(&words(line)), words(rest));
+        }
+    }
 }

@@ -6,12 +6,17 @@
 //! REPLCONF listening-port <port>              +OK
 //! REPLCONF ip-address <address>               +OK, when one is announced
 //! REPLCONF capa eof capa psync2 capa slot-states   +OK
+//! CLUSTER MYID                                $40 <id>, in a cluster
 //! PSYNC <id> <offset>                         +FULLRESYNC <id> <offset> | +CONTINUE [<id>] | an error
 //! ```
 //!
 //! The link's thread sends what [`Handshake::begin`] and [`Handshake::answer`] give it, and hands each line that comes to
 //! the latter. Places here are counts of bytes, as everywhere in this node; on the wire PSYNC names the first byte wanted, which
 //! is one more.
+//!
+//! CLUSTER MYID is not in Redis's. A cluster tells a replica where its primary is, and by then an empty node may have that address: a
+//! container made anew has the address of the one that was removed. Redis's replica would take over that node's
+//! nothing in place of the last copy of the data. This one asks who is there, and waits when it is somebody else.
 
 use std::collections::VecDeque;
 
@@ -36,6 +41,8 @@ pub struct Introduction {
     pub known: Option<(HexId, u64)>,
     /// The other side is asked to take over (FAILOVER).
     pub hands_over: bool,
+    /// The node that must be there; outside of a cluster it may be any.
+    pub primary: Option<HexId>,
 }
 
 /// What comes next.
@@ -62,6 +69,10 @@ enum Asked {
     Port,
     Address,
     Abilities,
+    /// The line that says how long the id is.
+    Identity,
+    /// The id itself.
+    Id,
     Psync,
 }
 
@@ -100,6 +111,14 @@ impl Handshake {
             Asked::Port => not_understood("listening-port", line),
             Asked::Address => not_understood("ip-address", line),
             Asked::Abilities => not_understood("capa", line),
+            Asked::Identity if line == b"$40" => self.asked.push_front(Asked::Id),
+            // Who may not tell, or does not know yet, is taken for the one.
+            Asked::Identity if line.first() == Some(&b'-') => {
+                tracing::info!("(Non critical) Master does not say who it is: {}", shown(line));
+            }
+            Asked::Identity => return Next::Failed(format!("Unexpected reply from the master: {}", shown(line))),
+            Asked::Id if self.introduction.primary != HexId::parse(line) => return self.another_is_there(line),
+            Asked::Id => {}
             Asked::Psync => return psync_answered(line),
             Asked::Auth => {}
         }
@@ -136,7 +155,15 @@ impl Handshake {
             lines.push((Asked::Address, &address_line));
         }
         lines.push((Asked::Abilities, &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"slot-states"]));
+        if self.introduction.primary.is_some() {
+            lines.push((Asked::Identity, &[b"CLUSTER", b"MYID"]));
+        }
         self.ask(&lines)
+    }
+
+    fn another_is_there(&self, line: &[u8]) -> Next {
+        let primary = self.introduction.primary.map(|id| id.to_string()).unwrap_or_default();
+        Next::Refused(format!("Not synchronizing: at the master's address is {}, not {primary}", shown(line)))
     }
 
     fn ask_for_stream(&mut self) -> Next {
@@ -244,6 +271,7 @@ mod tests {
             address: "10.0.0.1".to_owned(),
             known,
             hands_over: false,
+            primary: None,
         };
         let mut handshake = Handshake::new(introduction);
         assert_eq!(lines(&handshake.begin()), "PING");
@@ -287,6 +315,28 @@ mod tests {
             let expected = if is_refused { Next::Refused(why.to_owned()) } else { Next::Failed(why.to_owned()) };
             assert_eq!(answered(line), expected);
         }
+    }
+
+    /// The answer to the last line of an introduction that expects the node with `id()`.
+    fn identified(lines: &[&[u8]]) -> Next {
+        let mut handshake = Handshake::new(Introduction { primary: Some(id()), ..Introduction::default() });
+        handshake.begin();
+        assert!(sent(handshake.answer(b"+PONG")).ends_with("; CLUSTER MYID"));
+        assert_eq!(handshake.answer(b"+OK"), Next::Wait);
+        assert_eq!(handshake.answer(b"+OK"), Next::Wait);
+        let (last, others) = lines.split_last().unwrap();
+        others.iter().for_each(|line| assert_eq!(handshake.answer(line), Next::Wait));
+        handshake.answer(last)
+    }
+
+    #[test]
+    fn a_replica_of_a_cluster_asks_no_other_than_its_primary_for_data() {
+        assert_eq!(sent(identified(&[b"$40", ID])), "PSYNC ? -1");
+        assert_eq!(sent(identified(&[b"-NOPERM no"])), "PSYNC ? -1");
+        let other = b"f".repeat(40);
+        assert!(matches!(identified(&[b"$40", &other]), Next::Refused(_)));
+        assert!(matches!(identified(&[b"$40", b"no id"]), Next::Refused(_)));
+        assert!(matches!(identified(&[b"$4000000"]), Next::Failed(_)));
     }
 
     #[test]

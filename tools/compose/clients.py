@@ -40,7 +40,7 @@ def use(name, entry, password, prefix):
     replies = [line for line in cli.splitlines() if line and not line.startswith("->")]
     wanted = [word for number in range(KEYS) for word in ("OK", str(number))]
     must(replies == wanted, f"redis-cli -c {name}: {cli[:300]}")
-    python = run(*prefix(password), sys.executable, "-c", PYTHON, host, str(port), password, f"py:{tag}")
+    python = run(*prefix(password), sys.executable, "-c", PYTHON, host, str(port), password or "", f"py:{tag}")
     return f"{name}: redis-cli -c and redis-py at {host}:{port} ({python})"
 
 

@@ -7,6 +7,10 @@ import subprocess
 import time
 
 
+# By how much this machine may be slower than what the limits here are made for.
+PATIENCE = float(os.environ.get("PATIENCE", "1"))
+
+
 class Failed(Exception):
     """A check or a command that failed; the text says which."""
 
@@ -35,7 +39,9 @@ def address_of(container):
 
 
 def wait_for(limit_s, what, condition, pause_s=0.1):
-    """Waits until `condition` returns something true, which is returned; it may also say what is missing, as a `Missing`."""
+    """Waits until `condition` returns something true, which is returned; it may also say what is missing, as a `Missing`. The limit is
+    stretched by PATIENCE."""
+    limit_s *= PATIENCE
     end, last = time.monotonic() + limit_s, None
     while True:
         last = condition()

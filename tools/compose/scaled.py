@@ -21,12 +21,12 @@ PASSWORD = "scaled password"
 class Scaled:
     """A project of one service, `node`."""
 
-    def __init__(self, file, project, variables):
+    def __init__(self, file, project, variables, password=PASSWORD):
         file = pathlib.Path(file)
         settings = {"SLOTCORE_CLUSTER_NODE_TIMEOUT": str(TIMEOUT_MS), "SLOTCORE_CORES": "1"}
         # docker-compose looks for the seccomp profile from where it is called, docker compose from where the file is.
         self.compose = Compose(project, [file.name], file.parent, {**variables, **settings})
-        self.password = PASSWORD
+        self.password = password
 
     def up(self, count, *words):
         self.compose("up", "-d", *words, "--scale", f"node={count}")
@@ -60,43 +60,76 @@ def roles(views):
     return len(primaries), len(views) - len(primaries) - len(idle), len(idle)
 
 
-def check_scale(root, prefix, base, variables, say):
+def kept(world, work, say):
+    """The lines of `work`; what `world` made is taken away afterwards, and its logs are kept when something fails."""
+    try:
+        yield from work
+    except BaseException:
+        say(f"what the containers logged is in {world.compose.keep_logs()}")
+        raise
+    finally:
+        world.compose.down()
+
+
+def check_scale(root, prefix, base, variables, say, is_short):
+    """Without a password, which is what `up` without any settings gives; then, unless it must be short, with one and with more nodes."""
+    file = f"{root}/conf/compose/scale.yml"
+    world = Scaled(file, f"{prefix}-open", variables, password=None)
+    yield from kept(world, scale(world, base, 6), say)
+    if is_short:
+        return
     with tempfile.NamedTemporaryFile("w") as secret:
         secret.write(PASSWORD + "\n")
         secret.flush()
         pathlib.Path(secret.name).chmod(0o644)
-        world = Scaled(f"{root}/conf/compose/scale.yml", f"{prefix}-scale", {**variables, "SLOTCORE_PASSWORD_FILE": secret.name})
-        try:
-            yield from scale(world, base)
-        except BaseException:
-            say(f"what the containers logged is in {world.compose.keep_logs()}")
-            raise
-        finally:
-            world.compose.down()
+        world = Scaled(file, f"{prefix}-scale", {**variables, "SLOTCORE_PASSWORD_FILE": secret.name})
+        yield from kept(world, scale(world, base, 9, with_replica=True, more=12), say)
 
 
-def scale(world, base):
-    world.up(9, "--build")
-    views, seconds = world.settled(9, FORM_MAX_S)
-    yield f"up --scale node=9: in order {seconds:.1f} s later, primaries, replicas, without a task: {roles(views)}"
+def scale(world, base, nodes, with_replica=False, more=None):
+    """Forms with so many nodes, replaces a primary, perhaps a replica, too, and grows to `more`."""
+    world.up(nodes, "--build")
+    views, seconds = world.settled(nodes, FORM_MAX_S)
+    secret = "with" if world.password else "without"
+    yield (f"up --scale node={nodes} {secret} a password: in order {seconds:.1f} s later, primaries, replicas, without a task: {roles(views)}; "
+           f"{up_again(world, nodes)}")
     entry = world.addresses()[0]
     yield clients.from_here(entry, world.password)
     yield clients.from_container(entry, world.password, world.compose.network(), base)
     with Load("scale", world.addresses, world.password, []) as load:
         time.sleep(2)
-        primary = next(view for view in views if view.myself.is_primary and view.myself.slots)
-        replica = next(view for view in views if not view.myself.is_primary)
-        for view in (primary, replica):
+        lost = [next(view for view in views if view.myself.is_primary and view.myself.slots)]
+        if with_replica:
+            lost.append(next(view for view in views if not view.myself.is_primary))
+        for view in lost:
             docker("rm", "-f", "-v", world.container_of(view.myself.address))
-            world.up(9, "--no-recreate", "--no-build")
-            known, seconds = world.settled(9, REPLACE_MAX_S)
+            world.up(nodes, "--no-recreate", "--no-build")
+            known, seconds = world.settled(nodes, REPLACE_MAX_S)
             must(view.myself.id not in {line.id for line in known[0].lines}, f"{view.myself.id} is still known")
             role = "primary" if view.myself.is_primary else "replica"
-            yield f"a removed {role} is replaced: in order with 9 nodes {seconds:.1f} s later, the old one forgotten: {roles(known)}"
+            yield f"a removed {role} is replaced: in order with {nodes} nodes {seconds:.1f} s later, the old one forgotten: {roles(known)}"
     yield account(load, world)
-    world.up(12, "--no-recreate", "--no-build")
-    views, seconds = world.settled(12, REPLACE_MAX_S)
-    yield f"up --scale node=12: in order {seconds:.1f} s later: {roles(views)}"
+    if more:
+        world.up(more, "--no-recreate", "--no-build")
+        views, seconds = world.settled(more, REPLACE_MAX_S)
+        yield f"up --scale node={more}: in order {seconds:.1f} s later: {roles(views)}"
+
+
+def up_again(world, nodes):
+    """`up` as before, when all is up already."""
+    before = state_of(world, nodes)
+    world.up(nodes, "--build")
+    after = state_of(world, nodes)
+    must(before == after, f"a second 'up' changed {before} to {after}")
+    return "a second 'up' changes nothing"
+
+
+def state_of(world, nodes):
+    """All that a needless restart or change of roles would change."""
+    views, _ = world.settled(nodes, FORM_MAX_S)
+    lines = sorted((line.id, line.address, line.primary, tuple(line.slots)) for line in views[0].lines)
+    begun = sorted((id, inspect(id)["State"]["StartedAt"]) for id in world.containers())
+    return lines, views[0].info["cluster_current_epoch"], begun
 
 
 def account(load, world):
@@ -109,16 +142,10 @@ def account(load, world):
     return f"writes meanwhile: {len(load.acknowledged())} acknowledged, {len(lost)} lost; {len(waited)} with WAIT 1, none lost"
 
 
-def check_nat(root, prefix, base, variables, socket, say):
+def check_nat(root, prefix, base, variables, socket, say, is_short):
     settings = {"SLOTCORE_PASSWORD": PASSWORD, "SLOTCORE_DOCKER_SOCKET": socket}
     world = Scaled(f"{root}/conf/compose/nat.yml", f"{prefix}-nat", {**variables, **settings})
-    try:
-        yield from nat(world, base)
-    except BaseException:
-        say(f"what the containers logged is in {world.compose.keep_logs()}")
-        raise
-    finally:
-        world.compose.down()
+    yield from kept(world, nat(world, base, 1 if is_short else 2), say)
 
 
 def published(container):
@@ -142,13 +169,13 @@ def announced(world, gateway):
     return wait_for(REPLACE_MAX_S, "the nodes are not announced", look)
 
 
-def nat(world, base):
+def nat(world, base, restarts):
     begun = time.monotonic()
     world.up(6, "--build")
     network = inspect(world.containers()[0])["NetworkSettings"]["Networks"]
     gateway = next(iter(network.values()))["Gateway"]
     wanted = announced(world, gateway)
-    yield f"up: in order at {gateway}, each at its own two ports, {time.monotonic() - begun:.1f} s after 'up -d'"
+    yield f"up: in order at {gateway}, each at its own two ports, {time.monotonic() - begun:.1f} s after 'up -d'; {up_again(world, 6)}"
     host, port = sorted(wanted)[0][0].split(":")
     yield clients.from_here((host, int(port)), world.password)
     yield clients.from_container((host, int(port)), world.password, world.compose.network(), base)
@@ -156,7 +183,7 @@ def nat(world, base):
                       if inspect(container)["State"]["Running"]]
     with Load("nat", places, world.password, []) as load:
         time.sleep(2)
-        for container in world.containers()[:2]:
+        for container in world.containers()[:restarts]:
             before = published(container)
             docker("restart", "-t", "10", container)
             must(published(container) != before, "the restart has kept the ports: nothing was tested")

@@ -249,6 +249,11 @@ impl Machine {
         }
     }
 
+    /// The node that this one should copy, if it is a replica.
+    pub fn primary_id(&self) -> Option<HexId> {
+        self.state.myself().primary.map(|primary| self.state.node(primary).id)
+    }
+
     /// The slots that are open here, as they were ordered to be.
     pub fn open_slots(&self) -> Vec<(Slot, SetSlot)> {
         let id = |index: &NodeIndex| self.state.node(*index).id;

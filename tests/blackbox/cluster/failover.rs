@@ -42,6 +42,30 @@ fn with_replica(kinds: [Kind; 3], replica: Kind) -> (Vec<Server>, Server) {
     (primaries, replica)
 }
 
+/// As when a container is made anew at the address of one that was removed. Redis's replica empties itself then.
+#[test]
+fn a_replica_keeps_its_data_while_another_node_has_its_primarys_address() {
+    let (mut primaries, replica) = with_replica([Kind::Slotcore; 3], Kind::Slotcore);
+    fill(&primaries[0], 100);
+    wait_for_keys(&replica, 100);
+    // It may take over otherwise before it meets the other node.
+    replica.connect().must("CONFIG SET cluster-replica-no-failover yes");
+    let gone = id_of(&primaries[0]);
+    primaries[0].stop();
+    for entry in fs::read_dir(&primaries[0].dir).expect("its folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("it is removed");
+    }
+    primaries[0].restart();
+    let other = id_of(&primaries[0]);
+    assert_ne!(gone, other);
+    let line = format!("Not synchronizing: at the master's address is {other}, not {gone}");
+    assert!(holds_within(LIMIT, || replica.log().contains(&line)), "{}", replica.log());
+    assert_eq!(keys_count(&replica), 100);
+    assert_eq!(keys_count(&primaries[0]), 0);
+    assert_eq!(replica.connect().info("master_link_status").as_deref(), Some("down"));
+}
+
 #[test]
 fn a_replica_by_nodes_conf_copies_its_primary() {
     let primaries = [node(Kind::Redis, &[]), node(Kind::Redis, &[])];

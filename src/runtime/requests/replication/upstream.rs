@@ -148,6 +148,7 @@ impl Requests {
         let place = self.place_of_all();
         let config = &self.core.config;
         let Some(node) = self.core.node.as_mut() else { return };
+        let primary = node.cluster.as_deref().and_then(|cluster| cluster.machine().primary_id());
         let replication = &mut node.replication;
         let Some(upstream) = &mut replication.upstream else { return };
         let known = upstream.resumes.then_some((replication.history.id, place));
@@ -165,6 +166,7 @@ impl Requests {
                 address: config.replica_announce_ip.clone(),
                 known,
                 hands_over: upstream.takes_over,
+                primary,
             },
             folder: config.dir.clone().into(),
             in_memory: config.repl_diskless_load != DisklessLoad::Disabled,

@@ -93,6 +93,10 @@ impl Requests {
 
     /// A core has gone on to a file that is not made yet.
     pub(super) fn core_switched(&mut self, core: CoreId, kind: SwitchKind) {
+        if matches!(kind, SwitchKind::HandOver(_)) && !self.core.records_in_files() {
+            // `appendonly no` is on its way to that core.
+            return;
+        }
         let count = self.writers_count();
         self.files.switched.resize_with(count, VecDeque::new);
         self.files.switched[core.index()].push_back(kind);
@@ -133,7 +137,10 @@ impl Requests {
         };
         let count = fronts.len();
         let is_safe = |front: &Option<SwitchKind>| match front {
-            Some(SwitchKind::HandOver(number)) => self.files.givers_are_safe.contains(number),
+            // A node that ends brings all to the disk before it is gone, or cannot.
+            Some(SwitchKind::HandOver(number)) => {
+                self.files.ends.is_some() || self.files.givers_are_safe.contains(number)
+            }
             _ => false,
         };
         if let Some(index) = fronts.iter().position(is_safe) {

@@ -553,7 +553,7 @@ impl Requests {
         if self.are_files_pending() {
             // Bytes of other cores wait for a file that is being made.
             self.files.ends = Some(options);
-            return;
+            return self.advance_files();
         }
         if let Some(file) = self.save.take().and_then(|save| save.file) {
             file.remove();

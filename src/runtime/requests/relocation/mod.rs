@@ -59,8 +59,10 @@ use crate::runtime::persistence::append_only::{Order, SwitchKind};
 const PATIENCE_MS: u64 = 10_000;
 /// Requests are held back for no longer than this while some core cannot mark.
 const HOLD_MS_MAX: u64 = 100;
-/// After something was in the way it is tried again so much later.
+/// After something was in the way it is tried again so much later; each time that requests were held back for nothing, after twice as
+/// long, up to so many times that.
 const RETRY_AFTER_MS: u64 = 5;
+const RETRY_DOUBLINGS_MAX: u32 = 8;
 
 /// What cores say to one another about relocations; numbers are those of `Relocation`.
 pub enum RelocationMessage {
@@ -138,8 +140,9 @@ struct Current {
     to_mark: usize,
     to_pass: usize,
     is_installed: bool,
-    /// What was last in the way.
+    /// What was last in the way, and how often requests were held back for nothing.
     why: &'static str,
+    failures: u32,
 }
 
 /// One core's part, and core 0's books.

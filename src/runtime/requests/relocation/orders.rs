@@ -1,6 +1,6 @@
 //! Core 0's side: the orders, one relocation after the other, and what keeps one from beginning.
 
-use super::{Current, HOLD_MS_MAX, PATIENCE_MS, RETRY_AFTER_MS, RelocationMessage, Stage, Wanted};
+use super::{Current, HOLD_MS_MAX, PATIENCE_MS, RETRY_AFTER_MS, RETRY_DOUBLINGS_MAX, RelocationMessage, Stage, Wanted};
 use crate::base::core_id::CoreId;
 use crate::base::slot::{Slot, SlotSet};
 use crate::cluster::migration::End;
@@ -135,6 +135,7 @@ impl Requests {
                 to_pass: 0,
                 is_installed: false,
                 why: "",
+                failures: 0,
             }));
             self.prepare();
         }
@@ -155,8 +156,10 @@ impl Requests {
     }
 
     fn is_in_the_way(&mut self, why: &'static str, passes: bool) {
-        let at_ms = self.now_ms() + RETRY_AFTER_MS;
+        let now_ms = self.now_ms();
         let Some(current) = &mut self.relocating.current else { return };
+        current.failures += u32::from(matches!(current.stage, Stage::Holds { .. }));
+        let at_ms = now_ms + (RETRY_AFTER_MS << current.failures.min(RETRY_DOUBLINGS_MAX));
         (current.stage, current.why) = (Stage::Retries { at_ms }, why);
         if !passes {
             self.give_order_up();

@@ -273,7 +273,8 @@ impl Requests {
     /// What is due of it at the end of a turn's work.
     #[inline]
     pub(super) fn settle_loading(&mut self) {
-        if !self.reloads.is_empty() && !self.is_relocating() {
+        // The folder is with a thread while a file is made.
+        if !self.reloads.is_empty() && !self.is_relocating() && !self.are_files_pending() {
             for (target, order) in std::mem::take(&mut self.reloads) {
                 self.begin_reload(target, order);
             }

@@ -1,5 +1,8 @@
 //! What is in a slot goes with it: keys of all kinds, their times to live, files and replicas.
 
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -138,14 +141,15 @@ fn append_only_files_have_changes_of_all_cores_in_their_order() {
         let client = &mut server.connect();
         let slot = slot_of("tag");
         let mut at = core_of(client, slot);
-        for number in 0..6 {
-            for line in ["APPEND {tag}a x", "INCR {tag}c", "RPUSH {tag}l y", "APPEND other z"] {
+        for number in 0..10 {
+            client.must(&format!("APPEND {{tag}}a {number}"));
+            for line in ["INCR {tag}c", "RPUSH {tag}l y", "APPEND other z"] {
                 client.must(line);
             }
             if number == 3 {
                 client.must("BGREWRITEAOF");
             }
-            if number < 5 {
+            if number < 9 {
                 at = hop(client, slot);
             }
         }
@@ -158,13 +162,23 @@ fn append_only_files_have_changes_of_all_cores_in_their_order() {
         let redis = crate::append_only::read_by_redis(&server);
         check(
             &mut redis.connect(),
-            &[("GET {tag}a", "'xxxxxx'"), ("GET {tag}c", "'6'"), ("LLEN {tag}l", ":6"), ("GET other", "'zzzzzz'")],
+            &[
+                ("GET {tag}a", "'0123456789'"),
+                ("GET {tag}c", "'10'"),
+                ("LLEN {tag}l", ":10"),
+                ("GET other", "'zzzzzzzzzz'"),
+            ],
         );
         let client = &mut start_again(&mut server);
         assert_eq!(digest(client), before, "{policy}: the slot was last on core {at}");
         check(
             client,
-            &[("GET {tag}a", "'xxxxxx'"), ("GET {tag}c", "'6'"), ("LLEN {tag}l", ":6"), ("GET other", "'zzzzzz'")],
+            &[
+                ("GET {tag}a", "'0123456789'"),
+                ("GET {tag}c", "'10'"),
+                ("LLEN {tag}l", ":10"),
+                ("GET other", "'zzzzzzzzzz'"),
+            ],
         );
         // By the table that it has now, it can do it again.
         hop(client, slot);
@@ -173,6 +187,63 @@ fn append_only_files_have_changes_of_all_cores_in_their_order() {
         client.must("DEBUG LOADAOF");
         assert_eq!(digest(client), before, "{policy}");
     }
+}
+
+/// FLUSHALL is done by each core in its own time: it must meet a slot on one of them, and what the files and a replica are told of
+/// it must fit in.
+#[test]
+fn a_flush_takes_slots_that_hop_as_well() {
+    if !has_several_cores() {
+        return;
+    }
+    let primary = alone(&["--appendonly", "yes", "--appendfsync", "no"]);
+    let replica = node(Kind::Slotcore, &[]);
+    meet(&primary, &[&replica]);
+    replicate(&[&primary, &replica], &replica, &primary);
+    wait_until_linked(&replica);
+    let (client, stop) = (&mut primary.connect(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let hopping = &mut primary.connect();
+            while !stop.load(Ordering::Relaxed) {
+                hop(hopping, slot_of("tag"));
+            }
+        });
+        for round in 0..60 {
+            client.pipeline(&["SET {tag}a 1", "RPUSH {tag}b 1", "SET elsewhere 1"]);
+            check(client, &[("FLUSHALL", "+OK"), ("DBSIZE", ":0"), ("EXISTS {tag}a {tag}b", ":0")]);
+            client.must(&format!("SET {{tag}}last {round}"));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(client.must("WAIT 1 10000").integer(), 1);
+    let before = digest(client);
+    assert_eq!(digest(&mut replica.connect()), before);
+    client.must("DEBUG LOADAOF");
+    assert_eq!(digest(client), before);
+    check(client, &[("GET {tag}last", "'59'"), ("DBSIZE", ":1")]);
+}
+
+#[test]
+fn a_slot_waits_for_keys_that_are_on_their_way() {
+    if !has_several_cores() {
+        return;
+    }
+    let server = alone(&[]);
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = silent.local_addr().expect("an address").port();
+    let (client, mover) = (&mut server.connect(), &mut server.connect());
+    client.must("SET {tag}a 1");
+    let line = format!("MIGRATE 127.0.0.1 {port} {{tag}}a 0 500");
+    mover.send(&crate::support::client::encode(&crate::support::client::split_line(&line)));
+    let reader = &mut server.connect();
+    assert!(holds_within(LIMIT, || reader.info_number("migrate_cached_sockets") == 1));
+    let begun = Instant::now();
+    hop(client, slot_of("tag"));
+    assert!(begun.elapsed() > Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(mover.read().to_string().starts_with("-IOERR"));
+    check(client, &[("GET {tag}a", "'1'"), ("SET {tag}a 2", "+OK")]);
+    drop(silent);
 }
 
 #[test]

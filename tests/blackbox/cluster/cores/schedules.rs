@@ -15,7 +15,7 @@ use crate::support::random::Random;
 use crate::support::{Client, Kind, Server, Value, holds_within, number_from_env, server};
 
 const WRITERS: usize = 4;
-/// Keys that nobody changes, all over the slots.
+/// Keys that nobody changes, in the slots that hop.
 const STEADY: usize = 300;
 
 /// What one schedule has beside the load.
@@ -63,9 +63,9 @@ fn schedule(seed: u64, random: &mut Random, plan: Plan) {
         wait_until_linked(&follower);
         replica = Some(follower);
     }
-    let steady: Vec<String> = (0..STEADY).map(|n| format!("SET steady:{n} {n}")).collect();
-    server.connect().pipeline(&steady);
     let tags = tags(0, 16383, WRITERS + 1);
+    let steady: Vec<String> = (0..STEADY).map(|n| format!("SET {}steady:{n} {n}", tags[n % tags.len()])).collect();
+    server.connect().pipeline(&steady);
     let mut writers: Vec<Writer> = tags[..WRITERS].iter().cloned().map(Writer::new).collect();
     let stop = AtomicBool::new(false);
     let hops = AtomicU64::new(0);
@@ -216,11 +216,11 @@ fn steady_keys_are_there(mut client: Client, stop: &AtomicBool) {
         client.try_read().ok()
     };
     while !stop.load(Ordering::Relaxed) {
-        let Some(reply) = ask(&mut client, "KEYS steady:*") else { return };
+        let Some(reply) = ask(&mut client, "KEYS *steady:*") else { return };
         assert_eq!(reply.value.items().len(), STEADY, "KEYS");
         let (mut seen, mut cursor) = (std::collections::BTreeSet::new(), "0".to_owned());
         loop {
-            let Some(reply) = ask(&mut client, &format!("SCAN {cursor} MATCH steady:* COUNT 50")) else { return };
+            let Some(reply) = ask(&mut client, &format!("SCAN {cursor} MATCH *steady:* COUNT 50")) else { return };
             seen.extend(reply.value.items()[1].items().iter().map(Value::text));
             cursor = reply.value.items()[0].text();
             if cursor == "0" {

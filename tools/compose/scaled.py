@@ -151,6 +151,7 @@ def check_nat(root, prefix, base, variables, socket, say, is_short):
 def published(container):
     """The two ports of this machine, for clients and for the bus."""
     ports = inspect(container)["NetworkSettings"]["Ports"]
+    must(ports.get("6379/tcp") and ports.get("16379/tcp"), f"{container} has no ports: it does not run")
     return [int(next(port["HostPort"] for port in ports[name] if ":" not in port["HostIp"])) for name in ("6379/tcp", "16379/tcp")]
 
 

@@ -259,8 +259,8 @@ impl Requests {
             }
             return;
         }
-        let holds = flags.has(Flags::WRITE) && self.holds_replies();
-        let before = self.core.journal.position();
+        let holds = (flags.has(Flags::WRITE) || call.caller.is_slot_open) && self.holds_replies();
+        let before = self.before_call(&call.caller);
         let core = &mut self.core;
         if call.may_wait() {
             let mut reply = Box::new(ReplyBuffer::new());

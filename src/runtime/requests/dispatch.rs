@@ -146,7 +146,7 @@ impl Requests {
                 self.mesh.requests_to(core).push(call, sequence);
             }
             _ => {
-                let before = self.core.journal.position();
+                let before = self.before_call(&call.caller);
                 let mut reply = Box::new(ReplyBuffer::new());
                 if blocking::run(&mut self.core, call, sequence, &mut reply) {
                     let target = ReplyTarget { client: call.caller.client, sequence };
@@ -172,7 +172,7 @@ impl Requests {
         if spec.runs_script() {
             return self.run_script_here(connection, call, wanted);
         }
-        if spec.flags.has(Flags::WRITE) && self.holds_replies() {
+        if (spec.flags.has(Flags::WRITE) || call.caller.is_slot_open) && self.holds_replies() {
             return self.run_write_here(connection, call, wanted);
         }
         let core = &mut self.core;
@@ -203,7 +203,7 @@ impl Requests {
 
     /// Runs a script: its reply, and where the journal was before. `None`: it is parked.
     pub(super) fn run_script(&mut self, call: &Call<'_>, target: ReplyTarget) -> Option<(u64, Box<ReplyBuffer>)> {
-        let before = self.core.journal.position();
+        let before = self.before_call(&call.caller);
         let mut reply = Box::new(ReplyBuffer::new());
         self.core.scripting.may_park = true;
         execute::run(&mut self.core, call, &mut reply);
@@ -225,9 +225,9 @@ impl Requests {
         true
     }
 
-    /// Runs a command whose reply waits for the disk if it changes anything.
+    /// Runs a command whose reply waits for the disk if it changes anything, or if its slot is on its way.
     fn run_write_here(&mut self, connection: &mut Connection, call: &Call<'_>, wanted: bool) {
-        let before = self.core.journal.position();
+        let before = self.before_call(&call.caller);
         let mut reply = Box::new(ReplyBuffer::new());
         execute::run(&mut self.core, call, &mut reply);
         if !wanted {

@@ -16,7 +16,7 @@ use slab::Slab;
 use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
-use crate::command::client::ClientRef;
+use crate::command::client::{Caller, ClientRef};
 use crate::command::execute::Share;
 use crate::command::journal::JournalReader;
 use crate::config::AppendFsync;
@@ -95,6 +95,16 @@ impl Requests {
     #[inline]
     fn awaits_fsync(&self) -> bool {
         self.core.config.appendfsync == AppendFsync::Always || self.durability.is_late
+    }
+
+    /// Where the journal is before a call runs, to be compared with where it is afterwards. Of a slot that is on its way it counts as further
+    /// back when not all is durable: the reply may send the client after a key that has just gone to another node, and if this node came
+    /// back from a crash with that key, it would hide what was written, and acknowledged, there.
+    #[inline]
+    pub(super) fn before_call(&self, caller: &Caller) -> u64 {
+        let position = self.core.journal.position();
+        let waits = caller.is_slot_open && self.holds_replies();
+        if waits { position.min(self.durability.durable_position) } else { position }
     }
 
     /// Answers a call before which the journal was at `before`: at once, or when what the call has recorded is durable.

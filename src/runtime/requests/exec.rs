@@ -142,7 +142,7 @@ impl Requests {
                 return true;
             }
             Plan::Core(core) if core == self.core.id => {
-                let before = self.core.journal.position();
+                let before = self.before_call(&exec.caller);
                 let mut reply = Box::new(ReplyBuffer::new());
                 transactions::run(&mut self.core, &mut exec, &mut reply);
                 self.answer_from_first(target, reply, Some(connection), before);
@@ -191,7 +191,7 @@ impl Requests {
 
     /// A transaction of another core's client, or one that has waited.
     pub(super) fn run_exec(&mut self, target: ReplyTarget, mut exec: Box<Exec>) {
-        let before = self.core.journal.position();
+        let before = self.before_call(&exec.caller);
         let mut reply = Box::new(ReplyBuffer::new());
         if self.core.is_busy() {
             let error = self.core.busy_error();

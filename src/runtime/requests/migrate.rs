@@ -20,7 +20,7 @@ use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::base::slot::{Slot, SlotSet};
 use crate::command::blocking;
-use crate::command::client::ClientRef;
+use crate::command::client::{Caller, ClientRef};
 use crate::command::execute::{self, Call};
 use crate::command::migrate::{self, Dialogue, Dumper, Outcome};
 use crate::command::routing;
@@ -262,7 +262,8 @@ impl Requests {
     fn run_call_late(&mut self, call: &Call<'_>, sequence: u32) {
         let target = ReplyTarget { client: call.caller.client, sequence };
         let mut reply = Box::new(ReplyBuffer::new());
-        let before = self.core.journal.position();
+        // Whatever the slot is by now.
+        let before = self.before_call(&Caller { is_slot_open: true, ..call.caller });
         let mut call = Call { command: call.command, caller: call.caller, slot: call.slot, args: call.args };
         match routing::judge_late(&self.core, &call) {
             Err(error) => execute::refuse(&mut self.core, Some(call.command), &error, &mut reply),

@@ -246,6 +246,20 @@ impl SlotSet {
         self.words.iter().all(|&word| word == 0)
     }
 
+    /// The slots of this set that are not in the other.
+    pub fn without(&self, other: &SlotSet) -> SlotSet {
+        let mut left = self.clone();
+        left.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= !other);
+        left
+    }
+
+    /// The slots that are in both sets.
+    pub fn common(&self, other: &SlotSet) -> SlotSet {
+        let mut common = self.clone();
+        common.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
+        common
+    }
+
     /// Empties the set.
     pub fn clear(&mut self) {
         self.words.fill(0);
@@ -253,30 +267,34 @@ impl SlotSet {
 
     /// The slots in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.words.iter().enumerate().flat_map(|(number, &word)| {
-            let mut left = word;
-            std::iter::from_fn(move || {
-                if left == 0 {
-                    return None;
-                }
-                let bit = left.trailing_zeros() as usize;
-                left &= left - 1;
-                Some(Slot((number * 64 + bit) as u16))
-            })
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let slot = self.next_from(next, 0)?;
+            next = slot + 1;
+            Some(Slot(slot as u16))
         })
     }
 
     /// The maximal runs of consecutive slots in ascending order, each as (first, last), both in the set.
     pub fn ranges(&self) -> impl Iterator<Item = (Slot, Slot)> + '_ {
-        let mut slots = self.iter().peekable();
+        let mut next = 0;
         std::iter::from_fn(move || {
-            let first = slots.next()?;
-            let mut last = first;
-            while let Some(next) = slots.next_if(|slot| slot.get() == last.get() + 1) {
-                last = next;
-            }
-            Some((first, last))
+            let first = self.next_from(next, 0)?;
+            next = self.next_from(first, u64::MAX).unwrap_or(SLOTS_COUNT);
+            Some((Slot(first as u16), Slot((next - 1) as u16)))
         })
+    }
+
+    /// The first number from `start` on that is in the set or, with all bits in `flipped`, that is not. A word at a time: nodes.conf is
+    /// written, and the slots of packets are looked at, for each slot that moves.
+    fn next_from(&self, start: usize, flipped: u64) -> Option<usize> {
+        let mut number = start / 64;
+        let mut word = (self.words.get(number)? ^ flipped) & (u64::MAX << (start % 64));
+        while word == 0 {
+            number += 1;
+            word = self.words.get(number)? ^ flipped;
+        }
+        Some(number * 64 + word.trailing_zeros() as usize)
     }
 
     fn word_mut(&mut self, slot: Slot) -> (&mut u64, u64) {
@@ -390,6 +408,16 @@ mod tests {
             let spread: Vec<u16> = set.ranges().flat_map(|(a, b)| a.get()..=b.get()).collect();
             prop_assert!(spread.iter().copied().eq(numbers.iter().copied()));
             prop_assert_eq!(SlotSet::from_bytes(&set.to_bytes()), set);
+        }
+
+        #[test]
+        fn slots_of_two_sets_are_told_apart(
+            one in proptest::collection::btree_set(0u16..300, 0..300),
+            other in proptest::collection::btree_set(0u16..300, 0..300),
+        ) {
+            let [first, second] = [&one, &other].map(|set| set.iter().copied().map(Slot::new).collect::<SlotSet>());
+            prop_assert!(first.without(&second).iter().map(Slot::get).eq(one.difference(&other).copied()));
+            prop_assert!(first.common(&second).iter().map(Slot::get).eq(one.intersection(&other).copied()));
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::config::Config;
 /// What others may know before the file does is written this often at most: the core waits for the disk meanwhile, and a large cluster
 /// brings much news at once.
 pub const SAVE_INTERVAL_MS: u64 = 100;
+/// What moves slots key by key is on the disk so much later at most, as the keys are that come with them (`appendfsync everysec`).
+const SYNC_INTERVAL_MS: u64 = 1_000;
 
 /// The state machine and the file of its state.
 pub struct Membership {
@@ -27,6 +29,10 @@ pub struct Membership {
     file: NodesFile,
     /// When it was last written, or was to be, in monotonic milliseconds.
     written_ms: Option<u64>,
+    /// What was ordered in this turn is to be written to the file.
+    is_noted: bool,
+    /// Since when the file has what may not be on the disk, in monotonic milliseconds.
+    noted_ms: Option<u64>,
     /// What was logged last of the file: it could not be written.
     has_failed: bool,
     reported: Option<Health>,
@@ -82,6 +88,8 @@ impl Membership {
             machine,
             file,
             written_ms: None,
+            is_noted: false,
+            noted_ms: None,
             has_failed: false,
             reported: None,
             generation: 0,
@@ -134,7 +142,8 @@ impl Membership {
         self.machine.settle(now(clock));
         let now_ms = now(clock).ms;
         let is_due = self.written_ms.is_none_or(|written_ms| now_ms.saturating_sub(written_ms) >= SAVE_INTERVAL_MS);
-        if self.machine.must_save() || self.machine.is_unsaved() && is_due {
+        let is_synced_late = self.noted_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= SYNC_INTERVAL_MS);
+        if self.machine.must_save() || self.machine.is_unsaved() && is_due || is_synced_late && is_due {
             self.written_ms = Some(now_ms);
             let saved = self.write();
             self.note_outcome(&saved);
@@ -154,9 +163,10 @@ impl Membership {
         Ok((outcome, self.end_step()))
     }
 
-    /// As `order`, for what moves slots key by key, of which there are thousands in a row: it is in the file when this returns, which a
-    /// process that is killed leaves behind, and on the disk a tenth of a second later, as in Redis. The keys that have come with a slot are no
-    /// safer (`appendfsync everysec`). An epoch is on the disk at once all the same.
+    /// As `order`, for what moves slots key by key, of which there are thousands in a row: all of a turn are written to the file by
+    /// `write_noted`, before anybody is told of them; a process that is killed leaves them behind. They are on the disk a second later (Redis
+    /// leaves that to the system): the keys that have come with a slot are no safer (`appendfsync everysec`). An epoch is on the disk at once
+    /// all the same, and so is everything while the disk fails.
     ///
     /// # Errors
     /// When the file cannot be written: then nothing has changed.
@@ -168,17 +178,33 @@ impl Membership {
         self.machine.begin_order();
         let outcome = order(&mut self.machine, now(clock));
         self.machine.settle(now(clock));
-        if self.machine.takes_epoch() {
+        if self.machine.takes_epoch() || self.has_failed {
             self.write()?;
         } else {
-            let written = self.file.replace(nodes_conf::format(self.machine.state()).as_bytes());
-            match written {
-                Ok(()) => self.machine.noted(),
-                Err(_) => _ = self.machine.not_saved(),
-            }
-            written?;
+            self.machine.noted();
+            self.is_noted = true;
         }
         Ok((outcome, self.end_step()))
+    }
+
+    /// The end of a turn, before its replies and packets leave: the file gets what was ordered in it.
+    #[inline]
+    pub fn write_noted(&mut self, clock: &Clock) {
+        if self.is_noted {
+            self.replace_file(clock);
+        }
+    }
+
+    #[cold]
+    fn replace_file(&mut self, clock: &Clock) {
+        let replaced = self.file.replace(nodes_conf::format(self.machine.state()).as_bytes());
+        match &replaced {
+            Ok(()) => _ = self.noted_ms.get_or_insert(now(clock).ms),
+            // It is tried again with each tick, and until that succeeds orders are refused.
+            Err(_) => self.machine.not_noted(),
+        }
+        self.is_noted = false;
+        self.note_outcome(&replaced);
     }
 
     /// CLUSTER SAVECONFIG.
@@ -203,7 +229,10 @@ impl Membership {
     fn write(&mut self) -> io::Result<()> {
         let written = self.file.save(nodes_conf::format(self.machine.state()).as_bytes());
         match written {
-            Ok(()) => self.machine.saved(),
+            Ok(()) => {
+                self.machine.saved();
+                (self.is_noted, self.noted_ms) = (false, None);
+            }
             Err(_) => _ = self.machine.not_saved(),
         }
         written

@@ -3,7 +3,6 @@
 use super::node::{ClusterNode, NodeIndex};
 use super::state::{ClusterState, Health};
 use super::view::{ClusterView, ViewNode};
-use crate::base::slot::Slot;
 use crate::config::EndpointType;
 
 impl ClusterState {
@@ -27,12 +26,11 @@ impl ClusterState {
         let mut number = |view: &mut ClusterView, index: NodeIndex| {
             *known[usize::from(index.0)].get_or_insert_with(|| view.add_node(address(self.node(index))))
         };
-        for slot in Slot::all() {
-            if let Some(owner) = self.owner(slot) {
-                let owner = number(&mut view, owner);
-                view.assign(slot, owner);
-            }
-        }
+        // All slots at once, by a table: this is done for each slot that moves.
+        let serves = |index: &NodeIndex| self.node(*index).slots_count() > 0;
+        let names: Vec<Option<ViewNode>> =
+            self.indexes().map(|index| serves(&index).then(|| number(&mut view, index))).collect();
+        view.assign_all(&self.owners, &names);
         if let Some(primary) = self.myself().primary {
             let primary = number(&mut view, primary);
             view.set_primary(primary);
@@ -55,6 +53,7 @@ mod tests {
     use super::*;
     use crate::base::hex::HexId;
     use crate::base::random::Random;
+    use crate::base::slot::Slot;
     use crate::cluster::node::NodeFlags;
     use crate::cluster::settings::ClusterSettings;
     use crate::cluster::view::{Open, Serving};

@@ -73,7 +73,7 @@ pub struct ClusterState {
     pub(super) nodes: Vec<ClusterNode>,
     by_id: HashMap<HexId, NodeIndex>,
     /// Index into `nodes` of each slot's owner.
-    owners: Box<[u16; SLOTS_COUNT]>,
+    pub(super) owners: Box<[u16; SLOTS_COUNT]>,
     /// Slots on their way to another node, or from one.
     pub(super) migrating_to: BTreeMap<Slot, NodeIndex>,
     pub(super) importing_from: BTreeMap<Slot, NodeIndex>,

@@ -123,9 +123,18 @@ impl ClusterView {
     }
 
     /// Says whose a slot is.
+    #[cfg(test)]
     pub fn assign(&mut self, slot: Slot, owner: ViewNode) {
         assert!(!self.open.contains_key(&slot), "slots are assigned before they are opened");
         self.nodes[slot.index()] = owner;
+    }
+
+    /// Says whose each slot is: `names[owners[slot]]`, nobody where that names none.
+    pub fn assign_all(&mut self, owners: &[u16; SLOTS_COUNT], names: &[Option<ViewNode>]) {
+        assert!(self.open.is_empty(), "slots are assigned before they are opened");
+        for (node, owner) in self.nodes.iter_mut().zip(owners) {
+            *node = names.get(usize::from(*owner)).copied().flatten().unwrap_or(ViewNode::NOBODY);
+        }
     }
 
     /// Says whose replica this node is.

@@ -291,9 +291,15 @@ impl Machine {
         self.copy.as_deref().is_none_or(|copy| epochs(&copy.state) != epochs(&self.state))
     }
 
-    /// The file has the state, but may not be on the disk: it is written once more, soon.
+    /// The file gets the state before anybody hears of it, but may not be on the disk then.
     pub fn noted(&mut self) {
+        self.is_unsaved = false;
         self.copy = None;
+    }
+
+    /// It has not got it.
+    pub fn not_noted(&mut self) {
+        self.is_unsaved = true;
     }
 
     /// The file could not be written. What must not be known before it is on disk has not happened; the rest is saved later.

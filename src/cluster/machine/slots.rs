@@ -7,7 +7,7 @@ use super::super::message::{Body, Header};
 use super::super::node::{Epoch, NodeFlags, NodeIndex};
 use super::{Machine, Now};
 use crate::base::hex::HexId;
-use crate::base::slot::{Slot, SlotSet};
+use crate::base::slot::SlotSet;
 
 impl Machine {
     /// What the sender, or the primary that it copies, claims to serve.
@@ -54,12 +54,10 @@ impl Machine {
     fn rebind(&mut self, owner: NodeIndex, epoch: Epoch, claimed: &SlotSet, leader: Option<NodeIndex>) -> usize {
         let mut taken = 0;
         let mut has_changed = false;
-        for slot in claimed.iter() {
+        let own = self.state.node(owner).slots.clone().unwrap_or_default();
+        *self.unclaimed = self.unclaimed.without(&claimed.common(&own));
+        for slot in claimed.without(&own).iter() {
             let before = self.state.owner(slot);
-            if before == Some(owner) {
-                self.unclaimed.remove(slot);
-                continue;
-            }
             // Whoever imports a slot closes it by hand; what a replica knows of that is its primary's affair.
             if self.state.importing_from.contains_key(&slot) && self.state.myself().is_primary() {
                 continue;
@@ -78,12 +76,10 @@ impl Machine {
             self.unclaimed.remove(slot);
             has_changed = true;
         }
-        let not_claimed: Vec<Slot> = match self.state.node(owner).slots() {
-            Some(slots) => slots.iter().filter(|slot| !claimed.contains(*slot)).collect(),
-            None => Vec::new(),
-        };
         // They stay its own here until another claims them: clients are better redirected than refused.
-        not_claimed.into_iter().for_each(|slot| _ = self.unclaimed.insert(slot));
+        if let Some(slots) = self.state.node(owner).slots() {
+            self.unclaimed.extend(slots.without(claimed).iter());
+        }
         if has_changed {
             self.changed();
         }
@@ -93,10 +89,11 @@ impl Machine {
     /// Tells a node whose claims are out of date who has the slots now: each of the new owners, once.
     fn correct(&mut self, sender: NodeIndex, header: &Header) {
         let mut told: Vec<NodeIndex> = Vec::new();
-        for slot in header.slots.iter() {
+        let own = self.state.node(sender).slots.clone().unwrap_or_default();
+        for slot in header.slots.without(&own).iter() {
             let Some(owner) = self.state.owner(slot) else { continue };
             let is_older = self.state.node(owner).config_epoch > header.config_epoch;
-            if owner != sender && is_older && !self.unclaimed.contains(slot) && !told.contains(&owner) {
+            if is_older && !self.unclaimed.contains(slot) && !told.contains(&owner) {
                 told.push(owner);
             }
         }

@@ -291,10 +291,14 @@ impl Requests {
         self.core.node().links.insert(id, buffers);
     }
 
-    /// Sends what links have gathered in this turn.
+    /// Sends what links have gathered in this turn, once nodes.conf has what was ordered in it. Replies leave later: with the ring's next
+    /// enter, and with the mesh.
     #[inline]
     pub fn flush_bus(&mut self) {
         let Some(on_bus) = &mut self.on_bus else { return };
+        if let Some(cluster) = self.core.node.as_mut().and_then(|node| node.cluster.as_deref_mut()) {
+            cluster.write_noted(&self.core.clock);
+        }
         if on_bus.bus.has_output() {
             let Some(node) = &mut self.core.node else { return };
             let broken = on_bus.bus.flush(|id, buffers| _ = node.links.insert(id, buffers));

@@ -259,6 +259,13 @@ impl ClusterState {
         self.importing_from.contains_key(&slot)
     }
 
+    /// Slots that are on their way to a node, or from it, go on with the one that has taken its place.
+    pub(super) fn replace_partner(&mut self, before: NodeIndex, successor: NodeIndex) {
+        for list in [&mut self.migrating_to, &mut self.importing_from] {
+            list.values_mut().filter(|partner| **partner == before).for_each(|partner| *partner = successor);
+        }
+    }
+
     pub fn owner(&self, slot: Slot) -> Option<NodeIndex> {
         let owner = self.owners[slot.index()];
         (owner != UNASSIGNED).then_some(NodeIndex(owner))

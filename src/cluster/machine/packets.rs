@@ -260,6 +260,9 @@ impl Machine {
             && self.state.node(sender).primary != Some(primary)
         {
             self.state.node_mut(sender).primary = Some(primary);
+            if self.is_one_shard(sender, primary) {
+                self.state.replace_partner(sender, primary);
+            }
             self.note_replica_of(primary);
             let shard = self.state.node(primary).shard;
             self.set_shard(sender, shard);

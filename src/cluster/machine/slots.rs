@@ -53,13 +53,18 @@ impl Machine {
     /// The new owners of slots; returns how many `leader` has lost.
     fn rebind(&mut self, owner: NodeIndex, epoch: Epoch, claimed: &SlotSet, leader: Option<NodeIndex>) -> usize {
         let mut taken = 0;
-        let mut has_changed = false;
+        let (mut has_changed, mut replaced) = (false, None);
         let own = self.state.node(owner).slots.clone().unwrap_or_default();
         *self.unclaimed = self.unclaimed.without(&claimed.common(&own));
         for slot in claimed.without(&own).iter() {
             let before = self.state.owner(slot);
-            // Whoever imports a slot closes it by hand; what a replica knows of that is its primary's affair.
-            if self.state.importing_from.contains_key(&slot) && self.state.myself().is_primary() {
+            // Whoever imports a slot closes it by hand; what a replica knows of that is its primary's affair. A replica that has taken
+            // over from the source is the source now.
+            let is_heir = |source: &NodeIndex| {
+                self.is_one_shard(*source, owner) && before.is_none_or(|before| self.is_one_shard(before, owner))
+            };
+            let source = self.state.importing_from.get(&slot);
+            if source.is_some_and(|source| !is_heir(source)) && self.state.myself().is_primary() {
                 continue;
             }
             let is_right = before
@@ -71,6 +76,7 @@ impl Machine {
                 self.lost_slots.get_or_insert_default().insert(slot);
             }
             taken += usize::from(before.is_some() && before == leader);
+            replaced = before.filter(|before| self.is_one_shard(*before, owner)).or(replaced);
             self.state.migrating_to.remove(&slot);
             self.state.set_owner(slot, Some(owner));
             self.unclaimed.remove(slot);
@@ -80,10 +86,18 @@ impl Machine {
         if let Some(slots) = self.state.node(owner).slots() {
             self.unclaimed.extend(slots.without(claimed).iter());
         }
+        if let Some(before) = replaced.filter(|before| self.state.node(*before).slots_count() == 0) {
+            self.state.replace_partner(before, owner);
+        }
         if has_changed {
             self.changed();
         }
         taken
+    }
+
+    /// Whether one may have taken over from the other.
+    pub(super) fn is_one_shard(&self, one: NodeIndex, other: NodeIndex) -> bool {
+        self.state.node(one).shard == self.state.node(other).shard
     }
 
     /// Tells a node whose claims are out of date who has the slots now: each of the new owners, once.

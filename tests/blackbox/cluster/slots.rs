@@ -119,13 +119,15 @@ fn open_slots_survive_restart_and_failover() {
     wait_until_loaded(&source);
     assert!(shows(&source, &migrating));
     super::nodes::wait_until_linked(&replica);
-    for (replica, open) in [(&replica, &migrating), (&late, &importing)] {
+    // Who takes over from the other end stands in its place.
+    let from_replica = format!("[0-<-{}]", id_of(&replica));
+    for (replica, open) in [(&replica, &migrating), (&late, &from_replica)] {
         assert!(holds_within(LIMIT, || shows(replica, open)));
         assert!(holds_within(LIMIT, || !replica.connect().line("CLUSTER FAILOVER").is_error()));
         assert!(holds_within(LIMIT, || super::nodes::is_primary(replica)));
         assert!(shows(replica, open), "{}", replica.connect().must("CLUSTER NODES").text());
     }
-    let ask = format!("-ASK 0 127.0.0.1:{}", target.port);
+    let ask = format!("-ASK 0 127.0.0.1:{}", late.port);
     assert!(holds_within(LIMIT, || replica.connect().line("GET {06S}k").to_string() == ask));
     let mut client = late.connect();
     client.must("ASKING");

@@ -86,6 +86,14 @@ impl Routed {
     }
 }
 
+/// What writers do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    All,
+    /// No key goes, by a command or by its time.
+    Keeping,
+}
+
 /// Writers at work.
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -96,10 +104,19 @@ pub struct Load {
 impl Load {
     /// Starts writers that know these nodes.
     pub fn start(seeds: &[u16], writers: usize, seed: u64) -> Load {
+        Load::of(seeds, writers, seed, Writes::All)
+    }
+
+    /// As `start`, of writers that remove nothing: what they have written once is there from then on.
+    pub fn start_keeping(seeds: &[u16], writers: usize, seed: u64) -> Load {
+        Load::of(seeds, writers, seed, Writes::Keeping)
+    }
+
+    fn of(seeds: &[u16], writers: usize, seed: u64, writes: Writes) -> Load {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let writers = (0..writers).map(|number| {
             let (stop, done, seeds) = (stop.clone(), done.clone(), seeds.to_vec());
-            std::thread::spawn(move || write(number, &seeds, seed, &stop, &done))
+            std::thread::spawn(move || write(number, &seeds, seed, writes, &stop, &done))
         });
         let writers = writers.collect();
         Load { stop, done, writers }
@@ -133,6 +150,11 @@ pub struct Written {
 }
 
 impl Written {
+    /// The keys that were written to.
+    pub fn keys(&self) -> Vec<String> {
+        self.expected.keys().cloned().collect()
+    }
+
     /// Everything is there, once, on one of the nodes, beside so many other keys.
     pub fn check(self, primaries: &[&Server], other_keys: i64) {
         let expected = self.expected;
@@ -156,6 +178,7 @@ fn write(
     number: usize,
     seeds: &[u16],
     seed: u64,
+    writes: Writes,
     stop: &AtomicBool,
     done: &AtomicU64,
 ) -> HashMap<String, Option<String>> {
@@ -169,6 +192,7 @@ fn write(
         let key = format!("load:{number}:{}", random.below(KEYS));
         let value = format!("{step}:{}", "x".repeat(random.index(80)));
         let (words, left): (Vec<&str>, _) = match random.below(10) {
+            0 | 1 if writes == Writes::Keeping => (vec!["SET", &key, &value], Some(value.clone())),
             0 => (vec!["DEL", &key], None),
             1 => (vec!["SET", &key, &value, "PX", "100"], None),
             2 => (vec!["SET", &key, &value, "PX", "1000000"], Some(value.clone())),

@@ -16,6 +16,7 @@ mod nodes;
 mod partitions;
 mod replacement;
 mod resharding;
+mod resharding_faults;
 mod routing;
 mod slots;
 mod valkey;

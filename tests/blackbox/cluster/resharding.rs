@@ -194,13 +194,13 @@ fn keys_that_are_at_the_target_already_are_compared() {
 }
 
 /// A tool at work, whose output nobody reads.
-fn begin(words: &[&str]) -> Child {
+pub fn begin(words: &[&str]) -> Child {
     let mut command = Command::new(program());
     command.arg("cluster").args(words).env_remove("REDISCLI_AUTH");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts")
 }
 
-fn end_of(child: Child) -> (i32, String) {
+pub fn end_of(child: Child) -> (i32, String) {
     let output = child.wait_with_output().expect("it ends");
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -236,7 +236,8 @@ fn fix_finishes_what_a_killed_node_has_left() {
         let all: Vec<&Server> = nodes.iter().collect();
         let is_up = |node: &&Server| super::nodes::state(&mut node.connect()) == "ok";
         assert!(holds_within(LIMIT, || all.iter().all(is_up)));
-        // Neither `fix` is for slots that are written to: of a key on both sides, either copy may be the newer one by then.
+        // Neither `fix` is for slots of which keys are removed: of a key on both sides the copy at the target comes back then, with
+        // redis-server as here (`resharding_faults`, which has a load that only adds).
         let written = load.stop();
         let fixed = match with_ours {
             true => cluster(&["fix", &entry, "--cluster-yes"]),

@@ -120,7 +120,8 @@ fn strike(group: &mut Group, fault: usize, random: &mut Random, from: usize, to:
         _ => {
             let ids: Vec<String> = [2, group.shard(to).0].iter().map(|place| id_of(&group.nodes[*place])).collect();
             let entry = group.nodes[2].address();
-            let words = ["reshard", &entry, "--from", &ids[0], "--to", &ids[1], "--slots", "20", "--yes"];
+            let words =
+                ["reshard", &entry, "--from", &ids[0], "--to", &ids[1], "--slots", "20", "--yes", "--key-by-key"];
             let _ = end_of(begin(&words));
         }
     }
@@ -145,7 +146,7 @@ fn random_schedules_of_moves_key_by_key_lose_and_double_nothing() {
         let load = Load::start_keeping(&ports, 3, seed << 8);
         let mut target = group.nodes[group.shard(to).0].connect();
         let before = target.must("DBSIZE").integer();
-        let words = ["reshard", &entry, "--from", &ids[0], "--to", &ids[1], "--slots", SLOTS];
+        let words = ["reshard", &entry, "--from", &ids[0], "--to", &ids[1], "--slots", SLOTS, "--key-by-key"];
         let child = begin(&[&words[..], &["--pipeline", "3", "--timeout", "1000", "--yes"]].concat());
         let arrived = 5 + random.below(60) as i64;
         assert!(holds_within(LIMIT, || target.must("DBSIZE").integer() > before + arrived));
@@ -208,7 +209,19 @@ fn slots_that_are_under_way_are_not_given_away_twice() {
     let ids: Vec<String> = nodes.iter().map(id_of).collect();
     let entry = nodes[2].address();
     let reshard = |to: usize| {
-        let words = ["reshard", &entry, "--from", &ids[0], "--to", &ids[to], "--slots", "5000", "--pipeline", "1"];
+        let words = [
+            "reshard",
+            &entry,
+            "--from",
+            &ids[0],
+            "--to",
+            &ids[to],
+            "--slots",
+            "5000",
+            "--pipeline",
+            "1",
+            "--key-by-key",
+        ];
         begin(&[&words[..], &["--yes"]].concat())
     };
     let load = Load::start(&nodes.each_ref().map(|node| node.port), 2, 9);

@@ -25,6 +25,7 @@ pub mod pubsub;
 mod redact;
 pub mod replication;
 pub mod routing;
+pub mod slot_usage;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;

@@ -289,6 +289,8 @@ directives! {
     slot_migration_max_failover_repl_bytes: i64 = 0; "slot-migration-max-failover-repl-bytes", integer(-1, LONG), [], Now;
     /// Of Valkey 9: jobs that CLUSTER GETSLOTMIGRATIONS shows, those that are not over apart.
     cluster_slot_migration_log_max_len: u64 = 1000; "cluster-slot-migration-log-max-len", integer(0, LONG), [], Now;
+    /// Of Valkey 8: CLUSTER SLOT-STATS tells more than the number of keys.
+    cluster_slot_stats_enabled: bool = false; "cluster-slot-stats-enabled", YesNo, [], Now;
     cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit", memory(0, u64::MAX as i128), [], Now;
     cluster_announce_ip: String = String::new(); "cluster-announce-ip", text_or_unset(), [], Now;
     cluster_announce_port: u16 = 0; "cluster-announce-port", integer(0, 65535), [], Now;

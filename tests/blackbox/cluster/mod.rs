@@ -16,5 +16,6 @@ mod partitions;
 mod replacement;
 mod resharding;
 mod routing;
+mod slot_stats;
 mod slots;
 mod walkthrough;

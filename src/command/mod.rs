@@ -10,6 +10,7 @@ pub mod client;
 mod clients;
 pub mod context;
 pub mod core;
+pub mod core_balance;
 pub mod error;
 pub mod execute;
 pub mod gate;

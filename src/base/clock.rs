@@ -89,6 +89,12 @@ fn microseconds(clock: ClockId) -> i64 {
     time.tv_sec() * 1_000_000 + time.tv_nsec() / 1000
 }
 
+/// Processor time that the calling thread has used, in nanoseconds: its own and the kernel's for it, without what it slept.
+pub fn thread_cpu_ns() -> u64 {
+    let used: TimeSpec = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("the clock can be read");
+    (used.tv_sec() * 1_000_000_000 + used.tv_nsec()).cast_unsigned()
+}
+
 /// Monotonic nanoseconds for timing calls. Reads the processor's time stamp counter where that runs at a constant rate: a
 /// third of the cost of the system's clock.
 #[derive(Clone, Debug, Default)]

@@ -181,6 +181,11 @@ impl ClusterView {
         }
     }
 
+    /// Whether this node serves the slot, or its primary does.
+    pub fn is_of_own_shard(&self, slot: Slot) -> bool {
+        matches!(self.serving(slot), Serving::Here | Serving::Elsewhere { is_primary: true, .. })
+    }
+
     /// Whether the slot is on its way. Only its owner sends it away.
     pub fn open(&self, slot: Slot) -> Option<Open<'_>> {
         if self.nodes[slot.index()] != ViewNode::OPEN {

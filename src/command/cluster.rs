@@ -6,6 +6,7 @@
 pub mod clients;
 pub mod members;
 pub mod migration;
+mod slot_stats;
 mod slots;
 mod topology;
 
@@ -214,6 +215,17 @@ pub const COMMANDS: &[CommandSpec] = &[
         ..ROW
     },
     CommandSpec {
+        name: "cluster|slot-stats",
+        arity: Arity::AtLeast(4),
+        flags: ANY_TIME,
+        since: "8.0.0",
+        summary: "Tells what is in each slot of this shard and what requests to it have cost.",
+        complexity: "O(N) where N is the number of slots in the range, O(N*log(N)) with ORDERBY",
+        syntax: "<SLOTSRANGE start-slot end-slot | ORDERBY metric [LIMIT limit] [ASC | DESC]>",
+        run: Run::OnEveryCore { part: slot_stats::slot_stats_part, merge: slot_stats::slot_stats },
+        ..ROW
+    },
+    CommandSpec {
         name: "cluster|slots",
         flags: ANY_TIME,
         summary: "Lists ranges of slots and the nodes that serve them.",
@@ -399,6 +411,8 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> CommandResult {
             "    List the replicas of a node.",
             "SAVECONFIG",
             "    Write the cluster configuration to disk.",
+            "SLOT-STATS SLOTSRANGE <start slot> <end slot> | ORDERBY <metric> [LIMIT <limit>] [ASC|DESC]",
+            "    Show the keys of each slot and, where they are measured, time and traffic of its requests.",
             "SLOTS",
             "    List ranges of slots, each with the nodes that serve it.",
             "SHARDS",

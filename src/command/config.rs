@@ -208,6 +208,7 @@ pub fn rewrite_file(cx: &mut Context<'_>) -> Result<(), CommandError> {
 /// CONFIG RESETSTAT, one core's share.
 fn reset_part(cx: &mut Context<'_>, _: &Args<'_>) -> Result<Part, CommandError> {
     cx.core.stats.reset();
+    cx.core.slot_usage.reset();
     let stats = &mut cx.core.keyspace.stats;
     *stats = crate::keyspace::KeyspaceStats { dirty: stats.dirty, ..Default::default() };
     Ok(Part::done())

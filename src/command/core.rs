@@ -28,6 +28,7 @@ use super::replication::own_expiries::OwnExpiries;
 use super::replication::peers::{ReplicaQuestion, SyncRequest};
 use super::replication::upstream::FollowOrder;
 use super::scripting::{Libraries, Scripting};
+use super::slot_usage::{self, SlotUsage};
 use super::slowlog::{SlowEntry, SlowLog};
 use super::stats::CoreStats;
 use super::tracking::TrackingTable;
@@ -94,6 +95,8 @@ pub struct Core {
     pub nanos: NanoClock,
     pub random: Random,
     pub stats: CoreStats,
+    /// What this core's slots have cost, while that is measured.
+    pub slot_usage: SlotUsage,
     pub slowlog: SlowLog,
     pub latency: LatencyEvents,
     /// The client of a transaction that has come from another core, while it runs.
@@ -345,6 +348,9 @@ impl Core {
         }
         if any(&["tracking-table-max-keys"]) {
             super::tracking::limit(self);
+        }
+        if any(&["cluster-slot-stats-enabled"]) {
+            self.slot_usage.measure(slot_usage::is_wanted(&self.config));
         }
         if any(&["slowlog-max-len"]) {
             self.slowlog.set_length_max(self.config.slowlog_max_len as usize);

@@ -12,6 +12,7 @@ use super::migrate;
 use super::redact::redacted;
 use super::replication::own_expiries;
 use super::routing;
+use super::slot_usage::SlotCost;
 use super::slowlog::SlowEntry;
 use super::spec::{Flags, Handler, Part, Run};
 use super::table::CommandId;
@@ -183,6 +184,7 @@ fn timed(
     core.keyspace.no_touch = call.caller.no_touch;
     core.running_client = call.caller.client.id;
     let dirty_before = core.keyspace.stats.dirty;
+    let sent_before = output.len_bytes();
     let reply_bytes_max = reply_bytes_max(core, &call.caller);
     reply_bytes_max.inspect(|bytes| output.allow(*bytes));
     let reply = Reply::new(output, call.caller.resp);
@@ -216,6 +218,9 @@ fn timed(
         return; // counted when it is answered
     }
     core.stats.called(call.command, duration_ns, failed, core.config.latency_tracking);
+    if core.slot_usage.is_measured() {
+        note_usage(core, call, duration_ns, output.len_bytes() - sent_before);
+    }
     if duration_ns >= core.slow_threshold_ns {
         note_slow(core, call, duration_ns);
     }
@@ -233,6 +238,18 @@ fn reply_bytes_max(core: &Core, caller: &Caller) -> Option<usize> {
         (normal, subscriber) => normal.max(subscriber),
     };
     usize::try_from(bytes).ok()
+}
+
+/// Counts what the call has cost for its slot. A script's own duration covers what it calls.
+#[inline(never)]
+fn note_usage(core: &mut Core, call: &Call<'_>, duration_ns: u64, reply_bytes: usize) {
+    let Some(slot) = call.slot.filter(|_| !core.in_script) else { return };
+    let cost = SlotCost {
+        cpu_ns: duration_ns,
+        received_bytes: call.args.wire_bytes() as u64,
+        sent_bytes: if call.caller.wants_reply { reply_bytes as u64 } else { 0 },
+    };
+    core.slot_usage.add(slot, cost);
 }
 
 /// The call took long enough for the slow log or the latency monitor, or both.

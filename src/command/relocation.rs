@@ -12,6 +12,7 @@
 use super::blocking::{self, MovedWaiters};
 use super::client::Client;
 use super::core::Core;
+use super::slot_usage::SlotCost;
 use super::spec::{CommandSpec, Group, Run};
 use super::tracking::MovedReaders;
 use super::watch::MovedWatches;
@@ -35,6 +36,8 @@ pub struct Moved {
     waiters: MovedWaiters,
     watches: MovedWatches,
     readers: MovedReaders,
+    /// What each of the slots has cost, where that is measured.
+    costs: Vec<(Slot, SlotCost)>,
 }
 
 /// Whether a request has to wait for the end of a relocation. Those of one slot do if it is on its way. Those that every core does its
@@ -75,6 +78,7 @@ pub fn take(core: &mut Core, slots: &SlotSet, to: CoreId) -> Moved {
         waiters: core.blocked.take_slots(&mut core.keyspace, slots),
         watches: core.watches.take_slots(&mut core.keyspace, slots),
         readers: core.tracking.take_slots(&mut core.keyspace, slots),
+        costs: slots.iter().map(|slot| (slot, core.slot_usage.take(slot))).collect(),
     };
     core.owners.assign(slots, to);
     moved
@@ -87,6 +91,7 @@ pub fn put(core: &mut Core, slots: &SlotSet, moved: Moved) {
     core.keyspace.put_slots(moved.tables);
     core.watches.put_slots(&mut core.keyspace, moved.watches);
     core.tracking.put_slots(&mut core.keyspace, moved.readers);
+    moved.costs.into_iter().for_each(|(slot, cost)| core.slot_usage.add(slot, cost));
     let waits = !moved.waiters.is_empty();
     core.blocked.put_slots(&mut core.keyspace, moved.waiters);
     if waits {

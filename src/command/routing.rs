@@ -257,6 +257,9 @@ fn judge_anew(core: &Core, slot: Option<Slot>, standing: Standing<'_>, writes: b
 /// are told so.
 pub fn follow(core: &mut Core, view: ClusterView) {
     core.cluster = view;
+    if core.slot_usage.is_measured() {
+        core.slot_usage.retain(|slot| core.cluster.is_of_own_shard(slot));
+    }
     blocking::redirect(core);
     if core.cluster.enabled {
         pubsub::leave_slots(core);

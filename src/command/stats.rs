@@ -75,6 +75,9 @@ pub struct CoreStats {
     /// Time of those, from the turn's beginning to its last call.
     pub turns_ns: u64,
     pub turn_max_ns: u64,
+    /// Processor time that the core's thread has used, as of the last tick. A turn's time says less: most of the work on small requests
+    /// is the kernel's, in the enter in which the core also sleeps.
+    pub busy_ns: u64,
     /// Most calls of one turn.
     pub turn_commands_max: u64,
     /// Time of the periodic work.
@@ -106,9 +109,12 @@ pub struct PerSecond {
     pub turns: u64,
     /// Microseconds that a turn took on average.
     pub turn_us: u64,
+    /// Nanoseconds in which the thread had work.
+    pub busy_ns: u64,
 }
 
-/// Samples for INFO's `instantaneous_*`: commands, received and sent bytes, those of replication, turns, microseconds of turns.
+/// Samples for INFO's `instantaneous_*`: commands, received and sent bytes, those of replication, turns, microseconds of
+/// turns, nanoseconds of work.
 #[derive(Clone, Copy, Default)]
 struct Rates {
     sampled_us: u64,
@@ -118,7 +124,7 @@ struct Rates {
     next: usize,
 }
 
-const RATES_COUNT: usize = 7;
+const RATES_COUNT: usize = 8;
 /// Samples averaged (Redis's STATS_METRIC_SAMPLES).
 const SAMPLES_COUNT: usize = 16;
 /// Shortest time between samples, in microseconds.
@@ -139,6 +145,7 @@ impl CoreStats {
             self.replication_sent_bytes,
             self.turns,
             self.turns_ns / 1000,
+            self.busy_ns,
         ];
         for (index, now) in counted.into_iter().enumerate() {
             let per_second = now.saturating_sub(self.rates.counted[index]).saturating_mul(1_000_000) / elapsed_us;
@@ -152,8 +159,16 @@ impl CoreStats {
     /// What was counted per second, averaged over the last samples.
     pub fn rates(&self) -> PerSecond {
         let averages = self.rates.samples.map(|samples| samples.iter().sum::<u64>() / SAMPLES_COUNT as u64);
-        let [commands, received_bytes, sent_bytes, replication_received_bytes, replication_sent_bytes, turns, turns_us] =
-            averages;
+        let [
+            commands,
+            received_bytes,
+            sent_bytes,
+            replication_received_bytes,
+            replication_sent_bytes,
+            turns,
+            turns_us,
+            busy_ns,
+        ] = averages;
         PerSecond {
             commands,
             received_bytes,
@@ -162,6 +177,7 @@ impl CoreStats {
             replication_sent_bytes,
             turns,
             turn_us: turns_us.checked_div(turns).unwrap_or(0),
+            busy_ns,
         }
     }
 

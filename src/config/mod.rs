@@ -128,6 +128,7 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
     ("cluster-discovery", "ours: where a node finds the others by itself"),
     ("cluster-discovery-replicas", "ours: how many replicas a cluster that forms itself has for each primary"),
     ("slot-migration-max-failover-repl-bytes", "of Valkey 9, as CLUSTER MIGRATESLOTS is"),
+    ("cluster-slot-stats-enabled", "of Valkey 8, as CLUSTER SLOT-STATS is"),
     ("cluster-slot-migration-log-max-len", "of Valkey 9, as CLUSTER MIGRATESLOTS is"),
     ("slots-rebalance", "ours: whether slots change their core by themselves"),
     ("server-cpulist", "a second name for server_cpulist, spelled like all others"),

@@ -79,6 +79,12 @@ impl<'a> Args<'a> {
         self.iter().map(<[u8]>::len).sum()
     }
 
+    /// Bytes of the request as the protocol has it: an array of bulk strings.
+    pub fn wire_bytes(&self) -> usize {
+        let framed = |length: usize| 3 + length.checked_ilog10().map_or(1, |power| power as usize + 1);
+        framed(self.len()) + self.iter().map(|argument| framed(argument.len()) + argument.len() + 2).sum::<usize>()
+    }
+
     /// Lays the arguments out at the end of shared buffers: small ones copied, large ones shared. `large_base` is where
     /// this request's large arguments begin in `large`.
     pub fn copy_into(&self, data: &mut Vec<u8>, spans: &mut Vec<Span>, large: &mut Vec<Bytes>, large_base: usize) {
@@ -138,5 +144,22 @@ impl<B: AsRef<[u8]>> FromIterator<B> for ArgsBuf {
         let mut args = ArgsBuf::default();
         arguments.into_iter().for_each(|argument| args.push(argument.as_ref()));
         args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::write_request;
+
+    #[test]
+    fn wire_bytes_are_those_of_the_request_written_out() {
+        let words = |count: usize, length: usize| vec![vec![b'x'; length]; count];
+        for arguments in [words(1, 0), words(1, 9), words(9, 10), words(10, 99), words(101, 1000)] {
+            let args: ArgsBuf = arguments.iter().collect();
+            let mut written = Vec::new();
+            write_request(&mut written, args.as_args().iter());
+            assert_eq!(args.as_args().wire_bytes(), written.len());
+        }
     }
 }

@@ -56,6 +56,7 @@ use crate::command::persistence::Persistence;
 use crate::command::persistence::saving::Saving;
 use crate::command::replication::upstream::Upstream;
 use crate::command::replication::{Replication, ReplicationView, Role};
+use crate::command::slot_usage::SlotUsage;
 use crate::command::slowlog::SlowLog;
 use crate::command::stats::CoreStats;
 use crate::config::{Config, Cores, Primary};
@@ -363,6 +364,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         nanos: NanoClock::new(),
         random,
         stats: CoreStats::new(crate::command::table::table().len()),
+        slot_usage: SlotUsage::default(),
         slowlog: SlowLog::new(config.slowlog_max_len as usize),
         latency: LatencyEvents::default(),
         guest: None,

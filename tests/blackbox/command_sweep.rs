@@ -16,9 +16,14 @@ const NO_MODULES: &str = "modules are shared libraries for another server's inte
 /// What 7.2 has and 7.0 has not.
 const NEW_IN_72: &[&str] = &["client|no-touch", "client|setinfo", "cluster|myshardid", "waitaof"];
 
-/// What is Valkey 9's, and no Redis has.
-const OF_VALKEY: &[&str] =
-    &["cluster|cancelslotmigrations", "cluster|getslotmigrations", "cluster|migrateslots", "cluster|syncslots"];
+/// What is of Valkey 8 and 9, and no Redis has.
+const OF_VALKEY: &[&str] = &[
+    "cluster|cancelslotmigrations",
+    "cluster|getslotmigrations",
+    "cluster|migrateslots",
+    "cluster|slot-stats",
+    "cluster|syncslots",
+];
 
 /// One fact that 7.2 states otherwise than 7.0: of which command, which fact, what 7.0 says, why.
 const OTHERWISE_IN_70: &[(&str, &str, &str, &str)] = &[

@@ -69,7 +69,7 @@ fn carry_out(cx: &mut Context<'_>, order: SlotOrder, picked: &SlotSet) -> Comman
     Ok(())
 }
 
-fn slot(digits: &[u8]) -> Result<Slot, CommandError> {
+pub(super) fn slot(digits: &[u8]) -> Result<Slot, CommandError> {
     parse_i64(digits).and_then(Slot::checked).ok_or(CommandError::InvalidSlot)
 }
 

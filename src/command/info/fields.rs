@@ -26,12 +26,13 @@ pub enum Section {
     Latencystats,
     Cluster,
     Keyspace,
+    Cores,
     Debug,
 }
 
 impl Section {
     /// In the order of the reply.
-    pub const ALL: [Section; 14] = [
+    pub const ALL: [Section; 15] = [
         Section::Server,
         Section::Clients,
         Section::Memory,
@@ -45,6 +46,7 @@ impl Section {
         Section::Latencystats,
         Section::Cluster,
         Section::Keyspace,
+        Section::Cores,
         Section::Debug,
     ];
 
@@ -63,13 +65,14 @@ impl Section {
             Section::Latencystats => "Latencystats",
             Section::Cluster => "Cluster",
             Section::Keyspace => "Keyspace",
+            Section::Cores => "Cores",
             Section::Debug => "Debug",
         }
     }
 
-    /// Shown by INFO without arguments.
+    /// Shown by INFO without arguments: what Redis shows then, and nothing else.
     pub const fn is_default(self) -> bool {
-        !matches!(self, Section::Commandstats | Section::Latencystats | Section::Debug)
+        !matches!(self, Section::Commandstats | Section::Latencystats | Section::Cores | Section::Debug)
     }
 
     /// Shown by `all` and `everything`.
@@ -141,8 +144,8 @@ const fn lines(section: Section, name: &'static str, value: fn(&Figures<'_>) -> 
 
 use Coming::{Acl, Persistence};
 use Section::{
-    Clients, Cluster, Commandstats, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory, Modules,
-    Persistence as Saved, Replication as Replicas, Server, Stats,
+    Clients, Cluster, Commandstats, Cores, Cpu, Debug as Debugging, Errorstats, Keyspace, Latencystats, Memory,
+    Modules, Persistence as Saved, Replication as Replicas, Server, Stats,
 };
 
 const NO_FORK: &str = "no process is forked";
@@ -431,6 +434,8 @@ pub const FIELDS: &[Field] = &[
     //
     lines(Keyspace, "db", databases),
     //
+    lines(Cores, "core", cores),
+    //
     until(Debugging, "eventloop_duration_aof_sum", "0", Persistence),
     is(Debugging, "eventloop_duration_cron_sum", |f| (f.stats.ticks_ns / 1000).to_string()),
     is(Debugging, "eventloop_duration_max", |f| (f.stats.turn_max_ns / 1000).to_string()),
@@ -519,6 +524,17 @@ fn latency_stats(f: &Figures<'_>) -> Vec<String> {
 fn trimmed(number: f64) -> String {
     let text = format!("{number:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A line for each core, shaped as those of databases.
+fn cores(f: &Figures<'_>) -> Vec<String> {
+    let lines = f.cores.iter().zip(f.slots_by_core()).enumerate().map(|(number, (core, slots))| {
+        format!(
+            "core{number}:slots={slots},keys={},memory={},commands={},hops_in={},hops_out={},busy={:.2}",
+            core.keys, core.allocated_bytes, core.commands, core.hops_in, core.hops_out, core.busy_percent
+        )
+    });
+    lines.collect()
 }
 
 fn databases(f: &Figures<'_>) -> Vec<String> {

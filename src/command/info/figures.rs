@@ -1,5 +1,6 @@
 //! What INFO and MEMORY know: each core's share, and the figures of the whole node once the shares are merged.
 
+use crate::base::slot::Slot;
 use crate::command::blocking::WaitFigures;
 use crate::command::context::Context;
 use crate::command::core::Core;
@@ -18,6 +19,9 @@ use crate::keyspace::KeyspaceStats;
 const TABLE_BYTES_PER_KEY: u64 = 16;
 /// The tables of a database in use, before their first key: one for each slot and the counts.
 const DATABASE_BYTES: u64 = 16384 * 32 + 256 * 32;
+
+/// Nanoseconds of work in a second that are one percent of it.
+const BUSY_NS_PER_PERCENT: f64 = 1e7;
 
 /// How much of a core's statistics is asked for: histograms are large.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +67,20 @@ struct NodeShare {
 pub struct BusFigures {
     pub links_count: usize,
     pub links_bytes: u64,
+}
+
+/// One core beside the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CoreFigures {
+    pub keys: u64,
+    pub allocated_bytes: i64,
+    pub commands: u64,
+    /// Requests of other cores' clients that were run here.
+    pub hops_in: u64,
+    /// Requests of this core's clients that were sent to other cores.
+    pub hops_out: u64,
+    /// Share of the last seconds in which the thread had work.
+    pub busy_percent: f64,
 }
 
 /// All clients together.
@@ -119,6 +137,8 @@ pub struct Figures<'a> {
     pub loading: Loading,
     pub saving: SavingFigures,
     pub bus: BusFigures,
+    /// By the core's number.
+    pub cores: Vec<CoreFigures>,
     allocated_bytes: i64,
     startup_bytes: i64,
 }
@@ -155,6 +175,17 @@ impl Share {
             scripts: core.scripting.figures(),
             databases: (0..core.keyspace.databases()).map(|db| DatabaseFigures::of(core, db, wanted.tables)).collect(),
             node,
+        }
+    }
+
+    fn core_figures(&self) -> CoreFigures {
+        CoreFigures {
+            keys: self.databases.iter().map(|database| database.keys).sum(),
+            allocated_bytes: self.allocated_bytes.max(0),
+            commands: self.stats.commands_processed,
+            hops_in: self.stats.requests_for_others,
+            hops_out: self.stats.requests_forwarded,
+            busy_percent: self.stats.rates().busy_ns as f64 / BUSY_NS_PER_PERCENT,
         }
     }
 
@@ -246,6 +277,7 @@ impl<'a> Figures<'a> {
             loading: Loading::default(),
             saving: SavingFigures::default(),
             bus: BusFigures::default(),
+            cores: Vec::with_capacity(parts.len()),
             allocated_bytes: 0,
             startup_bytes: 0,
         };
@@ -254,6 +286,7 @@ impl<'a> Figures<'a> {
     }
 
     fn add(&mut self, share: Share) {
+        self.cores.push(share.core_figures());
         self.stats.merge(&share.stats);
         let (ours, theirs) = (&mut self.keyspace, share.keyspace);
         ours.hits += theirs.hits;
@@ -290,6 +323,19 @@ impl<'a> Figures<'a> {
     /// The settings as this core has them.
     pub fn config(&self) -> &Config {
         &self.core.config
+    }
+
+    /// Slots of this node, or of the primary that it copies, by the core that owns them.
+    pub fn slots_by_core(&self) -> Vec<u32> {
+        let mut counts = vec![0; self.cores.len()];
+        for slot in Slot::all() {
+            if self.core.cluster.is_of_own_shard(slot)
+                && let Some(count) = counts.get_mut(self.core.owners.owner(slot).index())
+            {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     /// Bytes of the code of scripts and of libraries.

@@ -113,8 +113,9 @@ mod tests {
         assert_eq!(titles(&[]), titles(&["default"]));
         assert_eq!(titles(&[]).len(), 11);
         assert_eq!(titles(&["all"]), titles(&["everything"]));
-        assert_eq!(titles(&["all", "cpu"]).len(), 13);
-        assert_eq!(titles(&["all", "debug"]).len(), 14);
+        assert_eq!(titles(&["all", "cpu"]).len(), 14);
+        assert_eq!(titles(&["all", "debug"]).len(), 15);
+        assert_eq!(titles(&["CORES"]), ["Cores"]);
         assert_eq!(titles(&["default", "commandstats"]).len(), 12);
         assert_eq!(titles(&["sentinel"]), Vec::<&str>::new());
     }

@@ -148,10 +148,13 @@ impl Requests {
                 Message::Script { digest, code } => self.core.scripting.learn(digest, code),
                 Message::MonitorLeft(client) => self.core.monitors.retain(|monitor| *monitor != client),
                 Message::Deliver { to, delivery } => self.deliver_here(&to, &delivery),
-                Message::Exec { target, exec } if self.core.migrations.is_active() => {
-                    self.run_or_hold_exec(target, exec)
+                Message::Exec { target, exec } => {
+                    self.core.stats.requests_for_others += 1;
+                    match self.core.migrations.is_active() {
+                        true => self.run_or_hold_exec(target, exec),
+                        false => self.run_exec(target, exec),
+                    }
                 }
-                Message::Exec { target, exec } => self.run_exec(target, exec),
                 Message::ClientChanged(client) => self.client_changed(*client),
                 Message::EndWatches { ticket, client_id } => {
                     if !self.hold_end_of_watches(from, ticket, client_id) {

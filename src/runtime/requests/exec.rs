@@ -151,6 +151,7 @@ impl Requests {
                 if exec.guest.is_some() {
                     connection.hold_until(target.sequence);
                 }
+                self.core.stats.requests_forwarded += 1;
                 self.mesh.send(core, Message::Exec { target, exec });
             }
             Plan::Pieces => self.run_in_pieces(connection, &exec, target),

@@ -44,7 +44,7 @@ use replication::upstream::Following;
 use slab::Slab;
 use snapshots::{Ending, Save, Waiting};
 
-use crate::base::clock::UnixMillis;
+use crate::base::clock::{UnixMillis, thread_cpu_ns};
 use crate::base::core_id::CoreId;
 use crate::cluster::membership::Step;
 use crate::command::blocking;
@@ -446,6 +446,7 @@ impl Requests {
         idle.into_iter().for_each(|index| self.close(index, CloseReason::Timeout));
         self.tick_key_moves();
         self.count_snapshots_sent();
+        self.core.stats.busy_ns = thread_cpu_ns();
         self.core.stats.sample(self.core.clock.monotonic_us());
         if self.core.id == CoreId::FIRST {
             self.tick_upstream();

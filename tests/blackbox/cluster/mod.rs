@@ -18,6 +18,7 @@ mod replacement;
 mod resharding;
 mod resharding_faults;
 mod routing;
+mod slot_stats;
 mod slots;
 mod valkey;
 mod walkthrough;

@@ -58,6 +58,8 @@ fn mixed_load(primary: &Server) {
         batch.iter().for_each(|_| drop(client.read()));
         sent += batch.len() as u64;
     }
+    // Whatever the last of them has flushed.
+    primary.connect().must("SET mixed:end 1");
 }
 
 fn is_replicated_alike(request: &[Vec<u8>]) -> bool {

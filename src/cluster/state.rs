@@ -259,11 +259,11 @@ impl ClusterState {
         self.importing_from.contains_key(&slot)
     }
 
-    /// Slots that are on their way to a node, or from it, go on with the one that has taken its place.
-    pub(super) fn replace_partner(&mut self, before: NodeIndex, successor: NodeIndex) {
-        for list in [&mut self.migrating_to, &mut self.importing_from] {
-            list.values_mut().filter(|partner| **partner == before).for_each(|partner| *partner = successor);
-        }
+    /// Slots that are on their way to a node, or from it, go on with the one that has taken its place. Whether there are any.
+    pub(super) fn replace_partner(&mut self, before: NodeIndex, successor: NodeIndex) -> bool {
+        let partners = self.migrating_to.values_mut().chain(self.importing_from.values_mut());
+        let replaced = partners.filter(|partner| **partner == before).map(|partner| *partner = successor);
+        replaced.count() > 0
     }
 
     pub fn owner(&self, slot: Slot) -> Option<NodeIndex> {

@@ -482,7 +482,7 @@ impl World {
                 self.push(delay_ms, Event::Held { node: index, boot });
             }
             Action::ReleaseWrites => self.nodes[index].holds_writes = false,
-            Action::DropKeys(_) | Action::Publish { .. } => {}
+            Action::DropKeys(_) | Action::TellOpenSlots | Action::Publish { .. } => {}
         }
     }
 

@@ -209,9 +209,9 @@ impl Machine {
             return;
         }
         self.state.node_mut(index).shard = shard;
-        if self.state.myself().primary == Some(index) {
-            self.state.myself_mut().shard = shard;
-        }
+        // Until a replica says it itself, its shard here is what its primary's was when that was not known yet.
+        let replicas: Vec<_> = self.state.replicas_of(index).collect();
+        replicas.into_iter().for_each(|replica| self.state.node_mut(replica).shard = shard);
         self.changed();
     }
 }

@@ -36,6 +36,8 @@ pub use peers::standstill_ms;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hashbrown::HashMap;
 
@@ -45,7 +47,7 @@ use super::state::ClusterState;
 use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
-use crate::base::slot::SlotSet;
+use crate::base::slot::{Slot, SlotSet};
 use election::Election;
 use manual_failover::ManualFailover;
 
@@ -122,6 +124,8 @@ pub enum Action {
     ReleaseWrites,
     /// The keys of these slots belong to another node now: delete them.
     DropKeys(Box<SlotSet>),
+    /// Tell this node's replicas which of its slots are open: it is not what they were told last.
+    TellOpenSlots,
     /// For the subscribers here: another node's client has published.
     Publish {
         channel: Bytes,
@@ -172,6 +176,8 @@ pub struct Machine {
     has_granted: bool,
     /// Slots that this node has lost while it had keys for them, perhaps.
     lost_slots: Option<Box<SlotSet>>,
+    /// Slots of this replica's primary that are open to or from nodes that are not known here yet.
+    unknown_partners: BTreeMap<Slot, SetSlot>,
     /// This node has another role, or slots have become its own: everybody is to be told at the end of the step.
     has_news: bool,
     /// The state before the first change of this step that must be on disk before anybody hears of it.
@@ -225,6 +231,7 @@ impl Machine {
             holds_writes: false,
             has_granted: false,
             lost_slots: None,
+            unknown_partners: BTreeMap::new(),
             has_news: false,
             copy: None,
             is_unsaved: false,

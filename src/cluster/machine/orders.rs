@@ -193,8 +193,10 @@ impl Machine {
         match form {
             SetSlot::Migrating(_) if !is_mine => return Err(SetSlotRefusal::NotOwner),
             SetSlot::Importing(_) if is_mine => return Err(SetSlotRefusal::AlreadyOwner),
-            SetSlot::Migrating(id) => _ = self.state.migrating_to.insert(slot, self.slot_target(id)?),
-            SetSlot::Importing(id) => _ = self.state.importing_from.insert(slot, self.slot_target(id)?),
+            SetSlot::Migrating(id) | SetSlot::Importing(id) => {
+                let partner = self.slot_target(id)?;
+                self.open_slot(slot, form, partner);
+            }
             SetSlot::Stable => {
                 self.state.migrating_to.remove(&slot);
                 self.state.importing_from.remove(&slot);
@@ -216,17 +218,12 @@ impl Machine {
         if self.state.myself().is_primary() {
             return;
         }
+        self.unknown_partners.remove(&slot);
         match form {
-            SetSlot::Migrating(id) => {
-                if let Some(target) = self.state.find(&id) {
-                    self.state.migrating_to.insert(slot, target);
-                }
-            }
-            SetSlot::Importing(id) => {
-                if let Some(source) = self.state.find(&id) {
-                    self.state.importing_from.insert(slot, source);
-                }
-            }
+            SetSlot::Migrating(id) | SetSlot::Importing(id) => match self.state.find(&id) {
+                Some(partner) => self.open_slot(slot, form, partner),
+                None => _ = self.unknown_partners.insert(slot, form),
+            },
             SetSlot::Stable | SetSlot::Node(_) => {
                 self.state.migrating_to.remove(&slot);
                 self.state.importing_from.remove(&slot);
@@ -240,9 +237,29 @@ impl Machine {
         self.changed();
     }
 
+    /// A replica that has come late may hear of open slots before it has heard of who is at their other end.
+    pub(super) fn find_partners(&mut self) {
+        let state = &self.state;
+        let is_known = |_: &Slot, form: &mut SetSlot| match form {
+            SetSlot::Migrating(id) | SetSlot::Importing(id) => state.find(id).is_some(),
+            SetSlot::Stable | SetSlot::Node(_) => true,
+        };
+        let found: Vec<_> = self.unknown_partners.extract_if(.., is_known).collect();
+        found.into_iter().for_each(|(slot, form)| self.follow_set_slot(slot, form));
+    }
+
+    fn open_slot(&mut self, slot: Slot, form: SetSlot, partner: NodeIndex) {
+        let list = match form {
+            SetSlot::Importing(_) => &mut self.state.importing_from,
+            _ => &mut self.state.migrating_to,
+        };
+        list.insert(slot, partner);
+    }
+
     /// This replica will hear anew which of its primary's slots are open.
     pub fn forget_followed_slots(&mut self) {
         if !self.state.myself().is_primary() {
+            self.unknown_partners.clear();
             self.state.migrating_to.clear();
             self.state.importing_from.clear();
             self.changed();

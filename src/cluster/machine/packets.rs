@@ -261,7 +261,7 @@ impl Machine {
         {
             self.state.node_mut(sender).primary = Some(primary);
             if self.is_one_shard(sender, primary) {
-                self.state.replace_partner(sender, primary);
+                self.replace_partner(sender, primary);
             }
             self.note_replica_of(primary);
             let shard = self.state.node(primary).shard;

@@ -29,6 +29,7 @@ impl Machine {
         self.ticks += 1;
         self.banned.retain(|_, until_ms| *until_ms > now.ms);
         self.end_handshakes(now);
+        self.find_partners();
         self.state.indexes().skip(1).for_each(|node| self.connect_if_needed(now, node));
         if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
             self.ping_a_quiet_one(now);

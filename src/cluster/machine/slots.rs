@@ -5,7 +5,7 @@
 
 use super::super::message::{Body, Header};
 use super::super::node::{Epoch, NodeFlags, NodeIndex};
-use super::{Machine, Now};
+use super::{Action, Machine, Now};
 use crate::base::hex::HexId;
 use crate::base::slot::SlotSet;
 
@@ -87,12 +87,19 @@ impl Machine {
             self.unclaimed.extend(slots.without(claimed).iter());
         }
         if let Some(before) = replaced.filter(|before| self.state.node(*before).slots_count() == 0) {
-            self.state.replace_partner(before, owner);
+            self.replace_partner(before, owner);
         }
         if has_changed {
             self.changed();
         }
         taken
+    }
+
+    /// Replicas see that too, but only if they know by now who is of one shard: they are told.
+    pub(super) fn replace_partner(&mut self, before: NodeIndex, successor: NodeIndex) {
+        if self.state.replace_partner(before, successor) && self.state.myself().is_primary() {
+            self.actions.push(Action::TellOpenSlots);
+        }
     }
 
     /// Whether one may have taken over from the other.
@@ -209,5 +216,76 @@ impl Machine {
             node.human_name
         );
         self.become_replica_of(now, above);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SetSlot;
+    use super::*;
+    use crate::base::clock::UnixMillis;
+    use crate::base::random::Random;
+    use crate::base::slot::Slot;
+    use crate::cluster::node::ClusterNode;
+    use crate::cluster::settings::ClusterSettings;
+    use crate::cluster::state::ClusterState;
+    use crate::config::Config;
+
+    const NOW: Now = Now { ms: 1_000, unix: UnixMillis(1_700_000_000_000) };
+
+    fn id(number: u8) -> HexId {
+        HexId::random(&mut Random::new(u64::from(number)))
+    }
+
+    /// A machine that knows these others, primaries each in a shard of its own.
+    fn machine(others: &[u8]) -> Machine {
+        let config = Config { port: 7000, ..Config::default() };
+        let mut state = ClusterState::new(id(1), id(101), ClusterSettings::of(&config));
+        for other in others {
+            state.add(ClusterNode::new(id(*other), id(100 + other), NodeFlags::PRIMARY)).expect("there is room");
+        }
+        Machine::new(state, Random::new(1), NOW)
+    }
+
+    fn slots(numbers: &[u16]) -> SlotSet {
+        numbers.iter().map(|slot| Slot::new(*slot)).collect()
+    }
+
+    #[test]
+    fn a_replica_hears_of_open_slots_before_it_knows_their_other_end() {
+        let mut machine = machine(&[2]);
+        machine.become_replica_of(NOW, machine.state.find(&id(2)).expect("known"));
+        let (left, closed) = (Slot::new(7), Slot::new(8));
+        machine.follow_set_slot(left, SetSlot::Importing(id(3)));
+        machine.follow_set_slot(closed, SetSlot::Migrating(id(3)));
+        machine.follow_set_slot(closed, SetSlot::Stable);
+        machine.tick(NOW);
+        assert_eq!(machine.open_slots(), []);
+        machine.state.add(ClusterNode::new(id(3), id(103), NodeFlags::PRIMARY));
+        machine.tick(NOW);
+        assert_eq!(machine.open_slots(), [(left, SetSlot::Importing(id(3)))]);
+    }
+
+    #[test]
+    fn a_primary_tells_its_replicas_who_has_taken_over_from_the_source() {
+        let mut machine = machine(&[2, 3]);
+        let [source, heir] = [2, 3].map(|number| machine.state.find(&id(number)).expect("known"));
+        machine.set_shard(heir, id(102));
+        machine.take_claims(NOW, source, Epoch(1), &slots(&[7, 9]));
+        machine.set_slot(NOW, Slot::new(7), SetSlot::Importing(id(2)), false).expect("it is the source's");
+        machine.take_claims(NOW, heir, Epoch(2), &slots(&[7, 9]));
+        assert_eq!(machine.open_slots(), [(Slot::new(7), SetSlot::Importing(id(3)))]);
+        assert!(machine.take_actions().contains(&Action::TellOpenSlots));
+    }
+
+    #[test]
+    fn a_replica_is_in_the_shard_that_its_primary_turns_out_to_be_in() {
+        let mut machine = machine(&[2, 3]);
+        let [primary, replica] = [2, 3].map(|number| machine.state.find(&id(number)).expect("known"));
+        let node = machine.state.node_mut(replica);
+        (node.flags, node.primary) = (NodeFlags::REPLICA, Some(primary));
+        machine.set_shard(primary, id(50));
+        assert_eq!(machine.state.node(replica).shard, id(50));
+        assert_eq!(machine.state.myself().shard, id(101));
     }
 }

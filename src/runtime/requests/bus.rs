@@ -325,6 +325,7 @@ impl Requests {
                 Action::HoldWrites { for_ms } => self.hold_writes_for_cluster(for_ms),
                 Action::ReleaseWrites => self.release_writes_for_cluster(),
                 Action::DropKeys(slots) => dropped = Some(slots),
+                Action::TellOpenSlots => self.tell_open_slots(),
                 Action::Publish { channel, message, is_sharded: false } => {
                     pubsub::publish(&mut self.core, &channel, &message);
                 }

@@ -122,7 +122,7 @@ fn open_slots_survive_restart_and_failover() {
     // Who takes over from the other end stands in its place.
     let from_replica = format!("[0-<-{}]", id_of(&replica));
     for (replica, open) in [(&replica, &migrating), (&late, &from_replica)] {
-        assert!(holds_within(LIMIT, || shows(replica, open)));
+        assert!(holds_within(LIMIT, || shows(replica, open)), "{}", replica.connect().must("CLUSTER NODES").text());
         assert!(holds_within(LIMIT, || !replica.connect().line("CLUSTER FAILOVER").is_error()));
         assert!(holds_within(LIMIT, || super::nodes::is_primary(replica)));
         assert!(shows(replica, open), "{}", replica.connect().must("CLUSTER NODES").text());

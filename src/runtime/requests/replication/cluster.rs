@@ -53,8 +53,8 @@ impl Requests {
         }
     }
 
-    /// A replica reads the log from now on: it is told, with all others, which slots are open.
-    pub(super) fn tell_open_slots(&mut self) {
+    /// A replica reads the log from now on, or slots are open to another node than they were: all are told which are open.
+    pub(in crate::runtime::requests) fn tell_open_slots(&mut self) {
         let node = self.core.node();
         let Some(cluster) = node.cluster.as_deref() else { return };
         let open = cluster.machine().open_slots();

@@ -349,7 +349,7 @@ impl Core {
         if any(&["tracking-table-max-keys"]) {
             super::tracking::limit(self);
         }
-        if any(&["cluster-slot-stats-enabled"]) {
+        if any(&["cluster-slot-stats-enabled", "slots-rebalance"]) {
             self.slot_usage.measure(slot_usage::is_wanted(&self.config));
         }
         if any(&["slowlog-max-len"]) {

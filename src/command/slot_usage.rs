@@ -27,7 +27,7 @@ pub struct SlotUsage {
 
 /// Whether costs are measured: the one place that says for what.
 pub fn is_wanted(config: &Config) -> bool {
-    config.cluster_enabled && config.cluster_slot_stats_enabled
+    config.cluster_enabled && (config.cluster_slot_stats_enabled || config.slots_rebalance)
 }
 
 impl SlotUsage {

@@ -66,6 +66,8 @@ pub struct CoreStats {
     pub client_query_buffer_limit_disconnections: u64,
     pub requests_forwarded: u64,
     pub requests_for_others: u64,
+    /// Slots that have come here from another core of this node.
+    pub slots_relocated: u64,
     /// When the last call ended or the turn began, monotonic: calls are timed back to back with one clock reading each.
     pub last_instant_ns: u64,
     /// All calls' durations.
@@ -283,6 +285,7 @@ impl CoreStats {
         self.client_query_buffer_limit_disconnections += other.client_query_buffer_limit_disconnections;
         self.requests_forwarded += other.requests_forwarded;
         self.requests_for_others += other.requests_for_others;
+        self.slots_relocated += other.slots_relocated;
         self.clients_peak = self.clients_peak.max(other.clients_peak);
         self.commands_ns += other.commands_ns;
         self.turns += other.turns;

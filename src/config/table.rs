@@ -290,7 +290,7 @@ directives! {
     /// Of Valkey 9: jobs that CLUSTER GETSLOTMIGRATIONS shows, those that are not over apart.
     cluster_slot_migration_log_max_len: u64 = 1000; "cluster-slot-migration-log-max-len", integer(0, LONG), [], Now;
     /// Ours: whether slots change their core by themselves, so that all cores are busy alike.
-    slots_rebalance: bool = false; "slots-rebalance", YesNo, [], Later("balancing slots over cores by itself");
+    slots_rebalance: bool = false; "slots-rebalance", YesNo, [], Now;
     /// Of Valkey 8: CLUSTER SLOT-STATS tells more than the number of keys.
     cluster_slot_stats_enabled: bool = false; "cluster-slot-stats-enabled", YesNo, [], Now;
     cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit", memory(0, u64::MAX as i128), [], Now;

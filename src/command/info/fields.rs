@@ -435,6 +435,7 @@ pub const FIELDS: &[Field] = &[
     lines(Keyspace, "db", databases),
     //
     lines(Cores, "core", cores),
+    is(Cores, "slots_relocated", |f| f.stats.slots_relocated.to_string()),
     //
     until(Debugging, "eventloop_duration_aof_sum", "0", Persistence),
     is(Debugging, "eventloop_duration_cron_sum", |f| (f.stats.ticks_ns / 1000).to_string()),

@@ -451,6 +451,7 @@ impl Requests {
         if self.core.id == CoreId::FIRST {
             self.tick_upstream();
             self.tick_saving();
+            self.tick_rebalancing();
             self.core.stats.clients_peak = self.core.stats.clients_peak.max(u64::from(self.census.clients_count()));
         } else {
             self.tell_append_size();

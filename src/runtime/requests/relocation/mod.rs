@@ -38,6 +38,7 @@
 //! it is tried again; an order that has waited for [`PATIENCE_MS`] is given up. A replica does not relocate at all: it deals its primary's
 //! stream out by a table that stays.
 
+mod balance;
 mod orders;
 
 use std::collections::VecDeque;
@@ -54,6 +55,7 @@ use crate::command::tracking;
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::{Order, SwitchKind};
+use balance::{Balance, CoreLoad};
 
 /// An order that could not be carried out for so long is given up.
 const PATIENCE_MS: u64 = 10_000;
@@ -88,7 +90,10 @@ pub enum RelocationMessage {
     Passed(u64),
     /// What I had recorded when I gave the slots away is safe.
     Safe(u64),
+    /// How busy I am, and with what.
+    Load(Box<CoreLoad>),
     // From core 0.
+    AskLoad,
     Prepare {
         number: u64,
         slots: Box<SlotSet>,
@@ -169,6 +174,7 @@ pub(super) struct Relocating {
     wanted: VecDeque<Wanted>,
     current: Option<Box<Current>>,
     numbers: u64,
+    balance: Balance,
 }
 
 impl Requests {
@@ -199,6 +205,8 @@ impl Requests {
             Said::Installed(number) => self.note_progress_of(number, |current| current.is_installed = true),
             Said::Passed(number) => self.note_progress_of(number, |current| current.to_pass -= 1),
             Said::Safe(number) => self.giver_is_safe(number),
+            Said::AskLoad => self.say_load(),
+            Said::Load(load) => self.load_came(*load),
             Said::Prepare { number, slots } => {
                 self.relocating.preparing = Some((number, slots));
                 self.go_on_preparing();
@@ -395,7 +403,10 @@ impl Requests {
         let Some(relocation) = self.core.relocation.as_ref().filter(|relocation| relocation.number == number) else {
             return;
         };
-        let to = relocation.to;
+        let (to, count) = (relocation.to, relocation.slots.count());
+        if has_moved && to == self.core.id {
+            self.core.stats.slots_relocated += count as u64;
+        }
         relocation::end(&mut self.core, has_moved);
         for client in std::mem::take(&mut self.relocating.left) {
             match to == self.core.id {

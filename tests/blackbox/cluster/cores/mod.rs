@@ -1,5 +1,6 @@
 //! Slots that change their core within a node. There is nothing to compare with in Redis: what is tested is that nobody can tell.
 
+mod balance;
 mod care;
 mod keys;
 mod load;

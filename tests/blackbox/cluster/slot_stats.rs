@@ -1,4 +1,5 @@
-//! What a node tells of its cores and its slots: INFO cores, CLUSTER SLOT-STATS. Of slotcore alone: Redis 7 has neither.
+//! What a node tells of its cores and its slots: INFO cores, which nobody else has, and CLUSTER SLOT-STATS, which Valkey has: where
+//! this machine has one, it must pass the same checks.
 
 use std::time::Duration;
 
@@ -8,7 +9,11 @@ use crate::support::server::cores;
 use crate::support::{Client, Kind, Server, Value, check, holds_within};
 
 fn one_node(args: &[&str]) -> Server {
-    let server = node(Kind::Slotcore, args);
+    one_node_of(Kind::Slotcore, args)
+}
+
+fn one_node_of(kind: Kind, args: &[&str]) -> Server {
+    let server = node(kind, args);
     own_all_slots(&mut server.connect());
     server
 }
@@ -62,11 +67,15 @@ fn a_core_that_works_is_busy_and_one_that_rests_is_not() {
 
 #[test]
 fn slot_stats_takes_the_arguments_that_valkey_takes() {
+    check_arguments(Kind::Slotcore);
+}
+
+fn check_arguments(kind: Kind) {
     const METRIC: &str = "-ERR Unrecognized sort metric for ORDERBY.";
     const LIMIT: &str = "-ERR Limit has to lie in between 1 and 16384 (maximum number of slots).";
     const REPEATED: &str = "-ERR Multiple filters of the same type are disallowed.";
     const UNKNOWN: &str = "-ERR unknown subcommand or wrong number of arguments for 'SLOT-STATS'. Try CLUSTER HELP.";
-    let server = one_node(&[]);
+    let server = one_node_of(kind, &[]);
     let client = &mut server.connect();
     client.must("SET foo v");
     client.must("SET {foo}2 v");
@@ -119,7 +128,11 @@ fn stats_of(client: &mut Client, slot: u16) -> Option<[i64; 4]> {
 
 #[test]
 fn traffic_and_time_are_counted_for_the_slot_that_is_asked() {
-    let server = one_node(&["--cluster-slot-stats-enabled", "yes"]);
+    check_counting(Kind::Slotcore);
+}
+
+fn check_counting(kind: Kind) {
+    let server = one_node_of(kind, &["--cluster-slot-stats-enabled", "yes"]);
     let client = &mut server.connect();
     client.must("SET foo bar");
     // *3 $3 SET $3 foo $3 bar, and +OK.
@@ -129,21 +142,36 @@ fn traffic_and_time_are_counted_for_the_slot_that_is_asked() {
     let [_, _, received, sent] = stats_of(client, 12182).expect("the slot is here");
     assert_eq!([received, sent], [31 + 22, 5 + 9]);
     assert_eq!(stats_of(client, 5061), Some([0; 4]));
-    client.must("EVAL 'for i = 1, 20000 do redis.call(\"GET\", KEYS[1]) end' 1 bar");
-    let [_, microseconds, received, _] = stats_of(client, 5061).expect("the slot is here");
-    assert!(microseconds > 1000, "{microseconds} us for 20000 calls");
-    assert!(received < 200, "what a script calls is not received: {received}");
+    client.must("SETBIT bar 80000000 1");
+    (0..5).for_each(|_| _ = client.must("BITCOUNT bar"));
+    let [_, microseconds, ..] = stats_of(client, 5061).expect("the slot is here");
+    assert!(microseconds > 1000, "{microseconds} us for 50 MB");
     let by_time = client.must("CLUSTER SLOT-STATS ORDERBY cpu-usec LIMIT 1");
     assert_eq!(by_time.items()[0].items()[0], Value::Integer(5061));
     client.must("CONFIG RESETSTAT");
     assert_eq!(stats_of(client, 12182), Some([1, 0, 0, 0]));
     client.must("CONFIG SET cluster-slot-stats-enabled no");
-    assert_eq!(client.line("CLUSTER SLOT-STATS SLOTSRANGE 5061 5061").to_string(), "[[:5061, ['key-count', :0]]]");
+    assert_eq!(client.line("CLUSTER SLOT-STATS SLOTSRANGE 5061 5061").to_string(), "[[:5061, ['key-count', :1]]]");
+}
+
+/// valkey-server 9.1.2 counts no time of scripts; the commands that one calls count for nobody, here as there.
+#[test]
+fn a_script_counts_for_the_slot_of_its_keys() {
+    let server = one_node(&["--cluster-slot-stats-enabled", "yes"]);
+    let client = &mut server.connect();
+    client.must("EVAL 'for i = 1, 20000 do redis.call(\"GET\", KEYS[1]) end' 1 bar");
+    let [_, microseconds, received, _] = stats_of(client, 5061).expect("the slot is here");
+    assert!(microseconds > 1000, "{microseconds} us for 20000 calls");
+    assert!(received < 200, "what a script calls is not received: {received}");
 }
 
 #[test]
-fn what_blocked_or_was_queued_counts_for_its_slot_too() {
-    let server = one_node(&["--cluster-slot-stats-enabled", "yes"]);
+fn what_blocked_counts_for_its_slot_too() {
+    check_waiting(Kind::Slotcore);
+}
+
+fn check_waiting(kind: Kind) {
+    let server = one_node_of(kind, &["--cluster-slot-stats-enabled", "yes"]);
     let (client, waiter) = (&mut server.connect(), &mut server.connect());
     waiter.send(b"*3\r\n$5\r\nBLPOP\r\n$3\r\nfoo\r\n$1\r\n0\r\n");
     assert!(holds_within(Duration::from_secs(10), || client.info_number("blocked_clients") == 1));
@@ -153,7 +181,13 @@ fn what_blocked_or_was_queued_counts_for_its_slot_too() {
     let popped = [31, 4 + 9 + 7];
     let [_, _, received, sent] = stats_of(client, 12182).expect("the slot is here");
     assert_eq!([received, sent], [pushed[0] + popped[0], pushed[1] + popped[1]]);
-    client.must("CONFIG RESETSTAT");
+}
+
+/// Valkey counts MULTI and EXEC for the slot as well.
+#[test]
+fn the_commands_of_a_transaction_count_for_their_slot() {
+    let server = one_node(&["--cluster-slot-stats-enabled", "yes"]);
+    let client = &mut server.connect();
     for line in ["MULTI", "SET foo bar", "GET foo", "EXEC"] {
         client.must(line);
     }
@@ -163,8 +197,12 @@ fn what_blocked_or_was_queued_counts_for_its_slot_too() {
 
 #[test]
 fn slots_of_other_nodes_are_not_shown_and_those_that_left_are_forgotten() {
+    check_ownership(Kind::Slotcore);
+}
+
+fn check_ownership(kind: Kind) {
     let args: &[&str] = &["--cluster-slot-stats-enabled", "yes"];
-    let (ours, peer) = (node(Kind::Slotcore, args), node(Kind::Slotcore, args));
+    let (ours, peer) = (node(kind, args), node(kind, args));
     join(&[&ours, &peer]);
     let (client, other) = (&mut ours.connect(), &mut peer.connect());
     client.must("SET bar v");
@@ -179,4 +217,14 @@ fn slots_of_other_nodes_are_not_shown_and_those_that_left_are_forgotten() {
     let id = client.must("CLUSTER MYID").text();
     client.must(&format!("CLUSTER SETSLOT 5061 NODE {id}"));
     assert_eq!(stats_of(client, 5061), Some([0; 4]));
+}
+
+#[test]
+fn valkey_tells_the_same_of_its_slots() {
+    if Kind::Valkey.is_there("valkey_tells_the_same_of_its_slots") {
+        check_arguments(Kind::Valkey);
+        check_counting(Kind::Valkey);
+        check_waiting(Kind::Valkey);
+        check_ownership(Kind::Valkey);
+    }
 }

@@ -8,7 +8,7 @@ use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Part, Run};
 use super::tracking;
 use crate::base::core_id::CoreId;
-use crate::base::slot::{SLOTS_COUNT, SlotSet};
+use crate::base::slot::{SLOTS_COUNT, Slot, SlotSet};
 use crate::cluster::migration::Event;
 use crate::config::NotifyFlags;
 use crate::keyspace::Disposal;
@@ -76,30 +76,60 @@ fn record_flush(cx: &mut Context<'_>, args: &Args<'_>) {
     }
 }
 
-/// Drops this core's keys of slots that are another node's now, in one go as in Redis, so that nothing written since can be meant;
-/// only the freeing is left to the background. The keys of all slots go as with FLUSHALL.
+/// Drops this core's keys of slots that are another node's now, in one go as in Redis, so that nothing written since can be meant.
+/// What follows from each removal, for the log, for trackers and for listeners, follows in parts ([`tell_dropped`]), and the memory is freed
+/// behind it. The keys of all slots go as with FLUSHALL.
 pub fn drop_slots(core: &mut Core, slots: &SlotSet) {
     if slots.count() == SLOTS_COUNT {
         return drop_all(core);
     }
+    end_dropping(core, |slot| slots.contains(slot));
     let notes_events = core.config.notify_keyspace_events.has(NotifyFlags::GENERIC);
     // Whoever these slots are on their way to has them by now, or drops them itself.
-    let is_kept = core.journal.is_kept();
-    let is_told = is_kept || notes_events || core.keyspace.notes_wanted().changed;
+    let is_told = core.journal.is_kept() || notes_events || core.keyspace.notes_wanted().changed;
+    let is_walked = core.keyspace.is_in_snapshot();
     for slot in slots.iter().filter(|slot| core.keyspace.slot_len(0, *slot) > 0).collect::<Vec<_>>() {
-        let keys = if is_told { core.keyspace.slot_keys(0, slot) } else { Vec::new() };
-        core.keyspace.flush_slot(0, slot, Disposal::Background);
-        core.settle();
-        for key in &keys {
-            if is_kept {
-                core.journal.record_removal(0, key, false);
-                core.journal.close_unit();
+        match is_told {
+            true if !is_walked => _ = core.keyspace.set_slot_aside(slot),
+            true => {
+                // The walk of a snapshot takes the keys over: it has still to see them.
+                let keys = core.keyspace.slot_keys(0, slot);
+                core.keyspace.flush_slot(0, slot, Disposal::Background);
+                tell_removals(core, &keys);
             }
-            if core.keyspace.notes_wanted().changed {
-                tracking::key_changed(core, 0, key);
-            }
-            core.notify(NotifyFlags::GENERIC, "del", 0, key);
+            false => _ = core.keyspace.flush_slot(0, slot, Disposal::Background),
         }
+        core.settle();
+    }
+}
+
+/// Goes on with what follows from dropped keys: of so many of them at most. Whether there was any.
+pub fn tell_dropped(core: &mut Core, keys_max: usize) -> bool {
+    let keys = core.keyspace.take_leavers(None, keys_max);
+    tell_removals(core, &keys);
+    !keys.is_empty()
+}
+
+/// What follows from the keys that were dropped of these slots follows now: keys are to come to them again.
+pub fn end_dropping(core: &mut Core, ends: impl Fn(Slot) -> bool) {
+    let slots: Vec<Slot> = core.keyspace.leaving_slots().filter(|slot| ends(*slot)).collect();
+    for slot in slots {
+        let keys = core.keyspace.take_leavers(Some(slot), usize::MAX);
+        tell_removals(core, &keys);
+    }
+}
+
+fn tell_removals(core: &mut Core, keys: &[Box<[u8]>]) {
+    let is_kept = core.journal.is_kept();
+    for key in keys {
+        if is_kept {
+            core.journal.record_removal(0, key, false);
+            core.journal.close_unit();
+        }
+        if core.keyspace.notes_wanted().changed {
+            tracking::key_changed(core, 0, key);
+        }
+        core.notify(NotifyFlags::GENERIC, "del", 0, key);
     }
 }
 

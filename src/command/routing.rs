@@ -9,11 +9,12 @@ use super::client::{Caller, Client};
 use super::core::Core;
 use super::error::CommandError;
 use super::execute::Call;
+use super::flush;
 use super::gate;
 use super::pubsub;
 use super::spec::{CommandSpec, Flags, Group};
 use super::transactions::{Exec, Queued};
-use crate::base::slot::{Slot, key_slot};
+use crate::base::slot::{Slot, SlotSet, key_slot};
 use crate::cluster::view::{ClusterView, Open, Serving};
 use crate::keyspace::Key;
 use crate::resp::Args;
@@ -260,9 +261,20 @@ pub fn follow(core: &mut Core, view: ClusterView) {
     if core.slot_usage.is_measured() {
         core.slot_usage.retain(|slot| core.cluster.is_of_own_shard(slot));
     }
+    end_dropping_of_returned(core);
     blocking::redirect(core);
     if core.cluster.enabled {
         pubsub::leave_slots(core);
+    }
+}
+
+/// Slots may come back while keys that were here before are still being dropped.
+fn end_dropping_of_returned(core: &mut Core) {
+    let takes_keys =
+        |slot: &Slot| core.cluster.is_of_own_shard(*slot) || core.cluster.open(*slot) == Some(Open::Importing);
+    let returned: SlotSet = core.keyspace.leaving_slots().filter(takes_keys).collect();
+    if !returned.is_empty() {
+        flush::end_dropping(core, |slot| returned.contains(slot));
     }
 }
 

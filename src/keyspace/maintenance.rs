@@ -177,6 +177,9 @@ impl Keyspace {
                 self.garbage.dispose_tables(tables, disposal);
             }
         }
+        if db.is_none_or(|db| db == 0) {
+            self.forget_leavers(disposal);
+        }
         self.stats.dirty += removed;
         removed
     }

@@ -15,7 +15,8 @@
 //! is the caller's to check: one out of range panics.
 //!
 //! Strings live in their entries; collections are an `Object` each: `list`, `hash`, `set`, `sorted_set`, `stream`, most of them
-//! on `listpack` while they are small. `garbage` decides whether freeing one is work for the background.
+//! on `listpack` while they are small. `garbage` decides whether freeing one is work for the background; `leavers` has the keys of slots
+//! that have left.
 
 mod access;
 mod attention;
@@ -28,6 +29,7 @@ mod export;
 mod garbage;
 pub mod hash;
 pub mod intset;
+mod leavers;
 pub mod list;
 pub mod listpack;
 mod load;
@@ -76,6 +78,7 @@ use attention::Attention;
 use database::Database;
 use eviction::EvictionPool;
 use garbage::Garbage;
+use leavers::Leavers;
 use snapshot::Snapshot;
 use table::{KeyHash, Place, tag_of};
 
@@ -166,6 +169,7 @@ pub struct Keyspace {
     access: AccessClock,
     random: Random,
     garbage: Garbage,
+    leavers: Leavers,
     eviction: EvictionPool,
     attention: Attention,
     expire_cursor: maintenance::ExpireCursor,
@@ -192,6 +196,7 @@ impl Keyspace {
             access: AccessClock::new(access, now),
             random: Random::new(a ^ b.rotate_left(32)),
             garbage: Garbage::default(),
+            leavers: Leavers::default(),
             eviction: EvictionPool::default(),
             attention: Attention::default(),
             expire_cursor: maintenance::ExpireCursor::default(),

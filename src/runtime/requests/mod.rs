@@ -51,6 +51,7 @@ use crate::command::blocking;
 use crate::command::client::{Client, ClientRef, CloseReason};
 use crate::command::core::{Core, Effect, Publication, ShutdownOptions};
 use crate::command::execute::Share;
+use crate::command::flush;
 use crate::command::persistence::loading::Reload;
 use crate::command::persistence::saving::SaveFor;
 use crate::command::tracking;
@@ -355,6 +356,16 @@ impl Requests {
         }
     }
 
+    /// Goes on with what follows from keys of slots that have left, or ends with it when the core is about to. True when it did anything.
+    pub fn tell_dropped(&mut self, keys_max: usize) -> bool {
+        let keys_max = if self.stopped.is_some() { usize::MAX } else { keys_max };
+        let worked = flush::tell_dropped(&mut self.core, keys_max);
+        if worked {
+            self.carry_out_effects();
+        }
+        worked | self.report_dropped()
+    }
+
     /// Frees a slice of what UNLINK and FLUSHALL ASYNC have put aside. True when it did anything.
     pub fn free_slice(&mut self, budget: usize) -> bool {
         self.core.keyspace.lazyfree_pending() > 0 && self.core.keyspace.free_slice(budget)
@@ -377,6 +388,7 @@ impl Requests {
             || self.is_export_due()
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
+            || self.core.keyspace.leaving_slots().next().is_some()
             || self.core.is_busy()
             || self.has_more_to_load()
             || !self.reloads.is_empty()

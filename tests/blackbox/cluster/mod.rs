@@ -6,6 +6,7 @@ mod cores;
 mod fabric;
 mod failover;
 mod faults;
+mod given_away;
 mod known;
 mod load;
 mod migrate;

@@ -166,6 +166,17 @@ impl Requests {
 
     pub(super) fn drop_import(&mut self, job: HexId, slots: &SlotSet) {
         drop_here(self, slots);
-        self.tell_first(MigrationMessage::Dropped(job));
+        self.migrating.dropped.push(job);
+        self.report_dropped();
+    }
+
+    /// Keys that had come are gone, and their removals are told. True when a job was waiting for that.
+    pub(in crate::runtime::requests) fn report_dropped(&mut self) -> bool {
+        if self.migrating.dropped.is_empty() || self.core.keyspace.leaving_slots().next().is_some() {
+            return false;
+        }
+        let jobs = std::mem::take(&mut self.migrating.dropped);
+        jobs.into_iter().for_each(|job| self.tell_first(MigrationMessage::Dropped(job)));
+        true
     }
 }

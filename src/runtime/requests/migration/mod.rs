@@ -118,6 +118,8 @@ pub(super) struct Migrating {
     pace: crate::runtime::persistence::pace::Pace,
     /// Cores that have said `Mark`, by job.
     marks: HashMap<HexId, usize>,
+    /// Jobs whose keys have gone here, while their removals are still being told: core 0 hears of it behind these.
+    dropped: Vec<HexId>,
     // Core 0.
     /// Attempts to connect.
     links: Vec<(HexId, Link)>,

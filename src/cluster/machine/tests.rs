@@ -94,7 +94,8 @@ fn live(seed: u64) {
     let config = Config { port: 7000, cluster_node_timeout: 1000, ..Config::default() };
     let state = ClusterState::new(ids[0], ids[1], ClusterSettings::of(&config));
     let mut now = Now { ms: 1_000, unix: UnixMillis(1_700_000_000_000) };
-    let mut machine = Machine::new(state, Random::new(seed), now);
+    // Not the same seed: the two would make up the same ids.
+    let mut machine = Machine::new(state, Random::new(!seed), now);
     let mut rogue = Rogue { random, ids };
     let ends = || Ends { peer_ip: "10.0.0.9".to_owned(), own_ip: "10.0.0.1".to_owned() };
     let mut links: Vec<LinkId> = vec![machine.accepted(now, ends())];

@@ -5,6 +5,7 @@ use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
 use crate::base::slot::{Slot, SlotSet};
+use crate::cluster::core_ports::CorePorts;
 use crate::cluster::message::{Body, Extensions, Gossip, GossipNode, Header, Message};
 use crate::cluster::node::{Epoch, NodeFlags};
 use crate::cluster::settings::ClusterSettings;
@@ -52,7 +53,9 @@ impl Rogue {
         let nodes = (0..self.below(6)).map(|_| node(self)).collect();
         let forgotten = (0..self.below(2)).map(|_| (self.id(machine), self.random.next_u64())).collect();
         let shard = (self.below(2) == 0).then(|| self.id(machine));
-        Gossip { nodes, extensions: Extensions { are_known: true, forgotten, shard, ..Extensions::default() } }
+        let core_ports = CorePorts::checked(self.below(65_536) as u16, self.below(4));
+        let extensions = Extensions { are_known: true, forgotten, shard, core_ports, ..Extensions::default() };
+        Gossip { nodes, extensions }
     }
 
     fn message(&mut self, machine: &Machine) -> Message {

@@ -191,7 +191,10 @@ impl Machine {
             self.changed();
         }
         let node = self.state.node_mut(sender);
-        if node.core_ports != extensions.core_ports {
+        // Who does not know yet that this node is of its kind, as after a start, says neither that it has core ports nor that it has
+        // none: its shard it tells along with them.
+        let says_all = !node.contact.is_kin || extensions.shard.is_some();
+        if says_all && node.core_ports != extensions.core_ports {
             node.core_ports.clone_from(&extensions.core_ports);
             self.is_unpublished = true;
         }

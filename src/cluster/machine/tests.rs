@@ -1,4 +1,5 @@
-//! Packets that nobody well would send: from members and strangers, over any connection, in any order. None may end the node.
+//! Packets that nobody well would send: from members and strangers, over any connection, in any order. None may end the node. And what
+//! a peer says of its core ports, or does not say.
 
 use super::{Action, DataFacts, Ends, LinkId, Machine, Now};
 use crate::base::clock::UnixMillis;
@@ -7,7 +8,7 @@ use crate::base::random::Random;
 use crate::base::slot::{Slot, SlotSet};
 use crate::cluster::core_ports::CorePorts;
 use crate::cluster::message::{Body, Extensions, Gossip, GossipNode, Header, Message};
-use crate::cluster::node::{Epoch, NodeFlags};
+use crate::cluster::node::{ClusterNode, Epoch, NodeFlags};
 use crate::cluster::settings::ClusterSettings;
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
@@ -136,4 +137,30 @@ fn live(seed: u64) {
 #[test]
 fn no_packets_end_the_node() {
     (0..SEEDS).for_each(live);
+}
+
+#[test]
+fn core_ports_stay_known_until_a_peer_says_otherwise() {
+    let mut random = Random::new(1);
+    let [own, shard, peer] = [(); 3].map(|()| HexId::random(&mut random));
+    let mut state = ClusterState::new(own, shard, ClusterSettings::of(&Config::default()));
+    let peer = state.add(ClusterNode::new(peer, shard, NodeFlags::PRIMARY)).unwrap();
+    let now = Now { ms: 1_000, unix: UnixMillis(1_700_000_000_000) };
+    let mut machine = Machine::new(state, random, now);
+    let ports = CorePorts::checked(7100, 2);
+    let known = |machine: &Machine| machine.state().node(peer).core_ports.clone();
+    let says_all = |core_ports| Extensions { are_known: true, shard: Some(shard), core_ports, ..Extensions::default() };
+    machine.state.node_mut(peer).contact.is_kin = true;
+    machine.hear_extensions(now, peer, &says_all(ports.clone()));
+    assert_eq!(known(&machine), ports);
+    // It has started again and does not know yet who this node is.
+    machine.hear_extensions(now, peer, &Extensions::default());
+    assert_eq!(known(&machine), ports);
+    machine.hear_extensions(now, peer, &says_all(None));
+    assert_eq!(known(&machine), None);
+    // Another kind of server has taken its place.
+    machine.hear_extensions(now, peer, &says_all(ports));
+    machine.state.node_mut(peer).contact.is_kin = false;
+    machine.hear_extensions(now, peer, &Extensions::default());
+    assert_eq!(known(&machine), None);
 }

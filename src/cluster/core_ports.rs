@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::view::{STRIPE_SLOTS, SlotOwners};
 use crate::base::core_id::CoreId;
-use crate::base::slot::Slot;
+use crate::base::slot::{SLOTS_COUNT, Slot};
 use crate::config::Config;
 
 /// The first core's port lies so far above the port for clients, unless core-port-base says otherwise.
@@ -42,9 +42,12 @@ impl CorePorts {
     /// The ports as the configuration has them, with the slots as they lie now. None without core ports.
     pub fn of(config: &Config, cores_count: usize, owners: &SlotOwners) -> Option<CorePorts> {
         let mut ports = CorePorts::checked(CorePorts::base_of(config)?, cores_count)?;
-        let moved = Slot::all().map(|slot| (slot, owners.owner(slot)));
-        let moved = moved.filter(|(slot, owner)| default_owner(*slot, cores_count) != *owner);
-        ports.moved = moved.collect();
+        // By whole stripes: this is done ten times a second.
+        let stripes = (0..SLOTS_COUNT as u16).step_by(STRIPE_SLOTS).zip((0..cores_count).cycle().map(CoreId::new));
+        for (first, by_default) in stripes {
+            let slots = (first..first + STRIPE_SLOTS as u16).map(Slot::new).map(|slot| (slot, owners.owner(slot)));
+            ports.moved.extend(slots.filter(|(_, owner)| *owner != by_default));
+        }
         Some(ports)
     }
 

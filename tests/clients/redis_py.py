@@ -186,8 +186,8 @@ def core_moves(port, protocol):
 def main():
     mode, port = sys.argv[1], int(sys.argv[2])
     for protocol in (2, 3):
-        modes = {"standalone": standalone, "cluster": cluster, "nodes": nodes, "core-ports": core_ports, "core-moves": core_moves}
-        modes[mode](port, protocol)
+        clusters = {"cluster": cluster, "nodes": nodes, "core-ports": core_ports, "core-moves": core_moves}
+        {"standalone": standalone, **clusters}[mode](port, protocol)
     print("all passed")
 
 

@@ -9,6 +9,7 @@ redis-benchmark --cluster does not do: it asks for CLUSTER NODES, which names ba
 
 import statistics
 import subprocess
+import time
 
 CORES = 2
 REQUESTS = {1: 100_000, 16: 600_000}
@@ -37,12 +38,22 @@ def drive(server, ports, pipeline):
         words = f"redis-benchmark -p {port} -c {CONNECTIONS} -P {pipeline} -n {REQUESTS[pipeline]} -r 1000 -q".split()
         key = "{" + tag_of(core) + "}:__rand_int__"
         runs.append(subprocess.Popen(words + ["SET", key, "v" * 16], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+        wait_until_connected(server, runs)
     for run in runs:
         errors = run.communicate()[1]
         if run.returncode != 0:
             raise OSError(f"redis-benchmark ended with {run.returncode}: {errors.decode()}")
     count = REQUESTS[pipeline] * len(ports)
     return (server.cpu_ns() - before) / count, (hops(server) - hops_before) / count
+
+
+def wait_until_connected(server, runs):
+    """One after the other, or the connections of a run might lie all on the core with its keys, or all on the other one."""
+    while runs[-1].poll() is None:
+        clients = server.ask("INFO", "clients").decode()
+        if int(clients.split("connected_clients:")[1].split()[0]) > CONNECTIONS * len(runs):
+            return
+        time.sleep(0.005)
 
 
 def hops(server):

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use super::core_ports::CorePorts;
 use super::file::NodesFile;
 use super::machine::{Action, DataFacts, Machine, Now};
 use super::nodes_conf;
@@ -127,6 +128,11 @@ impl Membership {
         self.generation += 1;
         self.machine.take_unpublished();
         self.state().view()
+    }
+
+    /// Says where this node's cores are reached; what follows comes with the next step.
+    pub fn note_core_ports(&mut self, ports: Option<CorePorts>) {
+        self.machine.note_core_ports(ports);
     }
 
     /// Says what the data are like, and whether there are any. True when a manual failover has waited for them: a step goes on

@@ -5,6 +5,7 @@
 //! Called by the handlers of CLUSTER, by core 0's tick and for every packet of the bus. What happens is decided by `machine`, which is
 //! pure: nothing here opens a socket or reads a clock, and only `file` touches the disk. `message` is what packets say.
 
+pub mod core_ports;
 pub mod describe;
 pub mod file;
 pub mod machine;

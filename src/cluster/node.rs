@@ -4,10 +4,11 @@
 
 use std::fmt;
 
+use super::core_ports::CorePorts;
 use super::machine::{LinkId, Now};
 use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
-use crate::base::slot::SlotSet;
+use crate::base::slot::{Slot, SlotSet};
 
 /// A logical time of the cluster (cluster specification, "Cluster current epoch" and "Configuration epoch").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,7 +110,7 @@ pub struct NodeAddress {
 }
 
 /// A node's place in `ClusterState`'s list; this node is the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeIndex(pub u16);
 
 impl NodeIndex {
@@ -123,6 +124,8 @@ pub struct ClusterNode {
     /// The same for a primary and its replicas.
     pub shard: HexId,
     pub address: NodeAddress,
+    /// Where its cores are reached, if each has a port of its own. Not kept in nodes.conf.
+    pub core_ports: Option<CorePorts>,
     /// cluster-announce-hostname of that node; empty when it has none.
     pub hostname: String,
     /// cluster-announce-human-nodename of that node; empty when it has none.
@@ -191,12 +194,18 @@ impl Contact {
 }
 
 impl ClusterNode {
+    /// The port that clients are told for a slot of this node, or of its primary.
+    pub fn port_for(&self, slot: Slot) -> u16 {
+        self.core_ports.as_ref().map_or(self.address.port, |ports| ports.port(slot))
+    }
+
     /// A node of which nothing is known but its id.
     pub fn new(id: HexId, shard: HexId, flags: NodeFlags) -> ClusterNode {
         ClusterNode {
             id,
             shard,
             address: NodeAddress::default(),
+            core_ports: None,
             hostname: String::new(),
             human_name: String::new(),
             unknown_fields: Vec::new(),

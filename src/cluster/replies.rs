@@ -10,7 +10,7 @@ use super::describe;
 use super::node::{ClusterNode, NodeIndex};
 use super::state::ClusterState;
 use crate::base::hex::HexId;
-use crate::base::slot::SlotSet;
+use crate::base::slot::{Slot, SlotSet};
 use crate::config::EndpointType;
 use crate::resp::{Reply, ReplyBuffer, RespVersion};
 
@@ -156,17 +156,45 @@ fn slots(shown: &Shown<'_>, version: RespVersion) -> Vec<u8> {
     replicas.values_mut().for_each(|of_one| of_one.sort_unstable_by_key(|replica| replica.id));
     let mut buffer = ReplyBuffer::new();
     let mut reply = Reply::new(&mut buffer, version);
-    let ranges = state.owned_ranges();
+    let ranges = state.owned_ranges().into_iter().flat_map(|(owner, first, last)| {
+        let mut nodes = vec![state.node(owner)];
+        nodes.extend(replicas.get(&owner).into_iter().flatten());
+        parts(&nodes, first, last).into_iter().map(move |part| (nodes.clone(), part))
+    });
+    let ranges: Vec<_> = ranges.collect();
     reply.array(ranges.len());
-    for (owner, first, last) in ranges {
-        let replicas = replicas.get(&owner).map_or(&[][..], Vec::as_slice);
-        reply.array(3 + replicas.len());
-        reply.integer(i64::from(first.get()));
-        reply.integer(i64::from(last.get()));
-        address(&mut reply, state, state.node(owner));
-        replicas.iter().for_each(|replica| address(&mut reply, state, replica));
+    for (nodes, part) in ranges {
+        reply.array(2 + nodes.len());
+        reply.integer(i64::from(part.first.get()));
+        reply.integer(i64::from(part.last.get()));
+        nodes.iter().zip(part.ports).for_each(|(node, port)| address(&mut reply, state, node, port));
     }
     buffer.to_vec()
+}
+
+/// Slots that are reached at the same ports of the nodes that have them.
+struct PortRange {
+    first: Slot,
+    last: Slot,
+    /// In the order of the nodes.
+    ports: Vec<u16>,
+}
+
+/// Cuts a range of slots where a core of one of the nodes ends. Without core ports it stays whole.
+fn parts(nodes: &[&ClusterNode], first: Slot, last: Slot) -> Vec<PortRange> {
+    let ports = |slot: Slot| nodes.iter().map(|node| node.port_for(slot)).collect();
+    if nodes.iter().all(|node| node.core_ports.is_none()) {
+        return vec![PortRange { first, last, ports: ports(first) }];
+    }
+    let mut parts: Vec<PortRange> = Vec::new();
+    for slot in (first.get()..=last.get()).map(Slot::new) {
+        let ports = ports(slot);
+        match parts.last_mut() {
+            Some(part) if part.ports == ports => part.last = slot,
+            _ => parts.push(PortRange { first: slot, last: slot, ports }),
+        }
+    }
+    parts
 }
 
 /// A replica is shown once it has data, and as long as it works.
@@ -175,14 +203,14 @@ fn is_readable(shown: &Shown<'_>, replica: &ClusterNode) -> bool {
 }
 
 /// `[endpoint, port, id, {what else is known of the address}]`.
-fn address(reply: &mut Reply<'_>, state: &ClusterState, node: &ClusterNode) {
+fn address(reply: &mut Reply<'_>, state: &ClusterState, node: &ClusterNode, port: u16) {
     let endpoint_type = state.endpoint_type();
     reply.array(4);
     match endpoint_type {
         EndpointType::UnknownEndpoint => reply.null(),
         _ => reply.bulk(state.preferred_endpoint(node).as_bytes()),
     }
-    reply.integer(i64::from(node.address.port));
+    reply.integer(i64::from(port));
     reply.bulk(node.id.as_bytes());
     let ip = (endpoint_type != EndpointType::Ip).then_some(("ip", node.address.ip.as_str()));
     let host = endpoint_type != EndpointType::Hostname && !node.hostname.is_empty();
@@ -205,30 +233,48 @@ fn shards(shown: &Shown<'_>, version: RespVersion) -> Template {
     }
     let mut buffer = ReplyBuffer::new();
     let mut holes = Vec::new();
+    let shards: Vec<_> = shards.values().flat_map(|members| by_ports(state, members)).collect();
     Reply::new(&mut buffer, version).array(shards.len());
-    for members in shards.values() {
+    for (members, ports, ranges) in shards {
         let mut reply = Reply::new(&mut buffer, version);
-        let leader = members.first().and_then(|first| state.leader_of(*first));
-        let slots = leader.and_then(|leader| state.node(leader).slots());
-        let ranges: Vec<_> = slots.into_iter().flat_map(SlotSet::ranges).collect();
         reply.map(2);
         reply.bulk(b"slots");
         reply.array(2 * ranges.len());
         ranges.iter().flat_map(|(first, last)| [first, last]).for_each(|slot| reply.integer(i64::from(slot.get())));
         reply.bulk(b"nodes");
         reply.array(members.len());
-        for index in members {
+        for (index, port) in members.iter().zip(ports) {
             let node = state.node(*index);
-            details(&mut Reply::new(&mut buffer, version), state, node);
+            details(&mut Reply::new(&mut buffer, version), state, node, port);
             holes.push((buffer.len_bytes(), *index));
         }
     }
     Template { bytes: buffer.to_vec(), holes }
 }
 
+/// The nodes of a shard with the ports at which they are reached, and the slots for which that holds.
+type ShardPart<'m> = (&'m [NodeIndex], Vec<u16>, Vec<(Slot, Slot)>);
+
+/// A shard as it is shown: in one piece, or where cores have ports, in one for each core, as if that were a shard.
+fn by_ports<'m>(state: &ClusterState, members: &'m [NodeIndex]) -> Vec<ShardPart<'m>> {
+    let nodes: Vec<&ClusterNode> = members.iter().map(|index| state.node(*index)).collect();
+    let leader = members.first().and_then(|first| state.leader_of(*first));
+    let slots = leader.and_then(|leader| state.node(leader).slots());
+    let mut pieces: BTreeMap<Vec<u16>, Vec<(Slot, Slot)>> = BTreeMap::new();
+    for (first, last) in slots.into_iter().flat_map(SlotSet::ranges) {
+        for part in parts(&nodes, first, last) {
+            pieces.entry(part.ports).or_default().push((part.first, part.last));
+        }
+    }
+    if pieces.is_empty() {
+        pieces.insert(nodes.iter().map(|node| node.address.port).collect(), Vec::new());
+    }
+    pieces.into_iter().map(|(ports, ranges)| (members, ports, ranges)).collect()
+}
+
 /// One node of a shard, as a map, but for what `standing` adds.
-fn details(reply: &mut Reply<'_>, state: &ClusterState, node: &ClusterNode) {
-    let ports = [("port", node.address.port), ("tls-port", node.address.tls_port)];
+fn details(reply: &mut Reply<'_>, state: &ClusterState, node: &ClusterNode, port: u16) {
+    let ports = [("port", port), ("tls-port", node.address.tls_port)];
     let hostname = (!node.hostname.is_empty()).then_some(("hostname", node.hostname.as_str()));
     let ports = ports.into_iter().filter(|(_, port)| *port != 0);
     reply.map(6 + ports.clone().count() + usize::from(hostname.is_some()));
@@ -277,7 +323,7 @@ fn nodes(state: &ClusterState) -> Template {
 mod tests {
     use super::*;
     use crate::base::random::Random;
-    use crate::base::slot::Slot;
+    use crate::cluster::core_ports::CorePorts;
     use crate::cluster::node::NodeFlags;
     use crate::cluster::settings::ClusterSettings;
     use crate::config::Config;
@@ -347,6 +393,25 @@ mod tests {
         check(&mut replies, &Shown { generation: Some(2), ..shown(&state) });
         state.set_owner(Slot::new(1), None);
         check(&mut replies, &Shown { generation: Some(3), ..shown(&state) });
+    }
+
+    #[test]
+    fn ranges_are_cut_where_cores_end() {
+        let mut state = state();
+        (60..70).for_each(|slot| state.set_owner(Slot::new(slot), Some(NodeIndex(1))));
+        state.node_mut(NodeIndex(2)).contact.offset = 9;
+        state.node_mut(NodeIndex(1)).core_ports = CorePorts::checked(7100, 2);
+        let slots = text(RespVersion::V2, |reply| Replies::default().slots(&shown(&state), reply));
+        assert!(slots.contains(":60\r\n:63\r\n*4\r\n$8\r\n10.0.0.9\r\n:7100\r\n"), "{slots}");
+        assert!(slots.contains(":64\r\n:69\r\n*4\r\n$8\r\n10.0.0.9\r\n:7101\r\n"), "{slots}");
+        // The replica's cores have no ports.
+        assert_eq!(slots.matches(":7001\r\n").count(), 3, "{slots}");
+        let shards = text(RespVersion::V2, |reply| Replies::default().shards(&shown(&state), reply));
+        assert!(shards.starts_with("*3\r\n"), "{shards}");
+        assert!(shards.contains("*4\r\n:3\r\n:3\r\n:60\r\n:63\r\n"), "{shards}");
+        assert!(shards.contains("*2\r\n:64\r\n:69\r\n"), "{shards}");
+        assert_eq!(shards.matches("$4\r\nport\r\n:7001\r\n").count(), 2, "{shards}");
+        check(&mut Replies::default(), &shown(&state));
     }
 
     #[test]

@@ -87,10 +87,10 @@ pub struct ClusterView {
     /// The owner of each slot; `OPEN` for the few that are on their way, so that one look tells whether all is plain.
     nodes: Box<[ViewNode; SLOTS_COUNT]>,
     open: BTreeMap<Slot, OpenSlot>,
-    /// `ip:port` of each node in the view; this node is entry 0.
+    /// `ip:port` of each node in the view, and of each core with a port of its own; this node is entry 0.
     addresses: Vec<String>,
-    /// Of a replica.
-    primary: Option<ViewNode>,
+    /// Of a replica: its primary, which is several entries where its cores have ports.
+    primary: Vec<ViewNode>,
 }
 
 impl ClusterView {
@@ -110,7 +110,7 @@ impl ClusterView {
             nodes: Box::new([ViewNode::NOBODY; SLOTS_COUNT]),
             open: BTreeMap::new(),
             addresses: vec![address],
-            primary: None,
+            primary: Vec::new(),
         }
     }
 
@@ -123,7 +123,6 @@ impl ClusterView {
     }
 
     /// Says whose a slot is.
-    #[cfg(test)]
     pub fn assign(&mut self, slot: Slot, owner: ViewNode) {
         assert!(!self.open.contains_key(&slot), "slots are assigned before they are opened");
         self.nodes[slot.index()] = owner;
@@ -137,9 +136,9 @@ impl ClusterView {
         }
     }
 
-    /// Says whose replica this node is.
-    pub fn set_primary(&mut self, primary: ViewNode) {
-        self.primary = Some(primary);
+    /// Says whose replica this node is: who serves its slots at this address is its primary.
+    pub fn add_primary(&mut self, primary: ViewNode) {
+        self.primary.push(primary);
     }
 
     /// Says that a slot moves to another node key by key.
@@ -177,7 +176,7 @@ impl ClusterView {
         match owner {
             ViewNode::MYSELF => Serving::Here,
             ViewNode::NOBODY => Serving::Nobody,
-            owner => Serving::Elsewhere { address: self.address(owner), is_primary: self.primary == Some(owner) },
+            owner => Serving::Elsewhere { address: self.address(owner), is_primary: self.primary.contains(&owner) },
         }
     }
 
@@ -224,7 +223,7 @@ mod tests {
         view.assign(Slot::new(1), ViewNode::MYSELF);
         view.assign(Slot::new(2), primary);
         view.assign(Slot::new(3), other);
-        view.set_primary(primary);
+        view.add_primary(primary);
         assert_eq!(view.serving(Slot::new(0)), Serving::Nobody);
         assert_eq!(view.serving(Slot::new(1)), Serving::Here);
         assert_eq!(view.serving(Slot::new(2)), Serving::Elsewhere { address: "a:1", is_primary: true });
@@ -237,7 +236,7 @@ mod tests {
         let mut view = ClusterView::unassigned(":7000".into());
         let [primary, other] = [":7000", ":7000"].map(|address| view.add_node(address.into()));
         view.assign(Slot::new(1), other);
-        view.set_primary(primary);
+        view.add_primary(primary);
         assert_eq!(view.serving(Slot::new(1)), Serving::Elsewhere { address: ":7000", is_primary: false });
     }
 

@@ -64,6 +64,8 @@ pub struct Caller {
     pub wants_reply: bool,
     /// It is what another node's client has said there, and belongs to a slot that is on its way here.
     pub is_import: bool,
+    /// The client has come to the port of the core that serves it.
+    pub is_on_core_port: bool,
 }
 
 /// What the other end of a migration is (`cluster::migration`).
@@ -132,6 +134,8 @@ pub struct Client {
     pub db: u16,
     pub resp: RespVersion,
     pub authenticated: bool,
+    /// It has come to the port of the core that serves it.
+    pub is_on_core_port: bool,
     pub readonly: bool,
     pub asking: bool,
     pub no_evict: bool,
@@ -210,6 +214,7 @@ impl Client {
             resp: RespVersion::V2,
             authenticated: false,
             readonly: false,
+            is_on_core_port: false,
             asking: false,
             no_evict: false,
             no_touch: false,
@@ -277,6 +282,7 @@ impl Client {
             must_not_wait: false,
             wants_reply: true,
             is_import: false,
+            is_on_core_port: self.is_on_core_port,
         }
     }
 

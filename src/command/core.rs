@@ -38,6 +38,7 @@ use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
 use crate::base::slot::{Slot, SlotSet};
+use crate::cluster::core_ports::CorePorts;
 use crate::cluster::machine::Action;
 use crate::cluster::membership::Step;
 use crate::cluster::view::{ClusterView, SlotOwners};
@@ -297,6 +298,14 @@ impl Core {
         }
         if !step.actions.is_empty() {
             self.effects.push(Effect::Cluster(step.actions));
+        }
+    }
+
+    /// Says where the cores are reached, and which slots each has now (core 0).
+    pub fn tell_cluster_of_core_ports(&mut self) {
+        let ports = CorePorts::of(&self.config, self.facts.cores_count, &self.owners);
+        if let Some(cluster) = self.node().cluster.as_deref_mut() {
+            cluster.note_core_ports(ports);
         }
     }
 

@@ -36,6 +36,11 @@ impl Call<'_> {
         let flags = self.command.spec().flags;
         flags.0 & ANY != 0 && (!flags.has(Flags::SLICED) || migrate::is_sliced(self))
     }
+
+    /// Whether it is about the keys of the core whose port its client has come to, and of no other.
+    pub fn is_for_own_core(&self) -> bool {
+        self.caller.is_on_core_port && self.command.spec().flags.has(Flags::BY_CORE)
+    }
 }
 
 /// One core's share of a command of every core.

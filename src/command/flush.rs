@@ -40,8 +40,12 @@ fn in_background(args: &Args<'_>) -> Result<Option<bool>, CommandError> {
 
 fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Part, CommandError> {
     let in_background = in_background(args)?.unwrap_or(cx.core.config.lazyfree_lazy_user_flush);
-    record_flush(cx, args);
     let disposal = if in_background { Disposal::Background } else { Disposal::Now };
+    if cx.caller.is_on_core_port && cx.core.facts.cores_count > 1 {
+        flush_own_slots(cx.core, disposal);
+        return Ok(Part::done());
+    }
+    record_flush(cx, args);
     end_migrations(cx.core);
     tracking::flushed(cx.core);
     let removed = cx.core.keyspace.flush(db, disposal);
@@ -52,6 +56,36 @@ fn flush(cx: &mut Context<'_>, args: &Args<'_>, db: Option<usize>) -> Result<Par
         cx.core.effects.push(Effect::PurgeMemory);
     }
     Ok(Part::done())
+}
+
+/// Drops the keys of this core alone. No word of Redis says that of some slots, so replicas, files, a node that slots are on their
+/// way to and whoever has copies are told of each key. What has come from another node and is shown to nobody yet stays: it is not
+/// of this node's slots.
+fn flush_own_slots(core: &mut Core, disposal: Disposal) {
+    let hidden = core.migration.hidden.clone();
+    let is_shown = |slot: &Slot| hidden.as_ref().is_none_or(|hidden| !hidden.contains(*slot));
+    let is_recorded = core.journal.is_on();
+    let is_told = is_recorded || core.keyspace.notes_wanted().changed;
+    for slot in Slot::all().filter(is_shown) {
+        if core.keyspace.slot_len(0, slot) == 0 {
+            continue;
+        }
+        let keys = if is_told { core.keyspace.slot_keys(0, slot) } else { Vec::new() };
+        core.keyspace.flush_slot(0, slot, disposal);
+        core.settle();
+        for key in &keys {
+            if is_recorded {
+                core.journal.record_removal(0, key, disposal == Disposal::Background);
+                core.journal.close_unit();
+            }
+            if core.keyspace.notes_wanted().changed {
+                tracking::key_changed(core, 0, key);
+            }
+        }
+    }
+    if disposal == Disposal::Now {
+        core.effects.push(Effect::PurgeMemory);
+    }
 }
 
 /// What was sent to another node is no more, and what came from one neither (core 0).
@@ -157,7 +191,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "flushdb",
         arity: Arity::AtLeast(1),
-        flags: Flags::WRITE.and(Flags::DANGEROUS).and(Flags::KEYSPACE),
+        flags: Flags::WRITE.and(Flags::DANGEROUS).and(Flags::KEYSPACE).and(Flags::BY_CORE),
         keys: Keys::None,
         group: Group::Server,
         since: "1.0.0",
@@ -169,7 +203,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "flushall",
         arity: Arity::AtLeast(1),
-        flags: Flags::WRITE.and(Flags::DANGEROUS).and(Flags::KEYSPACE),
+        flags: Flags::WRITE.and(Flags::DANGEROUS).and(Flags::KEYSPACE).and(Flags::BY_CORE),
         keys: Keys::None,
         group: Group::Server,
         since: "1.0.0",

@@ -1,5 +1,5 @@
 //! Walks over all keys of a database: SCAN, KEYS, RANDOMKEY, DBSIZE. Every core does its share; in standalone mode those
-//! of all cores but the first are empty.
+//! of all cores but the first are empty. On a core's own port that core alone is asked.
 
 use super::arguments::{integer, is_word, text};
 use super::context::Context;
@@ -208,7 +208,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "scan",
         arity: Arity::AtLeast(2),
-        flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS),
+        flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS).and(Flags::BY_CORE),
         keys: Keys::None,
         group: Group::Generic,
         since: "2.8.0",
@@ -220,7 +220,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "keys",
         arity: Arity::Exactly(2),
-        flags: Flags::READONLY.and(Flags::DANGEROUS),
+        flags: Flags::READONLY.and(Flags::DANGEROUS).and(Flags::BY_CORE),
         keys: Keys::None,
         group: Group::Generic,
         since: "1.0.0",
@@ -232,7 +232,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "randomkey",
         arity: Arity::Exactly(1),
-        flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS),
+        flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS).and(Flags::BY_CORE),
         keys: Keys::None,
         group: Group::Generic,
         since: "1.0.0",
@@ -244,7 +244,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "dbsize",
         arity: Arity::Exactly(1),
-        flags: Flags::READONLY.and(Flags::FAST).and(Flags::KEYSPACE),
+        flags: Flags::READONLY.and(Flags::FAST).and(Flags::KEYSPACE).and(Flags::BY_CORE),
         keys: Keys::None,
         group: Group::Server,
         since: "1.0.0",

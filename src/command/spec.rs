@@ -249,6 +249,9 @@ impl Flags {
     /// Answered late if its third argument is large, outside of transactions (RESTORE).
     pub const SLICED: Flags = Flags(1 << 29);
 
+    /// About all keys (DBSIZE, SCAN): on a core's own port, about those of that core.
+    pub const BY_CORE: Flags = Flags(1 << 30);
+
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }

@@ -125,6 +125,7 @@ impl Directive {
 pub const DIFFERENCES: &[(&str, &str)] = &[
     ("cores", "ours: the number of threads"),
     ("core-ports", "ours: a port for each core"),
+    ("core-port-base", "ours: where those ports begin"),
     ("cluster-discovery", "ours: where a node finds the others by itself"),
     ("cluster-discovery-replicas", "ours: how many replicas a cluster that forms itself has for each primary"),
     ("slot-migration-max-failover-repl-bytes", "of Valkey 9, as CLUSTER MIGRATESLOTS is"),

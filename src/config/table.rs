@@ -327,7 +327,9 @@ directives! {
 
     // Ours.
     cores: Cores = Cores::Auto; "cores", CoresKind, [IMMUTABLE], Now;
-    core_ports: bool = false; "core-ports", YesNo, [IMMUTABLE], Later("a port for each core");
+    core_ports: bool = false; "core-ports", YesNo, [IMMUTABLE], Now;
+    /// The first core's port; 0 is `port` + 100.
+    core_port_base: u16 = 0; "core-port-base", integer(0, 65535), [IMMUTABLE], Now;
     /// `dns:NAME[:PORT]` or `hosts:HOST:PORT,...`; read by [`super::Discovery::parse`].
     cluster_discovery: String = String::new(); "cluster-discovery", text_or_empty().checked(discovery::check), [IMMUTABLE], Now;
     cluster_discovery_replicas: u32 = 1; "cluster-discovery-replicas", integer(0, 100), [IMMUTABLE], Now;

@@ -69,7 +69,7 @@ impl Machine for Process {
         let doors = &mut *self.doors.borrow_mut();
         let is_tcp = |listener: &listen::Listener| listener.unix_path.is_none();
         doors.listeners.iter().flatten().filter(|listener| is_tcp(listener)).for_each(listen::Listener::suspend);
-        match listen::tcp_listeners(config) {
+        match listen::tcp_listeners(config, self.census.cores_count()) {
             Ok(new) => {
                 for place in &mut doors.listeners {
                     place.take_if(|listener| is_tcp(listener));

@@ -125,7 +125,7 @@ pub fn start(mut config: Config, config_file: String, companion: Option<Companio
     let mut membership = Membership::open(&config, &Clock::read(), &mut random)?.map(Box::new);
     let cluster = membership.as_mut().map_or_else(ClusterView::disabled, |membership| membership.publish());
     config.replicaof = config.replicaof.or_else(|| start_primary(membership.as_deref()));
-    let listeners = listen::listen(&config)?;
+    let listeners = listen::listen(&config, cores_count)?;
     let bus = if config.cluster_enabled { Some(Bus::new(listen::listen_for_bus(&config)?)) } else { None };
     let unix_paths: Vec<String> = listeners.iter().filter_map(|listener| listener.unix_path.clone()).collect();
     let hash_seeds = std::array::from_fn(|_| random.next_u64());

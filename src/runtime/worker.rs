@@ -68,10 +68,15 @@ impl Census {
         self.connected.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// Counts a client in on the core that has the fewest; returns that core.
-    fn place(&self) -> CoreId {
+    pub fn cores_count(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// Counts a client in on this core, or on the one that has the fewest; returns the core.
+    fn place(&self, core: Option<CoreId>) -> CoreId {
         let counts = self.connected.iter().map(|count| count.load(Ordering::Relaxed));
-        let (index, _) = counts.enumerate().min_by_key(|(_, count)| *count).unwrap_or((0, 0));
+        let fewest = || counts.enumerate().min_by_key(|(_, count)| *count).map_or(0, |(index, _)| index);
+        let index = core.map_or_else(fewest, CoreId::index);
         self.connected[index].fetch_add(1, Ordering::Relaxed);
         CoreId::new(index)
     }
@@ -505,7 +510,7 @@ impl Worker {
             super::admission::refuse(&accepted, refusal);
             return;
         }
-        let core = self.census.place();
+        let core = self.census.place(listener.core);
         self.requests.assign(core, accepted);
     }
 

@@ -3,7 +3,7 @@
 use crate::support::{Client, Server, Value, check, holds_within, on_both, on_both_with};
 
 /// The next push; it must be an invalidation. Keys in order of their names, as a batch may come in any.
-fn invalidated(client: &mut Client) -> Option<Vec<String>> {
+pub fn invalidated(client: &mut Client) -> Option<Vec<String>> {
     let reply = client.read();
     let Value::Push(items) = &reply.value else { panic!("no push: {reply}") };
     assert_eq!(items[0].text(), "invalidate");

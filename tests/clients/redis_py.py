@@ -1,4 +1,4 @@
-"""redis-py against one node, or the cluster that a node belongs to: `redis_py.py standalone|cluster|nodes PORT`.
+"""redis-py against one node, or the cluster that a node belongs to: `redis_py.py standalone|cluster|nodes|core-ports|core-moves PORT`.
 
 Run by tests/blackbox/clients.rs. Asserts, and prints "all passed" at the end.
 """
@@ -138,10 +138,56 @@ def nodes(port, protocol):
     assert client.flushall(target_nodes=RedisCluster.PRIMARIES)
 
 
+def core_ports(port, protocol):
+    """The cluster client against nodes whose cores have ports of their own: to it each core is a node."""
+    client = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port)], protocol=protocol)
+    for begun in range(0, 10000, 1000):
+        with client.pipeline() as pipe:
+            for number in range(begun, begun + 1000):
+                pipe.set(f"core:{number}", number).get(f"core:{number}")
+            replies = pipe.execute()
+        expected = [reply for number in range(begun, begun + 1000) for reply in (True, str(number).encode())]
+        assert replies == expected
+    assert client.get("core:7") == b"7"
+    # Each core counts, walks through and drops its own.
+    assert client.dbsize(target_nodes=RedisCluster.PRIMARIES) == 10000
+    assert len(list(client.scan_iter(match="core:*", count=500))) == 10000
+    assert len(client.keys("core:*", target_nodes=RedisCluster.PRIMARIES)) == 10000
+    assert client.flushall(target_nodes=RedisCluster.PRIMARIES)
+    assert client.dbsize(target_nodes=RedisCluster.PRIMARIES) == 0
+
+
+def core_moves(port, protocol):
+    """Slots change their cores under the cluster client, which learns of it when it asks again."""
+    client = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port)], protocol=protocol)
+    keys = [f"{protocol}:{number}" for number in range(40)]
+    for key in keys:
+        assert client.set(key, key) is True
+        node, slot = client.get_node_from_key(key), client.keyslot(key)
+        lines = client.execute_command("INFO", "cores", target_nodes=node)
+        core = client.execute_command("DEBUG", "SLOT-CORE", slot, target_nodes=node)
+        assert client.execute_command("DEBUG", "SLOT-CORE", slot, (core + 1) % len(lines), target_nodes=node)
+        # Where the slot was, it is answered still.
+        assert client.get(key) == key.encode()
+        assert client.get_node_from_key(key).port == node.port
+        expected = node.port - core + (core + 1) % len(lines)
+        for _ in range(1000):
+            client.nodes_manager.initialize()
+            if client.get_node_from_key(key).port == expected:
+                break
+            time.sleep(0.01)
+        assert client.get_node_from_key(key).port == expected, f"{key}: {client.get_node_from_key(key)}"
+        assert client.set(key, "new", get=True) == key.encode()
+    assert [client.get(key) for key in keys] == [b"new"] * len(keys)
+    assert client.dbsize(target_nodes=RedisCluster.PRIMARIES) == len(keys)
+    assert client.flushall(target_nodes=RedisCluster.PRIMARIES)
+
+
 def main():
     mode, port = sys.argv[1], int(sys.argv[2])
     for protocol in (2, 3):
-        {"standalone": standalone, "cluster": cluster, "nodes": nodes}[mode](port, protocol)
+        clusters = {"cluster": cluster, "nodes": nodes, "core-ports": core_ports, "core-moves": core_moves}
+        {"standalone": standalone, **clusters}[mode](port, protocol)
     print("all passed")
 
 

@@ -96,6 +96,7 @@ impl Machine {
             human_name: myself.human_name.clone(),
             forgotten: self.banned.iter().take(BANS_TOLD_MAX).map(|(id, until_ms)| (*id, left_s(*until_ms))).collect(),
             shard: Some(myself.shard),
+            core_ports: myself.core_ports.clone().filter(|_| contact.is_kin),
         }
     }
 
@@ -188,6 +189,14 @@ impl Machine {
             node.hostname.clone_from(&extensions.hostname);
             node.human_name.clone_from(&extensions.human_name);
             self.changed();
+        }
+        let node = self.state.node_mut(sender);
+        // Who does not know yet that this node is of its kind, as after a start, says neither that it has core ports nor that it has
+        // none: its shard it tells along with them.
+        let says_all = !node.contact.is_kin || extensions.shard.is_some();
+        if says_all && node.core_ports != extensions.core_ports {
+            node.core_ports.clone_from(&extensions.core_ports);
+            self.is_unpublished = true;
         }
         if let Some(shard) = shard {
             self.set_shard(sender, shard);

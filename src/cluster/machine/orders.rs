@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
+use super::super::core_ports::CorePorts;
 use super::super::message::{Body, HEADER_BYTES, Message, PACKET_BYTES_MAX};
 use super::super::node::{ClusterNode, Epoch, NodeAddress, NodeFlags, NodeIndex};
 use super::super::settings::ClusterSettings;
@@ -81,6 +82,15 @@ impl Machine {
     pub fn follow_settings(&mut self, settings: &ClusterSettings) {
         if self.state.follow(settings) {
             self.changed();
+        }
+    }
+
+    /// Takes note of where this node's cores are reached, and which slots they have.
+    pub fn note_core_ports(&mut self, ports: Option<CorePorts>) {
+        let myself = self.state.myself_mut();
+        if myself.core_ports != ports {
+            myself.core_ports = ports;
+            self.is_unpublished = true;
         }
     }
 

@@ -1,12 +1,14 @@
-//! Packets that nobody well would send: from members and strangers, over any connection, in any order. None may end the node.
+//! Packets that nobody well would send: from members and strangers, over any connection, in any order. None may end the node. And what
+//! a peer says of its core ports, or does not say.
 
 use super::{Action, DataFacts, Ends, LinkId, Machine, Now};
 use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
 use crate::base::random::Random;
 use crate::base::slot::{Slot, SlotSet};
+use crate::cluster::core_ports::CorePorts;
 use crate::cluster::message::{Body, Extensions, Gossip, GossipNode, Header, Message};
-use crate::cluster::node::{Epoch, NodeFlags};
+use crate::cluster::node::{ClusterNode, Epoch, NodeFlags};
 use crate::cluster::settings::ClusterSettings;
 use crate::cluster::state::ClusterState;
 use crate::config::Config;
@@ -52,7 +54,9 @@ impl Rogue {
         let nodes = (0..self.below(6)).map(|_| node(self)).collect();
         let forgotten = (0..self.below(2)).map(|_| (self.id(machine), self.random.next_u64())).collect();
         let shard = (self.below(2) == 0).then(|| self.id(machine));
-        Gossip { nodes, extensions: Extensions { are_known: true, forgotten, shard, ..Extensions::default() } }
+        let core_ports = CorePorts::checked(self.below(65_536) as u16, self.below(4));
+        let extensions = Extensions { are_known: true, forgotten, shard, core_ports, ..Extensions::default() };
+        Gossip { nodes, extensions }
     }
 
     fn message(&mut self, machine: &Machine) -> Message {
@@ -94,7 +98,8 @@ fn live(seed: u64) {
     let config = Config { port: 7000, cluster_node_timeout: 1000, ..Config::default() };
     let state = ClusterState::new(ids[0], ids[1], ClusterSettings::of(&config));
     let mut now = Now { ms: 1_000, unix: UnixMillis(1_700_000_000_000) };
-    let mut machine = Machine::new(state, Random::new(seed), now);
+    // Not the same seed: the two would make up the same ids.
+    let mut machine = Machine::new(state, Random::new(!seed), now);
     let mut rogue = Rogue { random, ids };
     let ends = || Ends { peer_ip: "10.0.0.9".to_owned(), own_ip: "10.0.0.1".to_owned() };
     let mut links: Vec<LinkId> = vec![machine.accepted(now, ends())];
@@ -132,4 +137,30 @@ fn live(seed: u64) {
 #[test]
 fn no_packets_end_the_node() {
     (0..SEEDS).for_each(live);
+}
+
+#[test]
+fn core_ports_stay_known_until_a_peer_says_otherwise() {
+    let mut random = Random::new(1);
+    let [own, shard, peer] = [(); 3].map(|()| HexId::random(&mut random));
+    let mut state = ClusterState::new(own, shard, ClusterSettings::of(&Config::default()));
+    let peer = state.add(ClusterNode::new(peer, shard, NodeFlags::PRIMARY)).unwrap();
+    let now = Now { ms: 1_000, unix: UnixMillis(1_700_000_000_000) };
+    let mut machine = Machine::new(state, random, now);
+    let ports = CorePorts::checked(7100, 2);
+    let known = |machine: &Machine| machine.state().node(peer).core_ports.clone();
+    let says_all = |core_ports| Extensions { are_known: true, shard: Some(shard), core_ports, ..Extensions::default() };
+    machine.state.node_mut(peer).contact.is_kin = true;
+    machine.hear_extensions(now, peer, &says_all(ports.clone()));
+    assert_eq!(known(&machine), ports);
+    // It has started again and does not know yet who this node is.
+    machine.hear_extensions(now, peer, &Extensions::default());
+    assert_eq!(known(&machine), ports);
+    machine.hear_extensions(now, peer, &says_all(None));
+    assert_eq!(known(&machine), None);
+    // Another kind of server has taken its place.
+    machine.hear_extensions(now, peer, &says_all(ports));
+    machine.state.node_mut(peer).contact.is_kin = false;
+    machine.hear_extensions(now, peer, &Extensions::default());
+    assert_eq!(known(&machine), None);
 }

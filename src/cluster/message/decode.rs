@@ -8,14 +8,15 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::layout::{
-    EXTENSION_ALIGNMENT, EXTENSION_BYTES_MAX, EXTENSION_FORGOTTEN, EXTENSION_HEADER_BYTES, EXTENSION_HOSTNAME,
-    EXTENSION_HUMAN_NAME, EXTENSION_SHARD, HAS_EXTENSIONS, KIN_MARK, ORDERED, PACKET_BYTES_MAX, PAUSED, PREFIX_BYTES,
-    RESERVED_BYTES, SIGNATURE, STATE_OK, TOTAL_AT, VERSION,
+    EXTENSION_ALIGNMENT, EXTENSION_BYTES_MAX, EXTENSION_CORE_PORTS, EXTENSION_FORGOTTEN, EXTENSION_HEADER_BYTES,
+    EXTENSION_HOSTNAME, EXTENSION_HUMAN_NAME, EXTENSION_SHARD, HAS_EXTENSIONS, KIN_MARK, ORDERED, PACKET_BYTES_MAX,
+    PAUSED, PREFIX_BYTES, RESERVED_BYTES, SIGNATURE, STATE_OK, TOTAL_AT, VERSION,
 };
 use super::{Body, Extensions, GOSSIP_BYTES, Gossip, GossipNode, HEADER_BYTES, Header, IP_BYTES, Kind, Message};
 use crate::base::hex::{HEX_ID_LEN, HexId};
-use crate::base::slot::{SLOT_BITMAP_BYTES, SlotSet};
+use crate::base::slot::{SLOT_BITMAP_BYTES, Slot, SlotSet};
 use crate::base::words::is_bare;
+use crate::cluster::core_ports::{CorePorts, MOVED_TOLD_MAX};
 use crate::cluster::node::{Epoch, NodeFlags};
 
 /// Why bytes are no packet.
@@ -223,10 +224,26 @@ fn extensions(frame: &Frame, fields: &mut Fields<'_>) -> Result<Extensions, Dama
             EXTENSION_HUMAN_NAME => found.human_name = name(body.0)?,
             EXTENSION_FORGOTTEN => found.forgotten.push((body.id()?, body.u64()?)),
             EXTENSION_SHARD => found.shard = Some(body.id()?),
+            EXTENSION_CORE_PORTS => found.core_ports = Some(core_ports(&mut body)?),
             _ => {}
         }
     }
     Ok(found)
+}
+
+fn core_ports(body: &mut Fields<'_>) -> Result<CorePorts, Damage> {
+    let (base, cores_count, moved_count) = (body.u16()?, body.u16()?, body.u16()?);
+    let mut ports = CorePorts::checked(base, usize::from(cores_count)).ok_or(Damage::Extension)?;
+    if usize::from(moved_count) > MOVED_TOLD_MAX {
+        return Err(Damage::Extension);
+    }
+    for _ in 0..moved_count {
+        let slot = Slot::checked(i64::from(body.u16()?)).ok_or(Damage::Extension)?;
+        if !ports.note_moved(slot, usize::from(body.u16()?)) {
+            return Err(Damage::Extension);
+        }
+    }
+    Ok(ports)
 }
 
 /// A name goes into nodes.conf as it is, between commas. One that cannot, which Redis allows, is as good as none: to refuse its

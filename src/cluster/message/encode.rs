@@ -3,13 +3,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::layout::{
-    EXTENSION_ALIGNMENT, EXTENSION_BYTES_MAX, EXTENSION_FORGOTTEN, EXTENSION_HEADER_BYTES, EXTENSION_HOSTNAME,
-    EXTENSION_HUMAN_NAME, EXTENSION_SHARD, HAS_EXTENSIONS, KIN_MARK, MODULE_BYTES, ORDERED, PAUSED, PREFIX_BYTES,
-    RESERVED_BYTES, SIGNATURE, STATE_FAIL, STATE_OK, TOTAL_AT, VERSION,
+    EXTENSION_ALIGNMENT, EXTENSION_BYTES_MAX, EXTENSION_CORE_PORTS, EXTENSION_FORGOTTEN, EXTENSION_HEADER_BYTES,
+    EXTENSION_HOSTNAME, EXTENSION_HUMAN_NAME, EXTENSION_SHARD, HAS_EXTENSIONS, KIN_MARK, MODULE_BYTES, ORDERED, PAUSED,
+    PREFIX_BYTES, RESERVED_BYTES, SIGNATURE, STATE_FAIL, STATE_OK, TOTAL_AT, VERSION,
 };
 use super::{Body, Extensions, GOSSIP_BYTES, Gossip, GossipNode, HEADER_BYTES, Header, IP_BYTES, Kind, Message};
 use crate::base::hex::HEX_ID_LEN;
 use crate::base::slot::SLOT_BITMAP_BYTES;
+use crate::cluster::core_ports::{CorePorts, MOVED_TOLD_MAX};
 
 impl Message {
     /// The packet. Texts that are too long for their place are cut.
@@ -91,7 +92,15 @@ fn extension_bodies(of: &Extensions) -> Vec<(u16, Vec<u8>)> {
     let mut bodies: Vec<(u16, Vec<u8>)> = names.map(|(kind, name)| (kind, text(name))).collect();
     bodies.extend(forgotten.map(|body| (EXTENSION_FORGOTTEN, body)));
     bodies.extend(of.shard.map(|id| (EXTENSION_SHARD, id.as_bytes().to_vec())));
+    bodies.extend(of.core_ports.as_ref().map(|ports| (EXTENSION_CORE_PORTS, core_ports(ports))));
     bodies
+}
+
+fn core_ports(ports: &CorePorts) -> Vec<u8> {
+    let moved = ports.moved().iter().take(MOVED_TOLD_MAX);
+    let head = [ports.base(), count(ports.cores_count()), count(moved.len())];
+    let slots = moved.flat_map(|(slot, core)| [slot.get(), count(core.index())]);
+    head.into_iter().chain(slots).flat_map(u16::to_be_bytes).collect()
 }
 
 fn extension_bytes(body: &[u8]) -> usize {

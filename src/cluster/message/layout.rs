@@ -39,6 +39,8 @@
 //!    4     2  kind
 //!    6     2  zero bytes
 //!    8     *  0 host name: a text   1 human name: a text   2 forgotten node: 40 id, 8 seconds   3 shard: 40 id
+//!             0x5343 core ports, between slotcore nodes alone: 2 port of the first core, 2 how many cores, 2 how many slots
+//!             are not where the default table of cores has them, for each of them 2 slot, 2 core
 //!             and zero bytes up to the end; a text has at least one
 //!
 //! fail                    40 id
@@ -76,6 +78,9 @@ pub(super) const EXTENSION_HOSTNAME: u16 = 0;
 pub(super) const EXTENSION_HUMAN_NAME: u16 = 1;
 pub(super) const EXTENSION_FORGOTTEN: u16 = 2;
 pub(super) const EXTENSION_SHARD: u16 = 3;
+
+/// Only between slotcore nodes; far from the numbers that Redis and Valkey give out one after the other.
+pub(super) const EXTENSION_CORE_PORTS: u16 = 0x5343;
 
 pub(super) const EXTENSION_HEADER_BYTES: usize = 8;
 pub(super) const EXTENSION_ALIGNMENT: usize = 8;

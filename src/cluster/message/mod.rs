@@ -14,6 +14,7 @@ pub use layout::PACKET_BYTES_MAX;
 
 use bytes::Bytes;
 
+use super::core_ports::CorePorts;
 use super::node::{Epoch, NodeFlags};
 use crate::base::hex::HexId;
 use crate::base::slot::SlotSet;
@@ -201,6 +202,8 @@ pub struct Extensions {
     pub forgotten: Vec<(HexId, u64)>,
     /// The sender's shard: Redis 7.2 on.
     pub shard: Option<HexId>,
+    /// Where the sender's cores are reached: from one slotcore node to another.
+    pub core_ports: Option<CorePorts>,
 }
 
 #[cfg(test)]

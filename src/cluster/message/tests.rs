@@ -6,6 +6,7 @@ use super::layout::{EXTENSION_BYTES_MAX, EXTENSION_HEADER_BYTES, PACKET_BYTES_MA
 use super::*;
 use crate::base::hex::HEX_ID_LEN;
 use crate::base::slot::{SLOT_BITMAP_BYTES, SLOTS_COUNT, Slot};
+use crate::cluster::core_ports::MOVED_TOLD_MAX;
 
 fn id(byte: u8) -> HexId {
     HexId::parse(&[byte; HEX_ID_LEN]).unwrap()
@@ -52,6 +53,7 @@ fn gossip() -> Gossip {
         human_name: "größe".to_owned(),
         forgotten: vec![(id(b'c'), 60), (id(b'd'), 1)],
         shard: Some(id(b'e')),
+        core_ports: None,
     };
     Gossip { nodes: vec![node.clone(), GossipNode { ip: String::new(), ..node }], extensions }
 }
@@ -153,6 +155,48 @@ fn the_gossip_section_has_the_layout_of_the_bus() {
         b"\0\0\0\x30\0\x03\0\0eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
     ];
     assert_eq!(packet[2464..], extensions.concat());
+}
+
+#[test]
+fn core_ports_have_the_layout_of_the_bus() {
+    let mut ports = CorePorts::checked(7100, 3).unwrap();
+    assert!(ports.note_moved(Slot::new(258), 1) && ports.note_moved(Slot::new(16383), 2));
+    let extensions = Extensions { are_known: true, core_ports: Some(ports), ..Extensions::default() };
+    let body = Body::Ping(Gossip { nodes: Vec::new(), extensions });
+    let packet = packet(body.clone());
+    assert_eq!(packet[2256..], *b"\0\0\0\x18\x53\x43\0\0\x1b\xbc\0\x03\0\x02\x01\x02\0\x01\x3f\xff\0\x02\0\0");
+    assert_eq!(decode(&packet).unwrap().body, body);
+}
+
+#[test]
+fn a_peer_is_told_of_no_more_slots_than_it_takes() {
+    let mut ports = CorePorts::checked(7100, 2).unwrap();
+    assert!(Slot::all().all(|slot| ports.note_moved(slot, 1)));
+    let extensions = Extensions { are_known: true, core_ports: Some(ports), ..Extensions::default() };
+    let read = decode(&packet(Body::Ping(Gossip { nodes: Vec::new(), extensions }))).unwrap();
+    let Body::Ping(Gossip { extensions: Extensions { core_ports: Some(read), .. }, .. }) = read.body else { panic!() };
+    assert_eq!((read.base(), read.moved().len()), (7100, MOVED_TOLD_MAX));
+}
+
+#[test]
+fn core_ports_that_cannot_be_are_refused() {
+    let read = |body: &[u8; 16]| {
+        let packet = extended(1, &[&[0, 0, 0, 24, 0x53, 0x43, 0, 0][..], body].concat());
+        decode(&packet).map(|_| ())
+    };
+    assert_eq!(read(&[0x1b, 0xbc, 0, 2, 0, 1, 0, 5, 0, 1, 0, 0, 0, 0, 0, 0]), Ok(()));
+    for (what, body, damage) in [
+        ("no port", [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Damage::Extension),
+        ("ports beyond the last", [255, 255, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Damage::Extension),
+        ("no core", [0x1b, 0xbc, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Damage::Extension),
+        ("more cores than there can be", [0x1b, 0xbc, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Damage::Extension),
+        ("a slot on no core", [0x1b, 0xbc, 0, 2, 0, 1, 0, 5, 0, 2, 0, 0, 0, 0, 0, 0], Damage::Extension),
+        ("no slot", [0x1b, 0xbc, 0, 2, 0, 1, 0x40, 0, 0, 1, 0, 0, 0, 0, 0, 0], Damage::Extension),
+        ("more slots than are told", [0x1b, 0xbc, 0, 2, 8, 1, 0, 5, 0, 1, 0, 6, 0, 1, 0, 7], Damage::Extension),
+        ("fewer slots than it says", [0x1b, 0xbc, 0, 2, 0, 9, 0, 5, 0, 1, 0, 6, 0, 1, 0, 7], Damage::Size),
+    ] {
+        assert_eq!(read(&body), Err(damage), "{what}");
+    }
 }
 
 #[test]
@@ -435,15 +479,17 @@ prop_compose! {
 
 fn any_extensions() -> impl Strategy<Value = Extensions> {
     let forgotten = proptest::collection::vec((any_id(), any::<u64>()), 0..4);
-    let known = (any_name(), any_name(), forgotten, proptest::option::of(any_id())).prop_map(
-        |(hostname, human_name, forgotten, shard)| Extensions {
-            are_known: true,
-            hostname,
-            human_name,
-            forgotten,
-            shard,
-        },
-    );
+    let moved = proptest::collection::vec((0u16..16384, 0usize..2), 0..4);
+    let core_ports = (1u16..65535, moved).prop_map(|(base, moved)| {
+        let mut ports = CorePorts::checked(base, 2).unwrap();
+        moved.into_iter().for_each(|(slot, core)| assert!(ports.note_moved(Slot::new(slot), core)));
+        ports
+    });
+    let ids = (proptest::option::of(any_id()), proptest::option::of(core_ports));
+    let known =
+        (any_name(), any_name(), forgotten, ids).prop_map(|(hostname, human_name, forgotten, (shard, core_ports))| {
+            Extensions { are_known: true, hostname, human_name, forgotten, shard, core_ports }
+        });
     prop_oneof![1 => Just(Extensions::default()), 3 => known]
 }
 

@@ -163,6 +163,7 @@ impl Requests {
         self.release_writes_if_late();
         self.tell_cluster_of_data();
         let clock = self.core.clock;
+        self.core.tell_cluster_of_core_ports();
         if let Some(step) = self.core.node().tick(&clock) {
             self.take_step(step);
         }

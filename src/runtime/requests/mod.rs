@@ -243,6 +243,7 @@ impl Requests {
         let now = self.core.clock.unix();
         let mut client = Client::new(accepted.id, index, descriptor, accepted.peer, accepted.local, now);
         client.authenticated = self.core.config.requirepass.is_empty();
+        client.is_on_core_port = accepted.is_on_core_port;
         entry.insert(client);
         if self.connections.len() <= index as usize {
             self.connections.resize_with(index as usize + 1, || None);

@@ -2,6 +2,7 @@
 
 mod bus;
 mod commands;
+mod core_ports;
 mod cores;
 mod fabric;
 mod failover;

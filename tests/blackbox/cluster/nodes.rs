@@ -9,7 +9,7 @@ use crate::support::{Client, Kind, Server, holds_within};
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// What every node gets.
-const CLUSTER: &[&str] = &[
+pub const CLUSTER: &[&str] = &[
     "--cluster-enabled",
     "yes",
     "--cluster-node-timeout",

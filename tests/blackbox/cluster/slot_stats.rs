@@ -19,7 +19,7 @@ fn one_node_of(kind: Kind, args: &[&str]) -> Server {
 }
 
 /// A field of each core's line.
-fn of_cores(client: &mut Client, name: &str) -> Vec<f64> {
+pub fn of_cores(client: &mut Client, name: &str) -> Vec<f64> {
     let text = client.must("INFO cores").text();
     let lines = text.lines().filter(|line| line.starts_with("core"));
     let figure = |line: &str| {

@@ -238,5 +238,6 @@ fn nobody(db: u16) -> Caller {
         must_not_wait: true,
         wants_reply: false,
         is_import: false,
+        is_on_core_port: false,
     }
 }

@@ -549,6 +549,7 @@ fn caller_of(client: ClientRef, db: u16) -> Caller {
         tracks: false,
         wants_reply: false,
         is_import: false,
+        is_on_core_port: false,
         must_not_wait: true,
     }
 }

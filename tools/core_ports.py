@@ -1,0 +1,89 @@
+"""What a request costs with a port for each core: `tools/bench --only core-ports`.
+
+Four slotcore nodes, each a cluster by itself: one core; two cores behind one port, where half of the requests are sent on to the other core; two
+cores whose ports are used as a cluster client uses them. One redis-benchmark for each core, with keys of that core, runs against each. The CPU time of
+the whole process is divided by the requests; ratios are taken within a round, against the one core.
+
+redis-benchmark --cluster does not do: it asks for CLUSTER NODES, which names base ports.
+"""
+
+import statistics
+import subprocess
+import time
+
+CORES = 2
+REQUESTS = {1: 100_000, 16: 600_000}
+CONNECTIONS = 25
+
+
+def crc16(data):
+    crc = 0
+    for byte in data:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x1021 if crc & 0x8000 else 0)) & 0xFFFF
+    return crc
+
+
+def tag_of(core):
+    """A hash tag whose slot that core has: stripes of 64 slots are dealt in turn."""
+    return next(tag for tag in map(str, range(10_000)) if crc16(tag.encode()) % 16384 // 64 % CORES == core)
+
+
+def drive(server, ports, pipeline):
+    """Nanoseconds of CPU per request, and the share of requests that were sent to another core."""
+    before, hops_before = server.cpu_ns(), hops(server)
+    runs = []
+    for core, port in enumerate(ports):
+        words = f"redis-benchmark -p {port} -c {CONNECTIONS} -P {pipeline} -n {REQUESTS[pipeline]} -r 1000 -q".split()
+        key = "{" + tag_of(core) + "}:__rand_int__"
+        runs.append(subprocess.Popen(words + ["SET", key, "v" * 16], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+        wait_until_connected(server, runs)
+    for run in runs:
+        errors = run.communicate()[1]
+        if run.returncode != 0:
+            raise OSError(f"redis-benchmark ended with {run.returncode}: {errors.decode()}")
+    count = REQUESTS[pipeline] * len(ports)
+    return (server.cpu_ns() - before) / count, (hops(server) - hops_before) / count
+
+
+def wait_until_connected(server, runs):
+    """One after the other, or the connections of a run might lie all on the core with its keys, or all on the other one."""
+    while runs[-1].poll() is None:
+        clients = server.ask("INFO", "clients").decode()
+        if int(clients.split("connected_clients:")[1].split()[0]) > CONNECTIONS * len(runs):
+            return
+        time.sleep(0.005)
+
+
+def hops(server):
+    lines = server.ask("INFO", "cores").decode().splitlines()
+    fields = [field.split("=") for line in lines if line.startswith("core") for field in line.split(":", 1)[1].split(",")]
+    return sum(int(value) for name, value in fields if name == "hops_out")
+
+
+def core_ports(start, servers, rounds):
+    """A table of CPU per request for each way, and its rows."""
+    template = next(template for name, template, _ in servers if name.startswith("slotcore")).rsplit(" --cores ", 1)[0]
+    ways = [
+        ("one core", " --cores 1", lambda port: [port] * CORES),
+        ("two cores", f" --cores {CORES}", lambda port: [port] * CORES),
+        ("two cores, core ports", f" --cores {CORES} --core-ports yes", lambda port: [port + 100 + core for core in range(CORES)]),
+    ]
+    measured = {(name, pipeline): [] for name, _, _ in ways for pipeline in REQUESTS}
+    for number in range(rounds):
+        for name, options, ports in ways if number % 2 == 0 else ways[::-1]:
+            with start("slotcore-ports", template + options, True) as server:
+                for pipeline in REQUESTS:
+                    measured[name, pipeline].append(drive(server, ports(server.port), pipeline))
+    table, rows = [("", "way", "CPU us/request", "of one core's", "hops")], []
+    for pipeline in REQUESTS:
+        base = [cpu for cpu, _ in measured["one core", pipeline]]
+        for name, _, _ in ways:
+            values = measured[name, pipeline]
+            cpu = statistics.median(cpu for cpu, _ in values) / 1000
+            ratio = statistics.median(ours / theirs for (ours, _), theirs in zip(values, base))
+            share = statistics.median(share for _, share in values)
+            table.append((f"SET P={pipeline}", name, f"{cpu:.3f}", f"{ratio:.2f}x", f"{share:.2%}"))
+            rows.append({"test": "core-ports", "parameter": pipeline, "server": name, "cpu": cpu, "cpu_ratio": ratio, "hops": share})
+    return table, rows

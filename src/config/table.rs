@@ -127,7 +127,7 @@ directives! {
     ignore_warnings: String = String::new(); "ignore-warnings", text_or_empty(), [], Never("no warning stops the start");
     oom_score_adj: OomScoreAdj = OomScoreAdj::No; "oom-score-adj", choice(), [], Later("the score of the OOM killer");
     oom_score_adj_values: [i32; 3] = [0, 200, 800]; "oom-score-adj-values", OomScoreAdjValuesKind, [MULTI], Later("the score of the OOM killer");
-    disable_thp: bool = true; "disable-thp", YesNo, [IMMUTABLE], Later("switching huge pages off");
+    disable_thp: bool = true; "disable-thp", YesNo, [IMMUTABLE], Now;
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigint", ShutdownKind, [MULTI], Now;
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigterm", ShutdownKind, [MULTI], Now;
     /// Seconds.

@@ -112,6 +112,9 @@ pub fn start(mut config: Config, config_file: String, companion: Option<Companio
         Cores::Auto => std::thread::available_parallelism().map_or(1, |n| n.get()).min(CoreId::COUNT_MAX),
     };
     preflight::check(cores_count)?;
+    if config.disable_thp {
+        preflight::switch_huge_pages_off();
+    }
     let signals = take_signals()?;
     config.maxclients = preflight::fit_open_files(config.maxclients)?;
     let cpus = placement_cpus(&config)?;

@@ -50,6 +50,14 @@ fn raise_lockable_memory(cores_count: usize) {
     }
 }
 
+/// `disable-thp yes`: the allocator asks for huge pages, and a core that grows then waits for the kernel to clear 2 MB at a time: 5 ms were
+/// measured in a virtual machine that had to ask its host for them.
+pub fn switch_huge_pages_off() {
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::warn!("Can't disable transparent huge pages: {error}");
+    }
+}
+
 fn probe_rings(cores_count: usize) -> Result<(), String> {
     let explain = |error: io::Error| explain(&error, cores_count);
     // A profile may let rings be made and forbid to enter them, which nothing else here would notice.

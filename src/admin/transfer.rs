@@ -191,6 +191,15 @@ impl<'c> Ground<'c> {
 
     /// Sends orders to primaries, all of them before the first reply is read.
     fn order_all(&mut self, orders: &[(HexId, Vec<String>)]) -> Result<(), Failure> {
+        self.order_and_pass_over(orders, |_| false)
+    }
+
+    /// As `order_all`; some refusals do not matter.
+    fn order_and_pass_over(
+        &mut self,
+        orders: &[(HexId, Vec<String>)],
+        does_not_matter: impl Fn(&str) -> bool,
+    ) -> Result<(), Failure> {
         for (id, words) in orders {
             let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
             self.place(*id)?.client.send_words(&words)?;
@@ -199,8 +208,7 @@ impl<'c> Ground<'c> {
         let mut failure = None;
         for (id, words) in orders {
             match self.place(*id)?.client.receive_reply(&words.join(" ")) {
-                // It has given its last slot away, now or before.
-                Err(trouble) if trouble.reply() == Some(IS_REPLICA) => {}
+                Err(trouble) if trouble.reply().is_some_and(&does_not_matter) => {}
                 Err(trouble) => failure = failure.or(Some(trouble)),
                 Ok(_) => {}
             }
@@ -341,7 +349,9 @@ impl<'c> Ground<'c> {
             let told = told.filter(|id| *id != step.to);
             others.extend(told.map(|id| (id, set_slot(step.slot, "NODE", step.to))));
         }
-        self.order_all(&others)
+        // A replica by now has given its last slot away. Of a target it would mean that another has taken over, who gets the slots by
+        // `fix`: those that look on must not give them to the old one.
+        self.order_and_pass_over(&others, |reply| reply == IS_REPLICA)
     }
 
     // ---- for `fix` ---------------------------------------------------------------------------------------------------

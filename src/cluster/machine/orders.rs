@@ -70,6 +70,7 @@ pub enum SetSlotRefusal {
     Unknown(HexId),
     TargetIsReplica,
     HasKeys,
+    HandingOver,
 }
 
 impl Machine {
@@ -213,6 +214,12 @@ impl Machine {
             }
             SetSlot::Node(id) => {
                 let target = self.slot_target(id)?;
+                if target == NodeIndex::MYSELF
+                    && self.state.importing_from.contains_key(&slot)
+                    && self.is_handing_over()
+                {
+                    return Err(SetSlotRefusal::HandingOver);
+                }
                 if is_mine && target != NodeIndex::MYSELF && has_keys {
                     return Err(SetSlotRefusal::HasKeys);
                 }
@@ -239,8 +246,9 @@ impl Machine {
                 self.state.importing_from.remove(&slot);
             }
         }
+        // Whoever was meant may be a replica by now: this comes by the stream, what others claim by the bus.
         if let SetSlot::Node(id) = form
-            && let Some(owner) = self.state.find(&id)
+            && let Some(owner) = self.state.find(&id).and_then(|owner| self.state.leader_of(owner))
         {
             self.state.set_owner(slot, Some(owner));
         }

@@ -221,7 +221,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::SetSlot;
+    use super::super::{SetSlot, SetSlotRefusal};
     use super::*;
     use crate::base::clock::UnixMillis;
     use crate::base::random::Random;
@@ -267,6 +267,17 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_that_hears_late_of_a_slot_gives_it_to_whoever_has_taken_over() {
+        let mut machine = machine(&[2, 3, 4]);
+        let [primary, old, new] = [2, 3, 4].map(|number| machine.state.find(&id(number)).expect("known"));
+        machine.become_replica_of(NOW, primary);
+        let node = machine.state.node_mut(old);
+        (node.flags, node.primary) = (NodeFlags::REPLICA, Some(new));
+        machine.follow_set_slot(Slot::new(7), SetSlot::Node(id(3)));
+        assert_eq!(machine.state.owner(Slot::new(7)), Some(new));
+    }
+
+    #[test]
     fn a_primary_tells_its_replicas_who_has_taken_over_from_the_source() {
         let mut machine = machine(&[2, 3]);
         let [source, heir] = [2, 3].map(|number| machine.state.find(&id(number)).expect("known"));
@@ -287,5 +298,25 @@ mod tests {
         machine.set_shard(primary, id(50));
         assert_eq!(machine.state.node(replica).shard, id(50));
         assert_eq!(machine.state.myself().shard, id(101));
+    }
+
+    #[test]
+    fn a_primary_takes_no_slot_by_hand_while_its_replica_takes_over() {
+        let mut machine = machine(&[2, 3]);
+        let [source, replica] = [2, 3].map(|number| machine.state.find(&id(number)).expect("known"));
+        machine.take_claims(NOW, source, Epoch(1), &slots(&[7]));
+        let slot = Slot::new(7);
+        machine.set_slot(NOW, slot, SetSlot::Importing(id(2)), false).expect("it is the source's");
+        let node = machine.state.node_mut(replica);
+        (node.flags, node.primary) = (NodeFlags::REPLICA, Some(NodeIndex::MYSELF));
+        machine.begin_handing_over(NOW, replica);
+        let epoch = machine.state.current_epoch;
+        let order = SetSlot::Node(id(1));
+        assert_eq!(machine.set_slot(NOW, slot, order, true), Err(SetSlotRefusal::HandingOver));
+        assert_eq!((machine.state.owner(slot), machine.state.current_epoch), (Some(source), epoch));
+        machine.end_manual_failover();
+        machine.set_slot(NOW, slot, order, true).expect("nobody takes over");
+        assert_eq!(machine.state.owner(slot), Some(NodeIndex::MYSELF));
+        assert!(machine.state.current_epoch > epoch);
     }
 }

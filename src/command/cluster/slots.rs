@@ -172,6 +172,9 @@ fn set_slot_refusal(refusal: SetSlotRefusal, args: &Args<'_>) -> CommandError {
             CommandError::quoting("ERR Unknown node ", &args[4], "")
         }
         SetSlotRefusal::Unknown(_) => CommandError::quoting("ERR I don't know about node ", &args[4], ""),
+        SetSlotRefusal::HandingOver => CommandError::text_static(
+            "ERR A replica is taking over. Please use SETSLOT with it, once it is the master.",
+        ),
         SetSlotRefusal::TargetIsReplica => CommandError::text_static("ERR Target node is not a master"),
         SetSlotRefusal::HasKeys => CommandError::formatted(format!(
             "ERR Can't assign hashslot {} to a different node while I still hold keys for this hash slot.",

@@ -30,8 +30,21 @@ struct State {
     cut: BTreeSet<(Place, Place)>,
     /// Places whose client ports let nothing through.
     held: BTreeSet<Place>,
-    open: Vec<TcpStream>,
+    /// Both ends of every connection, with the place behind the door that it came through, by the number of the end.
+    open: BTreeMap<u64, (Place, TcpStream)>,
+    ends_counted: u64,
     ends: bool,
+}
+
+impl State {
+    /// One end of a connection; its number, by which it is forgotten.
+    fn note_end(&mut self, place: Place, stream: &TcpStream) -> u64 {
+        self.ends_counted += 1;
+        if let Ok(stream) = stream.try_clone() {
+            self.open.insert(self.ends_counted, (place, stream));
+        }
+        self.ends_counted
+    }
 }
 
 #[derive(Default)]
@@ -101,6 +114,13 @@ impl Fabric {
         self.shared.lock().held.insert(place);
     }
 
+    /// Ends every connection to a port of these nodes, of clients and of the bus; what is on its way may be lost. They may dial again.
+    pub fn sever(&self, places: &[Place]) {
+        for (_, stream) in self.shared.lock().open.values().filter(|(place, _)| places.contains(place)) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Everything passes again, late or not.
     pub fn heal(&self) {
         let mut state = self.shared.lock();
@@ -115,7 +135,7 @@ impl Drop for Fabric {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.ends = true;
-        for stream in state.open.drain(..) {
+        for (_, stream) in std::mem::take(&mut state.open).into_values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         drop(state);
@@ -134,11 +154,16 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, place: Place, is_bus: bo
             return;
         }
         let (Ok(near), Some(target)) = (stream, state.targets.get(&place).copied()) else { continue };
-        state.open.extend(near.try_clone());
+        let number = state.note_end(place, &near);
         drop(state);
         let shared = shared.clone();
         std::thread::spawn(move || {
-            if is_bus { pass_bus(near, target.1, place, &shared) } else { pass_clients(near, target.0, place, &shared) }
+            if is_bus {
+                pass_bus(near, target.1, place, &shared)
+            } else {
+                pass_clients(near, target.0, place, &shared)
+            }
+            shared.lock().open.remove(&number);
         });
     }
 }
@@ -152,18 +177,18 @@ fn pass_bus(mut near: TcpStream, port: u16, to: Place, shared: &Arc<Shared>) {
     let Some(from) = shared.lock().places.get(&sender).copied() else { return };
     let there = move |state: &State| !state.cut.contains(&(from, to));
     let back = move |state: &State| !state.cut.contains(&(to, from));
-    pass(near, port, &start, shared, there, back);
+    pass(near, (to, port), &start, shared, there, back);
 }
 
 fn pass_clients(near: TcpStream, port: u16, place: Place, shared: &Arc<Shared>) {
     let passes = move |state: &State| !state.held.contains(&place);
-    pass(near, port, &[], shared, passes, passes);
+    pass(near, (place, port), &[], shared, passes, passes);
 }
 
-/// Connects to `port` and copies both ways, `start` first, whatever passes.
+/// Connects to the port of a place and copies both ways, `start` first, whatever passes.
 fn pass(
     near: TcpStream,
-    port: u16,
+    (place, port): (Place, u16),
     start: &[u8],
     shared: &Arc<Shared>,
     there: impl Fn(&State) -> bool + Send + 'static,
@@ -173,11 +198,12 @@ fn pass(
         let _ = near.shutdown(Shutdown::Both);
         return;
     };
-    shared.lock().open.extend(far.try_clone());
+    let number = shared.lock().note_end(place, &far);
     let handles = (near.try_clone().expect("a handle"), far.try_clone().expect("a handle"));
     let for_thread = shared.clone();
     std::thread::spawn(move || copy(handles.1, handles.0, &[], &for_thread, back));
     copy(near, far, start, shared, there);
+    shared.lock().open.remove(&number);
 }
 
 fn copy(mut from: TcpStream, mut to: TcpStream, start: &[u8], shared: &Shared, passes: impl Fn(&State) -> bool) {

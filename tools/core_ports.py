@@ -7,6 +7,7 @@ the whole process is divided by the requests; ratios are taken within a round, a
 redis-benchmark --cluster does not do: it asks for CLUSTER NODES, which names base ports.
 """
 
+import binascii
 import statistics
 import subprocess
 import time
@@ -16,18 +17,9 @@ REQUESTS = {1: 100_000, 16: 600_000}
 CONNECTIONS = 25
 
 
-def crc16(data):
-    crc = 0
-    for byte in data:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ (0x1021 if crc & 0x8000 else 0)) & 0xFFFF
-    return crc
-
-
 def tag_of(core):
     """A hash tag whose slot that core has: stripes of 64 slots are dealt in turn."""
-    return next(tag for tag in map(str, range(10_000)) if crc16(tag.encode()) % 16384 // 64 % CORES == core)
+    return next(tag for tag in map(str, range(10_000)) if binascii.crc_hqx(tag.encode(), 0) % 16384 // 64 % CORES == core)
 
 
 def drive(server, ports, pipeline):

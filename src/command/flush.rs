@@ -73,15 +73,7 @@ fn flush_own_slots(core: &mut Core, disposal: Disposal) {
         let keys = if is_told { core.keyspace.slot_keys(0, slot) } else { Vec::new() };
         core.keyspace.flush_slot(0, slot, disposal);
         core.settle();
-        for key in &keys {
-            if is_recorded {
-                core.journal.record_removal(0, key, disposal == Disposal::Background);
-                core.journal.close_unit();
-            }
-            if core.keyspace.notes_wanted().changed {
-                tracking::key_changed(core, 0, key);
-            }
-        }
+        tell_removals(core, &keys, is_recorded, disposal);
     }
     if disposal == Disposal::Now {
         core.effects.push(Effect::PurgeMemory);
@@ -129,7 +121,7 @@ pub fn drop_slots(core: &mut Core, slots: &SlotSet) {
                 // The walk of a snapshot takes the keys over: it has still to see them.
                 let keys = core.keyspace.slot_keys(0, slot);
                 core.keyspace.flush_slot(0, slot, Disposal::Background);
-                tell_removals(core, &keys);
+                tell_of_dropped(core, &keys);
             }
             false => _ = core.keyspace.flush_slot(0, slot, Disposal::Background),
         }
@@ -140,7 +132,7 @@ pub fn drop_slots(core: &mut Core, slots: &SlotSet) {
 /// Goes on with what follows from dropped keys: of so many of them at most. Whether there was any.
 pub fn tell_dropped(core: &mut Core, keys_max: usize) -> bool {
     let keys = core.keyspace.take_leavers(None, keys_max);
-    tell_removals(core, &keys);
+    tell_of_dropped(core, &keys);
     !keys.is_empty()
 }
 
@@ -149,21 +141,25 @@ pub fn end_dropping(core: &mut Core, ends: impl Fn(Slot) -> bool) {
     let slots: Vec<Slot> = core.keyspace.leaving_slots().filter(|slot| ends(*slot)).collect();
     for slot in slots {
         let keys = core.keyspace.take_leavers(Some(slot), usize::MAX);
-        tell_removals(core, &keys);
+        tell_of_dropped(core, &keys);
     }
 }
 
-fn tell_removals(core: &mut Core, keys: &[Box<[u8]>]) {
-    let is_kept = core.journal.is_kept();
+fn tell_of_dropped(core: &mut Core, keys: &[Box<[u8]>]) {
+    tell_removals(core, keys, core.journal.is_kept(), Disposal::Now);
+    keys.iter().for_each(|key| core.notify(NotifyFlags::GENERIC, "del", 0, key));
+}
+
+/// Tells whoever reads the journal, if they are to hear of it, and whoever has copies of them, that these keys are no more.
+fn tell_removals(core: &mut Core, keys: &[Box<[u8]>], is_recorded: bool, disposal: Disposal) {
     for key in keys {
-        if is_kept {
-            core.journal.record_removal(0, key, false);
+        if is_recorded {
+            core.journal.record_removal(0, key, disposal == Disposal::Background);
             core.journal.close_unit();
         }
         if core.keyspace.notes_wanted().changed {
             tracking::key_changed(core, 0, key);
         }
-        core.notify(NotifyFlags::GENERIC, "del", 0, key);
     }
 }
 

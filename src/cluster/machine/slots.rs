@@ -192,6 +192,7 @@ impl Machine {
         // A replica knows what another primary had open.
         self.state.migrating_to.clear();
         self.state.importing_from.clear();
+        self.unknown_partners.clear();
         let myself = self.state.myself_mut();
         (myself.primary, myself.shard) = (Some(primary), shard);
         self.lost_slots = None;

@@ -23,6 +23,10 @@ impl Drop for Ends<'_> {
     }
 }
 
+fn slot_of_tag(tag: &str) -> u16 {
+    slot_of(tag.trim_matches(['{', '}']))
+}
+
 fn relocated(client: &mut Client) -> i64 {
     client.info_number("slots_relocated")
 }
@@ -30,7 +34,7 @@ fn relocated(client: &mut Client) -> i64 {
 /// Tags whose slots are all on core 0.
 fn tags_of_one_core(client: &mut Client) -> Vec<String> {
     let all = tags(0, 16383, 40 * HOT);
-    let mut on_first = all.into_iter().filter(|tag| core_of(client, slot_of(tag.trim_matches(['{', '}']))) == 0);
+    let mut on_first = all.into_iter().filter(|tag| core_of(client, slot_of_tag(tag)) == 0);
     let found: Vec<String> = on_first.by_ref().take(HOT).collect();
     assert_eq!(found.len(), HOT);
     found
@@ -70,7 +74,7 @@ fn hot_slots_of_one_core_spread_by_themselves_and_nothing_is_lost() {
         assert_eq!(relocated(client), 0);
         client.must("CONFIG SET slots-rebalance yes");
         let mut cores_of_tags = || {
-            let cores = tags.iter().map(|tag| core_of(client, slot_of(tag.trim_matches(['{', '}']))));
+            let cores = tags.iter().map(|tag| core_of(client, slot_of_tag(tag)));
             cores.collect::<Vec<_>>()
         };
         let spread = holds_within(SOON, || cores_of_tags().iter().any(|core| *core != 0));
@@ -104,6 +108,6 @@ fn a_slot_that_is_hot_alone_stays_and_quiet_ones_are_not_moved() {
         let worked = holds_within(SOON, || busy_s(client) > before + 4.0);
         assert!(worked, "core 0 is not kept busy");
     });
-    assert_eq!(core_of(client, slot_of(tag.trim_matches(['{', '}']))), 0);
+    assert_eq!(core_of(client, slot_of_tag(&tag)), 0);
     assert_eq!(relocated(client), 0);
 }

@@ -232,7 +232,7 @@ ROWS = [
     ("n", "@FLUSHDB SYNC", ()),
 ]
 
-# (title, requests before, the request that is repeated, pause between two in seconds)
+# (title, requests before, the request that is repeated, or several in lines that are sent at once, pause between two in seconds)
 STALLS = [
     ("nothing", (), None, 0.0),
     ("HGETALL", (), "HGETALL hash", 0.0),
@@ -242,6 +242,7 @@ STALLS = [
     ("SUNIONSTORE", (), "SUNIONSTORE out set other", 0.0),
     ("DEL", tuple(f"COPY hash del{number}" for number in range(8)), "DEL del{i}", 0.25),
     ("UNLINK", tuple(f"COPY hash unlink{number}" for number in range(8)), "UNLINK unlink{i}", 0.25),
+    ("2000 SETs of 1 KB", (), "\n".join(f"SET loaded:{number} {'v' * 1000}" for number in range(2000)), 0.0),
     ("FLUSHALL ASYNC", (), "FLUSHALL ASYNC", 0.25),
 ]
 STALL_S = 2.5
@@ -431,9 +432,11 @@ def complexity(start, servers, only=None):
 
 def repeat(port, line, pause):
     """In a process of its own: sends the line again and again until it is ended."""
-    connection, run = Connection(port), 0
+    connection, run, payload = Connection(port), 0, b""
     while True:
-        connection.exchange(request(*line.replace("{i}", str(run)).split()))
+        if not payload or "{i}" in line:
+            payload = b"".join(request(*part.split()) for part in line.replace("{i}", str(run)).splitlines())
+        connection.exchange(payload)
         run += 1
         time.sleep(pause)
 

@@ -27,6 +27,7 @@ mod replication;
 mod requests;
 mod ring;
 mod send_queue;
+mod share;
 mod tick;
 mod worker;
 

@@ -30,6 +30,7 @@ use super::persistence::append_only::writer::News;
 use super::persistence::append_only::{Order, Writer};
 use super::requests::Requests;
 use super::ring::{ClientRing, Completion, Operation, Patience};
+use super::share::{Shares, Verdict};
 use crate::base::clock::TurnClock;
 use crate::base::core_id::CoreId;
 use crate::command::client::CloseReason;
@@ -42,6 +43,8 @@ use crate::command::shutdown;
 const NAP: Duration = Duration::from_millis(1);
 /// Longest that an ending core waits for room in another's queue.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
+/// Answers to a connection that is behind with its requests are sent when there are so many.
+const GATHERED_BYTES: usize = 16 * 1024;
 /// Keys or large values freed in one turn while the core is otherwise busy.
 const FREED_PER_TURN: usize = 256;
 /// Keys of slots that have left, in one turn: about 0.2 ms of recording their removal.
@@ -125,6 +128,9 @@ pub struct Worker {
     census: Arc<Census>,
     doors: Option<Rc<RefCell<Doors>>>,
     completions: Vec<Completion>,
+    /// Bytes that wait for the next turn, in order.
+    deferred: Vec<Completion>,
+    shares: Shares,
     /// Listeners whose accept has failed.
     accepts_to_arm: Vec<usize>,
     /// Sends submitted in this turn, each of which completes when it is submitted.
@@ -157,6 +163,8 @@ impl Worker {
             census,
             doors,
             completions: Vec::with_capacity(1024),
+            deferred: Vec::new(),
+            shares: Shares::default(),
             accepts_to_arm: Vec::new(),
             sends_submitted: 0,
             sends_more: false,
@@ -228,7 +236,10 @@ impl Worker {
             self.requests.core.stats.turn_ends();
         }
         let held_back = self.requests.mesh.flush();
-        held_back || self.requests.has_more_to_do() || worked && self.requests.is_expiring()
+        held_back
+            || !self.completions.is_empty()
+            || self.requests.has_more_to_do()
+            || worked && self.requests.is_expiring()
     }
 
     /// Whether something has come for the next turn.
@@ -271,6 +282,7 @@ impl Worker {
     fn take_completions(&mut self) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
         let mut worked = false;
+        self.shares.turn_begins();
         for completion in completions.drain(..) {
             if let Operation::Nap = completion.operation {
                 self.naps = false;
@@ -279,13 +291,21 @@ impl Worker {
                 self.completed(completion);
             }
         }
+        completions.append(&mut self.deferred);
         self.completions = completions;
         worked
     }
 
     fn completed(&mut self, completion: Completion) {
         match completion.operation {
-            Operation::Receive(index) => self.received(index, completion),
+            Operation::Receive(index) => {
+                match self.shares.judge(index, completion.result.max(0) as u32, !completion.more) {
+                    Verdict::Take => return self.received(index, completion),
+                    Verdict::Defer => {}
+                    Verdict::DeferAndStop => self.ring.cancel(Operation::Receive(index)),
+                }
+                self.deferred.push(completion);
+            }
             Operation::Send(index) => self.sent(index, completion.result),
             Operation::Accept(listener) => self.accepted(listener, completion),
             Operation::Bell => {
@@ -546,17 +566,24 @@ impl Worker {
         }
     }
 
-    /// Sends what connections have gathered in this turn.
+    /// Sends what connections have gathered in this turn. Short answers to a connection that is behind go with the next turn's: each
+    /// send wakes the client.
     fn flush_connections(&mut self) {
         if self.requests.output_held {
             return;
         }
         let mut dirty = std::mem::take(&mut self.requests.dirty);
-        for index in dirty.drain(..) {
-            if self.requests.check_output(index) {
+        dirty.retain(|&index| {
+            if !self.requests.check_output(index) {
+                return false;
+            }
+            let waits = self.shares.is_behind(index)
+                && self.requests.connection(index).is_some_and(|connection| connection.output_bytes() < GATHERED_BYTES);
+            if !waits {
                 self.flush_connection(index);
             }
-        }
+            waits
+        });
         self.requests.dirty = dirty;
         // Limits that were overrun just now close their connections in the next turn.
     }

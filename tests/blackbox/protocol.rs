@@ -221,6 +221,54 @@ fn random_cuts_of_a_long_pipeline_change_nothing() {
     });
 }
 
+/// 4 MB of INCRs with a lot between them, from several clients that close their side at once.
+#[test]
+fn a_mass_load_is_answered_whole_though_its_end_has_come() {
+    const REQUESTS: usize = 2000;
+    on_both(|server| {
+        let padding = vec![b'x'; 2000];
+        let clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+        let loads = clients.into_iter().enumerate().map(|(number, mut client)| {
+            let (padding, own) = (padding.clone(), format!("own:{number}"));
+            std::thread::spawn(move || {
+                let pair =
+                    [encode(&[b"SET", own.as_bytes(), &padding]), encode(&["INCR", &format!("{own}:n")])].concat();
+                let mut writer = client.writer();
+                let writing = std::thread::spawn(move || {
+                    let sent = std::io::Write::write_all(&mut writer, &pair.repeat(REQUESTS));
+                    sent.and_then(|()| writer.shutdown(std::net::Shutdown::Write))
+                });
+                let expected: String = (1..=REQUESTS).map(|count| format!("+OK\r\n:{count}\r\n")).collect();
+                let got = client.read_until_closed();
+                writing.join().expect("the writer ends").expect("everything is written");
+                assert!(got == expected.as_bytes(), "client {number}: {} of {} bytes", got.len(), expected.len());
+            })
+        });
+        let loads: Vec<_> = loads.collect();
+        loads.into_iter().for_each(|load| load.join().expect("every answer has come"));
+    });
+}
+
+/// A connection that sends as fast as it can is served in small parts, and the others between them.
+#[test]
+fn a_mass_load_takes_many_turns() {
+    const BYTES: usize = 16 << 20;
+    const MOST_PER_TURN: usize = 80 * 1024;
+    let server = Server::slotcore(&["--cores", "1"]);
+    let mut client = server.connect();
+    let turns = || server.connect().info_number("eventloop_cycles");
+    let before = turns();
+    let request = encode(&[b"SET".as_slice(), b"key", &[b'x'; 1000]]);
+    let count = BYTES / request.len();
+    let mut writer = client.writer();
+    let load = request.repeat(count);
+    let writing = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &load));
+    (0..count).for_each(|_| assert_eq!(client.read().to_string(), "+OK"));
+    writing.join().expect("the writer ends").expect("everything is written");
+    let took = turns() - before;
+    assert!(took as usize > count * request.len() / MOST_PER_TURN, "{took} turns for {BYTES} bytes");
+}
+
 #[test]
 fn a_bulk_of_64_megabytes_comes_back_whole() {
     on_both(|server| {

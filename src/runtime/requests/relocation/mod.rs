@@ -40,6 +40,7 @@
 
 mod balance;
 mod orders;
+mod outstanding;
 
 use std::collections::VecDeque;
 
@@ -56,6 +57,7 @@ use crate::runtime::batch::ReplyTarget;
 use crate::runtime::mesh::Message;
 use crate::runtime::persistence::append_only::{Order, SwitchKind};
 use balance::{Balance, CoreLoad};
+use outstanding::Outstanding;
 
 /// An order that could not be carried out for so long is given up.
 const PATIENCE_MS: u64 = 10_000;
@@ -142,9 +144,7 @@ struct Current {
     relocation: Relocation,
     stage: Stage,
     held_ns: u64,
-    to_mark: usize,
-    to_pass: usize,
-    is_installed: bool,
+    outstanding: Outstanding,
     /// What was last in the way, and how often requests were held back for nothing.
     why: &'static str,
     failures: u32,
@@ -202,8 +202,8 @@ impl Requests {
             Said::Marked(number) => self.core_has_marked(number),
             Said::Refused { number, why } => self.giver_refuses(number, why),
             Said::Tables { number, moved } => self.tables_came(number, moved),
-            Said::Installed(number) => self.note_progress_of(number, |current| current.is_installed = true),
-            Said::Passed(number) => self.note_progress_of(number, |current| current.to_pass -= 1),
+            Said::Installed(number) => self.note_progress_of(number, |outstanding| outstanding.installed()),
+            Said::Passed(number) => self.note_progress_of(number, |outstanding| outstanding.passed()),
             Said::Safe(number) => self.giver_is_safe(number),
             Said::AskLoad => self.say_load(),
             Said::Load(load) => self.load_came(*load),
@@ -281,7 +281,7 @@ impl Requests {
             return false;
         }
         let waits_for_others = self.core.id == CoreId::FIRST
-            && self.relocating.current.as_ref().is_some_and(|current| current.to_mark > 1);
+            && self.relocating.current.as_ref().is_some_and(|current| !current.outstanding.only_one_mark_is_missing());
         !waits_for_others && !self.execs.iter().any(|(_, exec)| exec.concerns(relocation, self.core.id))
     }
 

@@ -1,6 +1,9 @@
 //! Core 0's side: the orders, one relocation after the other, and what keeps one from beginning.
 
-use super::{Current, HOLD_MS_MAX, PATIENCE_MS, RETRY_AFTER_MS, RETRY_DOUBLINGS_MAX, RelocationMessage, Stage, Wanted};
+use super::{
+    Current, HOLD_MS_MAX, Outstanding, PATIENCE_MS, RETRY_AFTER_MS, RETRY_DOUBLINGS_MAX, RelocationMessage, Stage,
+    Wanted,
+};
 use crate::base::core_id::CoreId;
 use crate::base::slot::{Slot, SlotSet};
 use crate::cluster::migration::End;
@@ -131,9 +134,7 @@ impl Requests {
                 relocation: Relocation { number: 0, slots, from: giver, to },
                 stage: Stage::Prepares,
                 held_ns: 0,
-                to_mark: 0,
-                to_pass: 0,
-                is_installed: false,
+                outstanding: Outstanding::default(),
                 why: "",
                 failures: 0,
             }));
@@ -202,13 +203,13 @@ impl Requests {
         let (since_ms, held_ns, count) = (self.now_ms(), self.core.nanos.now_ns(), self.core.facts.cores_count);
         let Some(current) = self.current(number) else { return };
         current.stage = Stage::Holds { since_ms, is_called_off: false };
-        (current.held_ns, current.to_mark, current.to_pass, current.is_installed) = (held_ns, count, count - 1, false);
+        (current.held_ns, current.outstanding) = (held_ns, Outstanding::of(count));
         self.tell_every_core(|| RelocationMessage::Hold(Box::new(relocation.clone())));
     }
 
     pub(super) fn core_has_marked(&mut self, number: u64) {
         let Some(current) = self.current(number) else { return };
-        current.to_mark -= 1;
+        current.outstanding.marked();
         self.mark_if_possible();
     }
 
@@ -227,10 +228,10 @@ impl Requests {
         self.tell(taker, RelocationMessage::Install { number, moved });
     }
 
-    pub(super) fn note_progress_of(&mut self, number: u64, note: impl FnOnce(&mut Current)) {
+    pub(super) fn note_progress_of(&mut self, number: u64, note: impl FnOnce(&mut Outstanding)) {
         let Some(current) = self.current(number) else { return };
-        note(current);
-        if current.is_installed && current.to_pass == 0 {
+        note(&mut current.outstanding);
+        if current.outstanding.is_through() {
             self.end_relocation();
         }
     }

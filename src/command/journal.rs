@@ -19,6 +19,7 @@
 //! *Taps* are a third reader: what is recorded of keys of some slots is also written to a buffer of theirs, for the node that these slots
 //! are on their way to. There it is seen all at once, in the end: no transactions, and no database but the one of a cluster.
 
+use super::followed::Followed;
 use super::gate;
 use super::spec::Keys;
 use super::table::table;
@@ -71,6 +72,8 @@ pub struct Tap {
     /// What changes in these slots is written to `bytes`. Others may be written there by whoever owns the tap.
     pub slots: Box<SlotSet>,
     pub bytes: Vec<u8>,
+    /// Keys of slots that are still walked through, some of whose elements are sent already.
+    pub followed: Followed,
 }
 
 impl Journal {
@@ -123,7 +126,7 @@ impl Journal {
         assert!(self.unit_commands == 0, "recording begins and ends between units");
         self.taps.retain(|tap| tap.job != job);
         if on {
-            self.taps.push(Tap { job, slots: Box::default(), bytes: Vec::new() });
+            self.taps.push(Tap { job, slots: Box::default(), bytes: Vec::new(), followed: Followed::default() });
         }
     }
 
@@ -175,6 +178,9 @@ impl Journal {
             return;
         }
         let words: Vec<&[u8]> = words.collect();
+        for tap in self.taps.iter_mut().filter(|tap| !tap.followed.is_empty()) {
+            tap.followed.note(&words);
+        }
         if let Some(slot) = slot_of(&words) {
             for tap in self.taps.iter_mut().filter(|tap| tap.slots.contains(slot)) {
                 write_request(&mut tap.bytes, words.iter().copied());

@@ -48,6 +48,7 @@ mod events;
 mod expire;
 mod facts;
 pub mod flush;
+pub mod followed;
 mod geo;
 mod hash_numbers;
 mod hashes;

@@ -61,8 +61,9 @@ impl Keyspace {
         self.touched.as_ref().is_some_and(|touched| touched.keys.contains(key))
     }
 
+    /// Notes a key of the slot, which has changed, or has to be sent again all the same.
     #[cold]
-    pub(super) fn note_touched(&mut self, key: Key<'_>) {
+    pub fn note_touched(&mut self, key: Key<'_>) {
         if let Some(touched) = self.touched.as_mut().filter(|touched| touched.slot == key.slot)
             && !touched.keys.contains(key.bytes)
         {

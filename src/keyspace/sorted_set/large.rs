@@ -92,6 +92,11 @@ impl Large {
         self.tree.count_while(|score, _| before(score))
     }
 
+    /// How many members come before this place in the order.
+    pub fn count_before(&self, score: f64, member: &[u8]) -> usize {
+        self.tree.count_while(|there, other| order((there, other), (score, member)).is_lt())
+    }
+
     /// The ranks of a range by members, when the scores are all the same; some ranks when they are not, but none, as in Redis, when
     /// the last member is below the range or the first above it.
     pub fn lex_range(&self, range: &LexRange<'_>, offset: usize, reverse: bool) -> Range<usize> {

@@ -199,6 +199,21 @@ impl SortedSet {
         leaf::order(one, other)
     }
 
+    /// How many members come before this place in the order, whether a member stands there or not.
+    pub fn count_before(&self, score: f64, member: &[u8]) -> usize {
+        match &self.form {
+            Form::Packed(packed) => {
+                let mut digits = Digits::new();
+                let mut members = packed.walk(0, usize::MAX, false);
+                let is_before = |(other, there): (Element<'_>, f64)| {
+                    leaf::order((there, other.as_bytes(&mut digits)), (score, member)).is_lt()
+                };
+                members.by_ref().map(is_before).take_while(|is_before| *is_before).count()
+            }
+            Form::Large(large) => large.count_before(score, member),
+        }
+    }
+
     /// Rank, counted from the lowest, and score of a member.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
         match &self.form {

@@ -9,7 +9,7 @@
 use crate::base::clock::UnixMillis;
 use crate::base::number::format_double;
 use crate::keyspace::list::Part;
-use crate::keyspace::listpack::Digits;
+use crate::keyspace::listpack::{Digits, Element};
 use crate::keyspace::{Object, SnapshotEntry, StringValue, Value};
 use crate::persist::rdb::payload::Partial;
 use crate::persist::rdb::{Encoder, payload};
@@ -27,8 +27,10 @@ const PAYLOAD_STEP_BYTES: usize = 32 << 10;
 
 /// Where a large value stands that is sent in pieces.
 pub struct Piece {
-    /// A cursor, or how many elements or nodes are behind it.
+    /// A cursor, or how many nodes are behind it.
     place: u64,
+    /// The last member of a sorted set that was sent.
+    last: Option<(f64, Box<[u8]>)>,
     /// Of a stream.
     payload: Option<Partial>,
 }
@@ -93,11 +95,11 @@ impl ValueWriter {
     /// Begins with a large value. [`ValueWriter::go_on`] follows until there is no more.
     pub fn begin(key: &[u8], out: &mut Vec<u8>) -> Piece {
         ValueWriter::removal(key, out);
-        Piece { place: 0, payload: None }
+        Piece { place: 0, last: None, payload: None }
     }
 
-    /// Some more of a large value, which has not changed since the beginning; whether there is still more. With the last of it goes the
-    /// expiry.
+    /// Some more of a large value; whether there is still more. With the last of it goes the expiry. Lists and streams have not changed since
+    /// the beginning; of others elements may have, which are sent besides ([`ValueWriter::elements`]).
     pub fn go_on(&mut self, entry: &SnapshotEntry<'_>, piece: &mut Piece, out: &mut Vec<u8>) -> bool {
         let mut digits = Digits::new();
         self.words.clear();
@@ -117,18 +119,19 @@ impl ValueWriter {
                 (&b"SADD"[..], piece.place != 0)
             }
             Value::Object(Object::SortedSet(set)) => {
-                let begin = usize::try_from(piece.place).unwrap_or(usize::MAX).min(set.len());
-                let end = begin.saturating_add(ELEMENTS_MAX).min(set.len());
-                let mut score_text = Vec::new();
                 // From the greatest on, as everywhere.
-                for (member, score) in set.walk(set.len() - end..set.len() - begin, true) {
+                let end = piece.last.as_ref().map_or(set.len(), |(score, member)| set.count_before(*score, member));
+                let begin = end.saturating_sub(ELEMENTS_MAX);
+                let mut score_text = Vec::new();
+                for (member, score) in set.walk(begin..end, true) {
                     score_text.clear();
                     format_double(score, &mut score_text);
                     self.word(&score_text);
                     self.word(member.as_bytes(&mut digits));
                 }
-                piece.place = end as u64;
-                (&b"ZADD"[..], end < set.len())
+                let last = set.walk(begin..end.min(begin + 1), false).next();
+                piece.last = last.map(|(member, score)| (score, member.as_bytes(&mut digits).into()));
+                (&b"ZADD"[..], begin > 0)
             }
             Value::Object(Object::List(list)) => {
                 let mut parts = list.parts().skip(usize::try_from(piece.place).unwrap_or(usize::MAX));
@@ -152,20 +155,72 @@ impl ValueWriter {
                 return false;
             }
         };
-        if !self.ends.is_empty() {
-            let words = (0..self.ends.len()).map(|at| {
-                let begin = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-                self.words.get(begin..self.ends[at]).unwrap_or_default()
-            });
-            let head = [name, entry.key];
-            let all: Vec<&[u8]> = head.into_iter().chain(words).collect();
-            write_request(out, all.into_iter());
-        }
-        if let Some(expiry) = entry.expiry.filter(|_| !more) {
-            let mut number = itoa::Buffer::new();
-            write_request(out, [&b"PEXPIREAT"[..], entry.key, number.format(expiry.get()).as_bytes()].into_iter());
+        self.write_words(name, entry.key, out);
+        if !more && entry.expiry.is_some() {
+            ValueWriter::expiry(entry, out);
         }
         more
+    }
+
+    /// These elements of a hash, a set or a sorted set as they are now, where there are such, and the removal of the others.
+    pub fn elements(&mut self, entry: &SnapshotEntry<'_>, elements: &[Box<[u8]>], out: &mut Vec<u8>) {
+        let Value::Object(object) = entry.value else { return };
+        let (add, remove) = match object {
+            Object::Hash(_) => (&b"HSET"[..], &b"HDEL"[..]),
+            Object::Set(_) => (&b"SADD"[..], &b"SREM"[..]),
+            Object::SortedSet(_) => (&b"ZADD"[..], &b"ZREM"[..]),
+            Object::List(_) | Object::Stream(_) => return,
+        };
+        let mut digits = Digits::new();
+        for some in elements.chunks(ELEMENTS_MAX) {
+            self.words.clear();
+            self.ends.clear();
+            let mut gone = Vec::new();
+            for element in some {
+                match object {
+                    Object::Hash(hash) if let Some(value) = hash.get(element) => {
+                        self.word(element);
+                        self.word(value.as_bytes(&mut digits));
+                    }
+                    Object::Set(set) if set.contains(Element::Bytes(element)) => self.word(element),
+                    Object::SortedSet(set) if let Some(score) = set.score(element) => {
+                        let mut text = Vec::new();
+                        format_double(score, &mut text);
+                        self.word(&text);
+                        self.word(element);
+                    }
+                    _ => gone.push(&element[..]),
+                }
+            }
+            self.write_words(add, entry.key, out);
+            if !gone.is_empty() {
+                write_request(out, [&[remove, entry.key], &gone[..]].concat().into_iter());
+            }
+        }
+    }
+
+    /// The expiry as it is now.
+    pub fn expiry(entry: &SnapshotEntry<'_>, out: &mut Vec<u8>) {
+        let mut number = itoa::Buffer::new();
+        match entry.expiry {
+            Some(expiry) => {
+                write_request(out, [&b"PEXPIREAT"[..], entry.key, number.format(expiry.get()).as_bytes()].into_iter());
+            }
+            None => write_request(out, [&b"PERSIST"[..], entry.key].into_iter()),
+        }
+    }
+
+    /// A command of the words that have been gathered, if there are any.
+    fn write_words(&self, name: &[u8], key: &[u8], out: &mut Vec<u8>) {
+        if self.ends.is_empty() {
+            return;
+        }
+        let words = (0..self.ends.len()).map(|at| {
+            let begin = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+            self.words.get(begin..self.ends[at]).unwrap_or_default()
+        });
+        let all: Vec<&[u8]> = [name, key].into_iter().chain(words).collect();
+        write_request(out, all.into_iter());
     }
 
     /// Nothing is sent before the payload is whole: what others send over the same connection must not come into the middle of it.

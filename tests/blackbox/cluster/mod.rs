@@ -13,6 +13,7 @@ mod load;
 mod migrate;
 mod migrate_slots;
 mod migrate_slots_faults;
+mod migrate_slots_large;
 mod migrate_slots_replicas;
 mod moving;
 mod nodes;

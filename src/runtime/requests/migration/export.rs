@@ -1,32 +1,22 @@
-//! The source's side: each core's walk through the slots that are to go, and core 0's books of what is on its way.
-//!
-//! A slot is walked through while writes go on; the keys that change meanwhile are sent again, in rounds that get shorter, the
-//! last of them between two requests. From then on the slot is *through*: what is recorded of it follows. A large value
-//! goes in pieces; one that changes before its last piece begins anew in the next round, and after [`ROUNDS_MAX`] rounds it goes at
-//! once, which is a pause that its size decides.
+//! The source's side: each core's walk through the slots that are to go, and core 0's books of what is on its way. The walk
+//! through one slot is in `walk`.
 
 use std::collections::VecDeque;
 
+use super::walk::{Means, SlotWalk};
 use super::{MigrationMessage, Requests};
 use crate::base::core_id::CoreId;
 use crate::base::hex::HexId;
 use crate::base::slot::{Slot, SlotSet};
 use crate::cluster::migration::{End, Event, State};
 use crate::command::core::Core;
-use crate::keyspace::{Key, SlotPlace};
-use crate::persist::aof::{Piece, ValueWriter};
+use crate::persist::aof::ValueWriter;
 use crate::runtime::persistence::pace::Pace;
 
 /// Bytes of one core that are not sent. The walk stops there; what is recorded does not.
 const WINDOW_BYTES: usize = 2 << 20;
 /// How long the walk goes on at the end of a turn.
 const SLICE_NS: u64 = 100_000;
-/// Entries that are visited between two looks at the clock.
-const STEP_ENTRIES: usize = 16;
-/// Keys that are sent again in the last round at most.
-const LAST_ROUND_KEYS: usize = 16;
-/// Rounds that are spent on keys that change.
-const ROUNDS_MAX: u32 = 8;
 /// What core 0 lets wait in the connection before a core gets its window back.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
 
@@ -58,96 +48,6 @@ pub(super) struct Exporter {
     is_quieting: bool,
 }
 
-struct SlotWalk {
-    slot: Slot,
-    /// Where it goes on; none once it has been through.
-    place: Option<SlotPlace>,
-    /// Large values that have still to go, and the one that is going.
-    large: VecDeque<Box<[u8]>>,
-    going: Option<(Box<[u8]>, Piece)>,
-    /// Keys to be sent again, in this round.
-    again: VecDeque<Box<[u8]>>,
-    round: u32,
-    /// Keys that the walk has come by and nobody has been told of.
-    keys: u64,
-}
-
-impl SlotWalk {
-    fn new(slot: Slot) -> SlotWalk {
-        let (large, going, again) = Default::default();
-        SlotWalk { slot, place: Some(SlotPlace::BEGIN), large, going, again, round: 0, keys: 0 }
-    }
-
-    /// Goes on a little. False when the slot is through.
-    fn step(&mut self, core: &mut Core, writer: &mut ValueWriter, out: &mut Vec<u8>) -> bool {
-        let keyspace = &core.keyspace;
-        if let Some((key, piece)) = &mut self.going {
-            let entry = keyspace.entry_as_it_is(0, Key { bytes: key, slot: self.slot });
-            // One that has changed is sent again.
-            let entry = entry.filter(|_| !keyspace.is_touched(key));
-            let goes_on = entry.is_some_and(|entry| writer.go_on(&entry, piece, out));
-            if !goes_on {
-                self.going = None;
-            }
-            return true;
-        }
-        if let Some(place) = self.place {
-            let (large, keys) = (&mut self.large, &mut self.keys);
-            self.place = keyspace.walk_slot(0, self.slot, place, STEP_ENTRIES, &mut |entry| {
-                *keys += 1;
-                match ValueWriter::is_large(entry.value) {
-                    true => large.push_back(entry.key.into()),
-                    false => writer.whole(entry, out),
-                }
-            });
-            return true;
-        }
-        if let Some(key) = self.large.pop_front() {
-            if !keyspace.is_touched(&key) {
-                let piece = ValueWriter::begin(&key, out);
-                self.going = Some((key, piece));
-            }
-            return true;
-        }
-        if let Some(key) = self.again.pop_front() {
-            if !keyspace.is_touched(&key) {
-                self.send_again(core, writer, key, out);
-            }
-            return true;
-        }
-        self.round += 1;
-        let is_last = self.round > ROUNDS_MAX || core.keyspace.touched_count() <= LAST_ROUND_KEYS;
-        self.again = core.keyspace.take_touched().into();
-        let is_small = |key: &[u8]| {
-            let entry = core.keyspace.entry_as_it_is(0, Key { bytes: key, slot: self.slot });
-            entry.is_none_or(|entry| !ValueWriter::is_large(entry.value))
-        };
-        if !is_last || self.round <= ROUNDS_MAX && !self.again.iter().all(|key| is_small(key)) {
-            return true;
-        }
-        // Nothing changes before this is done.
-        for key in std::mem::take(&mut self.again) {
-            match core.keyspace.entry_as_it_is(0, Key { bytes: &key, slot: self.slot }) {
-                None => ValueWriter::removal(&key, out),
-                Some(entry) if ValueWriter::is_large(entry.value) => {
-                    let mut piece = ValueWriter::begin(&key, out);
-                    while writer.go_on(&entry, &mut piece, out) {}
-                }
-                Some(entry) => writer.whole(&entry, out),
-            }
-        }
-        false
-    }
-
-    fn send_again(&mut self, core: &Core, writer: &mut ValueWriter, key: Box<[u8]>, out: &mut Vec<u8>) {
-        match core.keyspace.entry_as_it_is(0, Key { bytes: &key, slot: self.slot }) {
-            None => ValueWriter::removal(&key, out),
-            Some(entry) if ValueWriter::is_large(entry.value) => self.large.push_back(key),
-            Some(entry) => writer.whole(&entry, out),
-        }
-    }
-}
-
 impl Exporter {
     fn has_work(&self) -> bool {
         (self.walk.is_some() || !self.slots.is_empty()) && self.unsent_bytes < WINDOW_BYTES
@@ -160,14 +60,15 @@ impl Exporter {
             self.walk = None;
             return;
         };
-        let mut out = std::mem::take(&mut tap.bytes);
+        let (mut out, mut followed) = (std::mem::take(&mut tap.bytes), std::mem::take(&mut tap.followed));
         if self.walk.is_none() {
             self.walk = self.slots.pop_front().map(SlotWalk::new);
             core.keyspace.note_touched_of(self.walk.as_ref().map(|walk| walk.slot));
         }
         let mut through = None;
         if let Some(walk) = &mut self.walk {
-            let goes_on = walk.step(core, &mut self.writer, &mut out);
+            let (writer, out) = (&mut self.writer, &mut out);
+            let goes_on = walk.step(&mut Means { keyspace: &mut core.keyspace, followed: &mut followed, writer, out });
             self.keys += std::mem::take(&mut walk.keys);
             if !goes_on {
                 through = Some(walk.slot);
@@ -176,7 +77,7 @@ impl Exporter {
             }
         }
         if let Some(tap) = core.journal.tap_of(&self.job) {
-            tap.bytes = out;
+            (tap.bytes, tap.followed) = (out, followed);
             through.into_iter().for_each(|slot| _ = tap.slots.insert(slot));
         }
     }

@@ -16,6 +16,7 @@
 mod export;
 mod import;
 mod link;
+mod walk;
 
 use bytes::Bytes;
 use hashbrown::HashMap;

@@ -1,0 +1,218 @@
+//! Large values that are sent to another node in pieces while they change: which of their elements have changed since.
+//!
+//! Whoever sends the pieces *follows* the key from the first of them on. A command that changes elements which it names has them
+//! noted, and they are sent again as they are by then, in whatever order: what an element is does not depend on the others. Any other change
+//! *breaks* it (a range that is removed, another value in its place): the value has to be sent anew. Lists have no elements in this sense,
+//! and what is recorded of streams is not about entries alone: these are not followed.
+
+use hashbrown::{HashMap, HashSet};
+
+use super::table::table;
+use crate::keyspace::{Object, Value};
+
+/// The keys that are followed.
+#[derive(Default)]
+pub struct Followed(HashMap<Box<[u8]>, Changed>);
+
+/// What has become of a value since its first piece.
+#[derive(Debug, Default)]
+struct Changed {
+    type_name: &'static str,
+    elements: HashSet<Box<[u8]>>,
+    expiry: bool,
+    is_broken: bool,
+}
+
+/// What is to be sent again.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub elements: Vec<Box<[u8]>>,
+    /// The expiry too.
+    pub expiry: bool,
+}
+
+impl Followed {
+    /// Whether values of this type can be followed.
+    pub fn is_possible(value: Value<'_>) -> bool {
+        matches!(value, Value::Object(Object::Hash(_) | Object::Set(_) | Object::SortedSet(_)))
+    }
+
+    /// Follows a key from now on, whose value is to be sent from the beginning.
+    pub fn begin(&mut self, key: &[u8], value: Value<'_>) {
+        self.0.insert(key.into(), Changed { type_name: value.type_name(), ..Changed::default() });
+    }
+
+    pub fn end(&mut self, key: &[u8]) {
+        self.0.remove(key);
+    }
+
+    /// Nothing is followed any more.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.0.contains_key(key)
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.keys().map(|key| &key[..])
+    }
+
+    /// What has changed of a key's value since it was last asked for. None when the key is not followed, or its value, if there is one, has
+    /// to be sent anew.
+    pub fn take(&mut self, key: &[u8], value: Option<Value<'_>>) -> Option<Changes> {
+        let changed = self.0.get_mut(key)?;
+        let is_same = value.is_some_and(|value| value.type_name() == changed.type_name);
+        (is_same && !changed.is_broken).then(|| Changes {
+            elements: changed.elements.drain().collect(),
+            expiry: std::mem::take(&mut changed.expiry),
+        })
+    }
+
+    /// Takes in a command that is recorded.
+    pub fn note(&mut self, words: &[&[u8]]) {
+        let Some((name, key)) = words.first().zip(words.get(1)) else { return };
+        let name = table().find(name).map_or("", |command| command.spec().name);
+        match changed_elements(name, words) {
+            Some(elements) => {
+                if let Some(changed) = self.0.get_mut(*key) {
+                    changed.elements.extend(elements.into_iter().map(Box::from));
+                    changed.expiry |= is_about_expiry(name);
+                }
+            }
+            // Of any key that it may name.
+            None => words[1..].iter().for_each(|word| {
+                if let Some(changed) = self.0.get_mut(*word) {
+                    changed.is_broken = true;
+                }
+            }),
+        }
+    }
+}
+
+fn is_about_expiry(name: &str) -> bool {
+    matches!(name, "expire" | "pexpire" | "expireat" | "pexpireat" | "persist")
+}
+
+/// The elements of the first key that a command may have changed, when it has changed nothing else.
+fn changed_elements<'a>(name: &str, words: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
+    let from = |first: usize, step: usize| Some(words.iter().skip(first).step_by(step).copied().collect());
+    match name {
+        "hset" | "hmset" => from(2, 2),
+        "hsetnx" | "hincrby" | "hincrbyfloat" => from(2, usize::MAX),
+        "hdel" | "sadd" | "srem" | "zrem" => from(2, 1),
+        "zincrby" => from(3, usize::MAX),
+        "zadd" => {
+            let is_option = |word: &&&[u8]| {
+                ["NX", "XX", "GT", "LT", "CH", "INCR"].iter().any(|option| word.eq_ignore_ascii_case(option.as_bytes()))
+            };
+            let options = words.iter().skip(2).take_while(is_option).count();
+            from(2 + options + 1, 2)
+        }
+        name if is_about_expiry(name) => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{AccessPolicy, Key, Keyspace, KeyspaceOptions};
+
+    /// Runs `test` with a hash under this key.
+    fn with_hash(test: impl FnOnce(&mut Followed, Value<'_>, Value<'_>)) {
+        let options = KeyspaceOptions { databases: 1, hash_seeds: [1, 2, 3, 4], access: AccessPolicy::Lru };
+        let mut keyspace = Keyspace::new(options);
+        keyspace.write(0, Key::new(b"string")).set_string(b"value");
+        let hash = Object::Hash(Default::default());
+        let string = keyspace.entry_as_it_is(0, Key::new(b"string")).expect("it is there");
+        let mut followed = Followed::default();
+        followed.begin(b"key", Value::Object(&hash));
+        test(&mut followed, Value::Object(&hash), string.value);
+    }
+
+    fn note(followed: &mut Followed, line: &str) {
+        followed.note(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+    }
+
+    fn elements(followed: &mut Followed, value: Value<'_>) -> Option<(Vec<String>, bool)> {
+        let changes = followed.take(b"key", Some(value))?;
+        let mut names: Vec<String> =
+            changes.elements.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        names.sort();
+        Some((names, changes.expiry))
+    }
+
+    #[test]
+    fn elements_are_those_that_a_command_names() {
+        for (line, names) in [
+            ("HSET key f 1 g 2", "f g"),
+            ("hmset key f 1", "f"),
+            ("HSETNX key f 1", "f"),
+            ("HINCRBY key f 5", "f"),
+            ("HINCRBYFLOAT key f 5.5", "f"),
+            ("HDEL key f g h", "f g h"),
+            ("SADD key a b", "a b"),
+            ("SREM key a", "a"),
+            ("ZADD key 1 a 2 b", "a b"),
+            ("zadd key gt ch 1 a 2 b", "a b"),
+            ("ZADD key INCR 1 nx", "nx"),
+            ("ZINCRBY key 1 a", "a"),
+            ("ZREM key a b", "a b"),
+            // Of another key, whose elements may be called as they like.
+            ("HSET other key 1", ""),
+        ] {
+            with_hash(|followed, value, _| {
+                note(followed, line);
+                let names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
+                assert_eq!(elements(followed, value), Some((names, false)), "{line}");
+            });
+        }
+    }
+
+    #[test]
+    fn whatever_else_is_done_to_it_breaks_it() {
+        for line in [
+            "DEL key",
+            "UNLINK a key",
+            "RENAME other key",
+            "ZREMRANGEBYRANK key 0 5",
+            "SMOVE other key m",
+            "NOSUCH key",
+        ] {
+            with_hash(|followed, value, _| {
+                note(followed, "HSET key f 1");
+                note(followed, line);
+                assert_eq!(elements(followed, value), None, "{line}");
+                assert!(followed.contains(b"key"));
+            });
+        }
+        with_hash(|followed, value, string| {
+            assert_eq!(elements(followed, string), None, "another type");
+            assert_eq!(followed.take(b"key", None), None, "it has gone");
+            note(followed, "DEL other");
+            assert_eq!(elements(followed, value), Some((Vec::new(), false)));
+        });
+    }
+
+    #[test]
+    fn changes_are_told_once() {
+        with_hash(|followed, value, _| {
+            note(followed, "HSET key f 1");
+            note(followed, "HSET key f 2");
+            note(followed, "PEXPIREAT key 1");
+            assert_eq!(elements(followed, value), Some((vec!["f".to_owned()], true)));
+            assert_eq!(elements(followed, value), Some((Vec::new(), false)));
+            followed.end(b"key");
+            note(followed, "HSET key f 3");
+            assert_eq!(elements(followed, value), None);
+            assert!(followed.is_empty());
+        });
+    }
+}

@@ -116,6 +116,36 @@ fn an_ordered_failover_loses_nothing_and_takes_little() {
     }
 }
 
+/// Votes are refused to who claims slots that have just gone to another, and for an epoch that is no longer the last: the one that was
+/// ordered asks anew.
+#[test]
+fn an_ordered_failover_gets_its_votes_while_slots_move() {
+    let plan = Plan { primaries: 3, replicas_each: 1, node_timeout_ms: 5000, suffers_ms: 0 };
+    for seed in 0..40 {
+        let mut world = World::new(seed, plan.nodes_count(), plan.node_timeout_ms);
+        chaos::found(&mut world, &plan);
+        world.run(3_000);
+        let replica = plan.primaries;
+        let ids = [world.id(0), world.id(1), world.id(2)];
+        world.order(replica, Order::FailOver(FailoverKind::Ordered));
+        world.order(1, Order::Claim { from: ids[0] });
+        let leads = |world: &World| world.state(replica).myself().is_primary();
+        let (mut took_ms, mut turn) = (0, 0);
+        while !leads(&world) {
+            assert!(took_ms < 3_000, "seed {seed}: no failover after {took_ms} ms");
+            let wait_ms = world.random.below(25);
+            world.run(wait_ms);
+            took_ms += wait_ms;
+            // Others' slots go to and fro for half a second.
+            if took_ms < 500 {
+                turn = 1 - turn;
+                world.order(1 + turn, Order::Claim { from: ids[2 - turn] });
+            }
+        }
+        world.run_until(10_000, chaos::agrees).unwrap_or_else(|| panic!("{}", chaos::disagreement(&world)));
+    }
+}
+
 /// What a thousand nodes say to each other, and how soon they agree on a failure.
 #[test]
 #[ignore = "some minutes; reports figures"]

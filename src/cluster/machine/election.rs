@@ -100,9 +100,12 @@ impl Machine {
             return self.win(now);
         }
         let is_quiet = self.election.asked_ms.is_some_and(|asked_ms| now.ms - asked_ms >= ASK_AGAIN_MS);
-        // A vote is for the epoch that the voter has: an election of an older one is over.
+        // A vote is for the epoch that the voter has: an election of an older one is over. Who was ordered has the primary's writes held back
+        // meanwhile, and no rivals: it begins another at once, where slots that move elsewhere have changed the epoch.
         if is_quiet && self.state.current_epoch == self.election.epoch {
             self.send_request(now, is_ordered);
+        } else if is_quiet && is_ordered {
+            self.ask_for_votes(now, is_ordered);
         }
         self.say(now, Obstacle::Votes);
     }

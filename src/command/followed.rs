@@ -1,9 +1,10 @@
 //! Large values that are sent to another node in pieces while they change: which of their elements have changed since.
 //!
 //! Whoever sends the pieces *follows* the key from the first of them on. A command that changes elements which it names has them
-//! noted, and they are sent again as they are by then, in whatever order: what an element is does not depend on the others. Any other change
-//! *breaks* it (a range that is removed, another value in its place): the value has to be sent anew. Lists have no elements in this sense,
-//! and what is recorded of streams is not about entries alone: these are not followed.
+//! noted, and they are sent again as they are by then, in whatever order: what an element is does not depend on the others. Of a list, what is
+//! put to an end of it or taken from there is noted in order, since what was sent is the beginning of the list. Any other change *breaks* it
+//! (a range that is removed, another value in its place): the value has to be sent anew. What is recorded of streams is about more
+//! than their ends: these are not followed.
 
 use hashbrown::{HashMap, HashSet};
 
@@ -19,14 +20,30 @@ pub struct Followed(HashMap<Box<[u8]>, Changed>);
 struct Changed {
     type_name: &'static str,
     elements: HashSet<Box<[u8]>>,
+    /// Of a list.
+    ends: Vec<ListEnd>,
+    length: usize,
     expiry: bool,
     is_broken: bool,
+}
+
+/// What has happened to an end of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ListEnd {
+    /// These were put before the first, one after the other.
+    Pushed(Vec<Box<[u8]>>),
+    /// So many were taken from the beginning.
+    Popped(usize),
+    /// It is no longer than this, from the beginning on: elements were taken from its end.
+    Cut(usize),
 }
 
 /// What is to be sent again.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     pub elements: Vec<Box<[u8]>>,
+    /// Of a list. What was put to its end is not among it: whoever sends the list comes by.
+    pub ends: Vec<ListEnd>,
     /// The expiry too.
     pub expiry: bool,
 }
@@ -34,12 +51,13 @@ pub struct Changes {
 impl Followed {
     /// Whether values of this type can be followed.
     pub fn is_possible(value: Value<'_>) -> bool {
-        matches!(value, Value::Object(Object::Hash(_) | Object::Set(_) | Object::SortedSet(_)))
+        matches!(value, Value::Object(Object::Hash(_) | Object::Set(_) | Object::SortedSet(_) | Object::List(_)))
     }
 
     /// Follows a key from now on, whose value is to be sent from the beginning.
     pub fn begin(&mut self, key: &[u8], value: Value<'_>) {
-        self.0.insert(key.into(), Changed { type_name: value.type_name(), ..Changed::default() });
+        let (type_name, length) = (value.type_name(), list_length(value).unwrap_or(0));
+        self.0.insert(key.into(), Changed { type_name, length, ..Changed::default() });
     }
 
     pub fn end(&mut self, key: &[u8]) {
@@ -68,9 +86,12 @@ impl Followed {
     /// to be sent anew.
     pub fn take(&mut self, key: &[u8], value: Option<Value<'_>>) -> Option<Changes> {
         let changed = self.0.get_mut(key)?;
-        let is_same = value.is_some_and(|value| value.type_name() == changed.type_name);
-        (is_same && !changed.is_broken).then(|| Changes {
+        let value = value.filter(|value| value.type_name() == changed.type_name && !changed.is_broken)?;
+        // A command that was misunderstood here does no harm.
+        let is_known = list_length(value).is_none_or(|length| length == changed.length);
+        is_known.then(|| Changes {
             elements: changed.elements.drain().collect(),
+            ends: std::mem::take(&mut changed.ends),
             expiry: std::mem::take(&mut changed.expiry),
         })
     }
@@ -79,6 +100,12 @@ impl Followed {
     pub fn note(&mut self, words: &[&[u8]]) {
         let Some((name, key)) = words.first().zip(words.get(1)) else { return };
         let name = table().find(name).map_or("", |command| command.spec().name);
+        if let "lpush" | "lpushx" | "rpush" | "rpushx" | "lpop" | "rpop" = name {
+            if let Some(changed) = self.0.get_mut(*key) {
+                changed.list_changes(name, &words[2..]);
+            }
+            return;
+        }
         match changed_elements(name, words) {
             Some(elements) => {
                 if let Some(changed) = self.0.get_mut(*key) {
@@ -93,6 +120,35 @@ impl Followed {
                 }
             }),
         }
+    }
+}
+
+impl Changed {
+    /// Takes in a command that is about an end of a list, without its name and key.
+    fn list_changes(&mut self, name: &str, words: &[&[u8]]) {
+        let wanted = || words.first().map_or(Some(1), |count| str::from_utf8(count).ok()?.parse::<usize>().ok());
+        match name {
+            "rpush" | "rpushx" => self.length += words.len(),
+            "lpush" | "lpushx" => {
+                self.length += words.len();
+                self.ends.push(ListEnd::Pushed(words.iter().map(|word| Box::from(*word)).collect()));
+            }
+            _ => match wanted() {
+                None => self.is_broken = true,
+                Some(count) => {
+                    let count = count.min(self.length);
+                    self.length -= count;
+                    self.ends.push(if name == "lpop" { ListEnd::Popped(count) } else { ListEnd::Cut(self.length) });
+                }
+            },
+        }
+    }
+}
+
+fn list_length(value: Value<'_>) -> Option<usize> {
+    match value {
+        Value::Object(Object::List(list)) => Some(list.len()),
+        _ => None,
     }
 }
 
@@ -123,6 +179,7 @@ fn changed_elements<'a>(name: &str, words: &[&'a [u8]]) -> Option<Vec<&'a [u8]>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::list::{End, Incoming, List};
     use crate::keyspace::{AccessPolicy, Key, Keyspace, KeyspaceOptions};
 
     /// Runs `test` with a hash under this key.
@@ -199,6 +256,27 @@ mod tests {
             note(followed, "DEL other");
             assert_eq!(elements(followed, value), Some((Vec::new(), false)));
         });
+    }
+
+    #[test]
+    fn ends_of_a_list_are_told_in_order_and_its_length_is_kept_in_mind() {
+        let list = |length: usize| {
+            let mut list = List::default();
+            (0..length).for_each(|_| list.push(End::Back, Incoming::copied(b"x")));
+            Object::List(list)
+        };
+        let mut followed = Followed::default();
+        followed.begin(b"key", Value::Object(&list(5)));
+        for line in ["RPUSH key a b", "LPUSH key c d", "lpop key", "RPOP key 3", "LPOP key 99", "RPUSH other x"] {
+            note(&mut followed, line);
+        }
+        assert_eq!(followed.take(b"key", Some(Value::Object(&list(5)))), None, "it should be empty by now");
+        note(&mut followed, "RPUSH key e f");
+        let changes = followed.take(b"key", Some(Value::Object(&list(2)))).expect("it is followed");
+        let pushed = ListEnd::Pushed(vec![b"c".as_slice().into(), b"d".as_slice().into()]);
+        assert_eq!(changes.ends, [pushed, ListEnd::Popped(1), ListEnd::Cut(5), ListEnd::Popped(5)]);
+        note(&mut followed, "LSET key 0 x");
+        assert_eq!(followed.take(b"key", Some(Value::Object(&list(2)))), None);
     }
 
     #[test]

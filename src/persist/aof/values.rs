@@ -8,7 +8,6 @@
 
 use crate::base::clock::UnixMillis;
 use crate::base::number::format_double;
-use crate::keyspace::list::Part;
 use crate::keyspace::listpack::{Digits, Element};
 use crate::keyspace::{Object, SnapshotEntry, StringValue, Value};
 use crate::persist::rdb::payload::Partial;
@@ -17,6 +16,8 @@ use crate::resp::{write_head, write_request, write_word};
 
 /// Elements of one command.
 const ELEMENTS_MAX: usize = 64;
+/// Elements of one command for a list.
+const LIST_ELEMENTS_MAX: usize = 1024;
 /// Bytes of a command from which on no more elements are added.
 const COMMAND_BYTES: usize = 16 << 10;
 
@@ -27,12 +28,24 @@ const PAYLOAD_STEP_BYTES: usize = 32 << 10;
 
 /// Where a large value stands that is sent in pieces.
 pub struct Piece {
-    /// A cursor, or how many nodes are behind it.
+    /// A cursor, or, of a list, how many elements have been sent.
     place: u64,
     /// The last member of a sorted set that was sent.
     last: Option<(f64, Box<[u8]>)>,
     /// Of a stream.
     payload: Option<Partial>,
+}
+
+impl Piece {
+    /// Elements of a list that have been sent, from its beginning on.
+    pub fn sent(&self) -> usize {
+        usize::try_from(self.place).unwrap_or(usize::MAX)
+    }
+
+    /// Of those that have been sent only so many are there by now, or more have come before them.
+    pub fn set_sent(&mut self, count: usize) {
+        self.place = count as u64;
+    }
 }
 
 /// Writes values as commands.
@@ -98,8 +111,9 @@ impl ValueWriter {
         Piece { place: 0, last: None, payload: None }
     }
 
-    /// Some more of a large value; whether there is still more. With the last of it goes the expiry. Lists and streams have not changed since
-    /// the beginning; of others elements may have, which are sent besides ([`ValueWriter::elements`]).
+    /// Some more of a large value; whether there is still more. With the last of it goes the expiry. A stream has not changed since the
+    /// beginning; of others elements may have, which are sent besides ([`ValueWriter::elements`], [`ValueWriter::before_list`] and
+    /// [`ValueWriter::from_list`]).
     pub fn go_on(&mut self, entry: &SnapshotEntry<'_>, piece: &mut Piece, out: &mut Vec<u8>) -> bool {
         let mut digits = Digits::new();
         self.words.clear();
@@ -134,20 +148,15 @@ impl ValueWriter {
                 (&b"ZADD"[..], begin > 0)
             }
             Value::Object(Object::List(list)) => {
-                let mut parts = list.parts().skip(usize::try_from(piece.place).unwrap_or(usize::MAX));
-                for part in parts.by_ref() {
+                let begin = usize::try_from(piece.place).unwrap_or(usize::MAX);
+                for item in list.range(begin, LIST_ELEMENTS_MAX) {
                     piece.place += 1;
-                    match part {
-                        Part::Packed(listpack) => {
-                            listpack.iter().for_each(|element| self.word(element.as_bytes(&mut digits)));
-                        }
-                        Part::Plain(bytes) => self.word(bytes),
-                    }
+                    self.word(item.as_bytes(&mut digits));
                     if self.words.len() >= COMMAND_BYTES {
                         break;
                     }
                 }
-                (&b"RPUSH"[..], parts.next().is_some())
+                (&b"RPUSH"[..], piece.place < list.len() as u64)
             }
             Value::Object(Object::Stream(_)) => return self.go_on_with_payload(entry, piece, out),
             Value::String(_) => {
@@ -196,6 +205,21 @@ impl ValueWriter {
             if !gone.is_empty() {
                 write_request(out, [&[remove, entry.key], &gone[..]].concat().into_iter());
             }
+        }
+    }
+
+    /// Elements that were put before those of a list that have been sent.
+    pub fn before_list(key: &[u8], elements: &[Box<[u8]>], out: &mut Vec<u8>) {
+        let words: Vec<&[u8]> =
+            [&b"LPUSH"[..], key].into_iter().chain(elements.iter().map(|element| &element[..])).collect();
+        write_request(out, words.into_iter());
+    }
+
+    /// So many of the elements of a list that have been sent are no longer there: the first of them, or the last.
+    pub fn from_list(key: &[u8], count: usize, are_first: bool, out: &mut Vec<u8>) {
+        if count > 0 {
+            let (name, mut number) = (if are_first { &b"LPOP"[..] } else { b"RPOP" }, itoa::Buffer::new());
+            write_request(out, [name, key, number.format(count).as_bytes()].into_iter());
         }
     }
 

@@ -1,6 +1,6 @@
 //! Large values that move at once while they change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::load::Routed;
@@ -17,6 +17,7 @@ const SLOT: u16 = 15891;
 const HASH: &str = "{t}hash";
 const SET: &str = "{t}set";
 const ZSET: &str = "{t}zset";
+const LIST: &str = "{t}list";
 
 /// What must be there.
 #[derive(Default)]
@@ -24,6 +25,7 @@ struct Model {
     hash: BTreeMap<String, String>,
     set: BTreeSet<String>,
     zset: BTreeMap<String, i64>,
+    list: VecDeque<String>,
     writes: u64,
     /// Sometimes something is done that is not about single elements.
     breaks: bool,
@@ -39,7 +41,9 @@ impl Model {
             client.must(&format!("HSET {} {}", HASH, words(&|n| format!("f{n} value:{n}"))));
             client.must(&format!("SADD {} {}", SET, words(&|n| format!("m{n}"))));
             client.must(&format!("ZADD {} {}", ZSET, words(&|n| format!("{} m{n}", n / 10))));
+            client.must(&format!("RPUSH {LIST} {}", words(&|n| format!("element:{n}"))));
             for n in part {
+                model.list.push_back(format!("element:{n}"));
                 model.hash.insert(format!("f{n}"), format!("value:{n}"));
                 model.set.insert(format!("m{n}"));
                 model.zset.insert(format!("m{n}"), *n as i64 / 10);
@@ -54,6 +58,7 @@ impl Model {
         self.write_hash(client, random);
         self.write_set(client, random);
         self.write_zset(client, random);
+        self.write_list(client, random);
         if self.breaks && random.below(100) == 0 {
             client.cmd(ZSET, &["ZREMRANGEBYRANK", ZSET, "0", "2"]);
             let mut ordered: Vec<(i64, String)> =
@@ -62,6 +67,8 @@ impl Model {
             ordered.iter().take(3).for_each(|(_, member)| _ = self.zset.remove(member));
             client.cmd(HASH, &["RENAME", HASH, "{t}other"]);
             client.cmd(HASH, &["RENAME", "{t}other", HASH]);
+            client.cmd(LIST, &["LTRIM", LIST, "2", "-1"]);
+            self.list.drain(..2);
             if let Some(member) = self.set.pop_first() {
                 client.cmd(SET, &["SMOVE", SET, "{t}others", &member]);
             }
@@ -143,6 +150,35 @@ impl Model {
         }
     }
 
+    fn write_list(&mut self, client: &mut Routed, random: &mut Random) {
+        let (new, other) = (format!("new:{}", self.writes), format!("newer:{}", self.writes));
+        match random.below(6) {
+            0 => {
+                client.cmd(LIST, &["RPUSH", LIST, &new, &other]);
+                self.list.extend([new, other]);
+            }
+            1 => {
+                client.cmd(LIST, &["LPUSH", LIST, &new, &other]);
+                [new, other].into_iter().for_each(|element| self.list.push_front(element));
+            }
+            2 => {
+                assert_eq!(Some(client.cmd(LIST, &["LPOP", LIST]).text()), self.list.pop_front());
+            }
+            3 => {
+                client.cmd(LIST, &["RPOP", LIST, "20"]);
+                self.list.truncate(self.list.len() - 20);
+            }
+            4 => {
+                client.cmd(LIST, &["LMPOP", "1", LIST, "LEFT", "COUNT", "3"]);
+                self.list.drain(..3);
+            }
+            _ => {
+                let popped = client.cmd(LIST, &["BLPOP", LIST, "1"]).value.items()[1].text();
+                assert_eq!(Some(popped), self.list.pop_front());
+            }
+        }
+    }
+
     fn check(&self, node: &Server) {
         let mut client = node.connect();
         let pairs = |value: Value| -> Vec<(String, String)> {
@@ -159,6 +195,9 @@ impl Model {
             .into_iter()
             .map(|(member, score)| (score.parse().expect("a whole number"), member))
             .collect();
+        let list: VecDeque<String> =
+            client.must(&format!("LRANGE {LIST} 0 -1")).items().iter().map(Value::text).collect();
+        assert!(list == self.list, "{} elements and {}", list.len(), self.list.len());
         assert!(zset == ordered, "{} members and {}", zset.len(), ordered.len());
     }
 }
@@ -203,7 +242,7 @@ fn large_values_that_change_all_the_time_are_sent_once() {
     model.check(owner);
     let quiet = sent_bytes(stranger);
     // The changes, each of which is some words.
-    let changes = model.writes * 3 * 100;
+    let changes = model.writes * 4 * 100;
     println!("{under_writes} bytes, and {quiet} without {} writes", model.writes);
     assert!(under_writes < quiet * 3 / 2 + changes);
 }

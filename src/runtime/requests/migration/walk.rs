@@ -1,16 +1,19 @@
 //! The walk through a slot that is on its way to another node.
 //!
 //! A slot is walked through while writes go on; the keys that change meanwhile are sent again, in rounds that get shorter, the
-//! last of them between two requests. From then on the slot is *through*: what is recorded of it follows. A large value
-//! goes in pieces. What changes of a hash, a set or a sorted set from its first piece on is sent besides (`command::followed`), until the
-//! slot is through. Of other types, or where something else is done to one of these, a value that changes before its last piece begins
-//! anew in the next round, and after [`ROUNDS_MAX`] rounds it goes at once, which is a pause that its size decides.
+//! last of them between two requests. From then on the slot is *through*: what is recorded of it follows.
+//!
+//! A large value goes in pieces. What changes of it from its first piece on is sent besides (`command::followed`), until the slot is
+//! through. A stream that changes before its last piece begins anew in the next round, and so does another value when something is done to
+//! it that is not about single elements; after [`ROUNDS_MAX`] rounds it goes at once, which is a pause that its size decides.
 
 use std::collections::VecDeque;
 
+use hashbrown::HashMap;
+
 use crate::base::slot::Slot;
-use crate::command::followed::Followed;
-use crate::keyspace::{Key, Keyspace, SlotPlace};
+use crate::command::followed::{Followed, ListEnd};
+use crate::keyspace::{Key, Keyspace, Object, SlotPlace, Value};
 use crate::persist::aof::{Piece, ValueWriter};
 
 /// Entries that are visited between two looks at the clock.
@@ -27,6 +30,8 @@ pub(super) struct SlotWalk {
     /// Large values that have still to go, and the one that is going.
     large: VecDeque<Box<[u8]>>,
     going: Option<(Box<[u8]>, Piece)>,
+    /// Those that are followed and have gone.
+    gone: HashMap<Box<[u8]>, Piece>,
     /// Keys to be sent again, in this round.
     again: VecDeque<Box<[u8]>>,
     round: u32,
@@ -44,15 +49,17 @@ pub(super) struct Means<'a> {
 
 impl SlotWalk {
     pub fn new(slot: Slot) -> SlotWalk {
-        let (large, going, again) = Default::default();
-        SlotWalk { slot, place: Some(SlotPlace::BEGIN), large, going, again, round: 0, keys: 0 }
+        let (large, going, gone, again) = Default::default();
+        SlotWalk { slot, place: Some(SlotPlace::BEGIN), large, going, gone, again, round: 0, keys: 0 }
     }
 
     /// Goes on a little. False when the slot is through.
     pub fn step(&mut self, means: &mut Means<'_>) -> bool {
         if let Some((key, mut piece)) = self.going.take() {
-            if self.go_on(&key, &mut piece, means) {
-                self.going = Some((key, piece));
+            match self.go_on(&key, &mut piece, means) {
+                true => self.going = Some((key, piece)),
+                false if means.followed.contains(&key) => _ = self.gone.insert(key, piece),
+                false => {}
             }
         } else if let Some(place) = self.place {
             self.place = self.walk_on(place, means);
@@ -78,7 +85,7 @@ impl SlotWalk {
     fn go_on(&self, key: &[u8], piece: &mut Piece, means: &mut Means<'_>) -> bool {
         if means.followed.contains(key) {
             // Its expiry goes with the last piece.
-            return self.send_changes(key, false, means)
+            return self.send_changes(key, piece, false, means)
                 && means
                     .keyspace
                     .entry_as_it_is(0, self.key(key))
@@ -114,7 +121,7 @@ impl SlotWalk {
 
     /// Sends what has changed of a value that is followed, and perhaps its expiry. False when that does not do: it is not followed any more,
     /// and sent in a later round.
-    fn send_changes(&self, key: &[u8], with_expiry: bool, means: &mut Means<'_>) -> bool {
+    fn send_changes(&self, key: &[u8], piece: &mut Piece, with_expiry: bool, means: &mut Means<'_>) -> bool {
         let entry = means.keyspace.entry_as_it_is(0, self.key(key));
         let changes = means.followed.take(key, entry.as_ref().map(|entry| entry.value));
         let (Some(entry), Some(changes)) = (entry, changes) else {
@@ -123,17 +130,33 @@ impl SlotWalk {
             return false;
         };
         means.writer.elements(&entry, &changes.elements, means.out);
+        changes.ends.iter().for_each(|end| send_end(key, end, piece, means.out));
         if with_expiry && changes.expiry {
             ValueWriter::expiry(&entry, means.out);
         }
         true
     }
 
+    /// What has been put to the end of a list that had gone.
+    fn send_end_of_list(&self, key: &[u8], piece: &mut Piece, means: &mut Means<'_>) {
+        let Some(entry) = means.keyspace.entry_as_it_is(0, self.key(key)) else { return };
+        let Value::Object(Object::List(list)) = entry.value else { return };
+        while piece.sent() < list.len() {
+            means.writer.go_on(&entry, piece, means.out);
+        }
+    }
+
     /// All has been sent once more: is what has changed since little enough to be sent at once? False when it was, and nothing is left.
     fn next_round(&mut self, means: &mut Means<'_>) -> bool {
         self.round += 1;
         let followed: Vec<Box<[u8]>> = means.followed.keys().map(Box::from).collect();
-        followed.iter().for_each(|key| _ = self.send_changes(key, true, means));
+        for key in followed {
+            let Some(mut piece) = self.gone.remove(&key) else { continue };
+            if self.send_changes(&key, &mut piece, true, means) {
+                self.send_end_of_list(&key, &mut piece, means);
+                self.gone.insert(key, piece);
+            }
+        }
         let mut again = means.keyspace.take_touched();
         again.retain(|key| !means.followed.contains(key));
         let is_small = |key: &[u8]| {
@@ -170,6 +193,28 @@ impl SlotWalk {
     }
 }
 
+/// Does to what has been sent of a list what was done to the list.
+fn send_end(key: &[u8], end: &ListEnd, piece: &mut Piece, out: &mut Vec<u8>) {
+    let sent = piece.sent();
+    match end {
+        // It is among what has still to be sent.
+        ListEnd::Pushed(_) if sent == 0 => {}
+        ListEnd::Pushed(elements) => {
+            ValueWriter::before_list(key, elements, out);
+            piece.set_sent(sent + elements.len());
+        }
+        ListEnd::Popped(count) => {
+            let count = sent.min(*count);
+            ValueWriter::from_list(key, count, true, out);
+            piece.set_sent(sent - count);
+        }
+        ListEnd::Cut(length) => {
+            ValueWriter::from_list(key, sent.saturating_sub(*length), false, out);
+            piece.set_sent(sent.min(*length));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -177,6 +222,7 @@ mod tests {
     use super::*;
     use crate::base::random::Random;
     use crate::keyspace::hash::{Hash, HashLimits};
+    use crate::keyspace::list::{End, Incoming, List};
     use crate::keyspace::{AccessPolicy, Disposal, KeyspaceOptions};
 
     const KEY: &str = "{t}hash";
@@ -212,14 +258,19 @@ mod tests {
         followed.note(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
     }
 
+    /// The commands in the order in which they were written.
+    fn commands(bytes: &[u8]) -> impl Iterator<Item = Vec<&str>> {
+        let mut lines = std::str::from_utf8(bytes).expect("ascii").split("\r\n").filter(|line| !line.is_empty());
+        std::iter::from_fn(move || {
+            let count: usize = lines.next()?[1..].parse().expect("a number of words");
+            Some((0..count).map(|_| lines.nth(1).expect("a word")).collect())
+        })
+    }
+
     /// The hash that the commands make.
     fn replayed(bytes: &[u8]) -> BTreeMap<String, String> {
-        let text = std::str::from_utf8(bytes).expect("ascii");
-        let mut lines = text.split("\r\n").filter(|line| !line.is_empty());
         let mut hash = BTreeMap::new();
-        while let Some(count) = lines.next() {
-            let count: usize = count[1..].parse().expect("a number of words");
-            let words: Vec<&str> = (0..count).map(|_| lines.nth(1).expect("a word")).collect();
+        for words in commands(bytes) {
             assert_eq!(words[1], KEY);
             match words[0] {
                 "UNLINK" => hash.clear(),
@@ -284,6 +335,85 @@ mod tests {
         let entry = keyspace.entry_as_it_is(0, key()).expect("it is there");
         while ValueWriter::default().go_on(&entry, &mut piece, &mut whole) {}
         assert!(out.len() < whole.len() * 2, "{} bytes of {}", out.len(), whole.len());
+    }
+
+    /// The list that the commands make.
+    fn replayed_list(bytes: &[u8]) -> VecDeque<String> {
+        let mut list = VecDeque::new();
+        for words in commands(bytes) {
+            let count = || words[2].parse::<usize>().expect("a number");
+            match words[0] {
+                "UNLINK" => list.clear(),
+                "RPUSH" => list.extend(words[2..].iter().map(|word| word.to_string())),
+                "LPUSH" => words[2..].iter().for_each(|word| list.push_front(word.to_string())),
+                "LPOP" => _ = list.drain(..count()),
+                "RPOP" => list.truncate(list.len() - count()),
+                name => panic!("{name}"),
+            }
+        }
+        list
+    }
+
+    #[test]
+    fn a_list_whose_ends_change_all_the_time_goes_in_small_steps() {
+        const LIST: &str = "{t}list";
+        for seed in 0..20 {
+            let mut random = Random::new(seed);
+            let mut keyspace = keyspace();
+            let key = Key::new(LIST.as_bytes());
+            let mut model: VecDeque<String> = (0..30_000).map(|number| format!("e{number}")).collect();
+            let change = |keyspace: &mut Keyspace, change: &mut dyn FnMut(&mut List)| {
+                let mut entry = keyspace.write(0, key);
+                change(entry.collection_or_new::<List>().expect("a list"));
+                entry.commit(1);
+            };
+            let push = |list: &mut List, end, element: &str| {
+                list.grow_for(1, element.len(), -2);
+                list.push(end, Incoming::copied(element.as_bytes()));
+            };
+            change(&mut keyspace, &mut |list| model.iter().for_each(|element| push(list, End::Back, element)));
+            keyspace.note_touched_of(Some(key.slot));
+            let (mut followed, mut writer, mut out) = (Followed::default(), ValueWriter::default(), Vec::new());
+            let (mut walk, mut steps) = (SlotWalk::new(key.slot), Vec::new());
+            // Mostly taken from, or mostly put to, at either end.
+            let shares = [random.below(10), random.below(10), random.below(10), random.below(10)];
+            loop {
+                let before = out.len();
+                let mut means =
+                    Means { keyspace: &mut keyspace, followed: &mut followed, writer: &mut writer, out: &mut out };
+                let goes_on = walk.step(&mut means);
+                steps.push(out.len() - before);
+                if !goes_on {
+                    break;
+                }
+                let (count, new) = (1 + random.below(200) as usize, format!("new{}", steps.len()));
+                if random.below(10) < shares[0] {
+                    change(&mut keyspace, &mut |list| push(list, End::Front, &new));
+                    note(&mut followed, &format!("LPUSH {LIST} {new}"));
+                    model.push_front(new.clone());
+                }
+                if random.below(10) < shares[1] {
+                    change(&mut keyspace, &mut |list| push(list, End::Back, &new));
+                    note(&mut followed, &format!("RPUSH {LIST} {new}"));
+                    model.push_back(new.clone());
+                }
+                let count = count.min(model.len().saturating_sub(1));
+                if random.below(10) < shares[2] && count > 0 {
+                    change(&mut keyspace, &mut |list| list.remove_end(End::Front, count));
+                    note(&mut followed, &format!("LPOP {LIST} {count}"));
+                    model.drain(..count);
+                }
+                let count = count.min(model.len().saturating_sub(1));
+                if random.below(10) < shares[3] && count > 0 {
+                    change(&mut keyspace, &mut |list| list.remove_end(End::Back, count));
+                    note(&mut followed, &format!("RPOP {LIST} {count}"));
+                    model.truncate(model.len() - count);
+                }
+            }
+            assert!(replayed_list(&out) == model, "seed {seed}");
+            let most = steps.iter().max().expect("a step");
+            assert!(*most <= 2 * STEP_BYTES_MAX, "seed {seed}: {most}");
+        }
     }
 
     #[test]

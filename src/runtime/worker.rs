@@ -665,6 +665,8 @@ impl Worker {
         self.requests.on_bus = None;
         // Other cores may still write: the lock on their folder holds until the process has ended.
         std::mem::forget(self.requests.folder.take());
+        // Nobody's answers wait for more of them.
+        self.shares.turn_begins();
         self.flush_connections();
         let _ = self.ring.enter(0);
         // A core that is behind must still learn that the node ends.

@@ -55,11 +55,16 @@ impl Group {
         wait_until_loaded(server);
     }
 
+    /// The replica of a shard takes over, and has. A primary whose slots change hands at this moment does not help it, and the order is
+    /// given up after five seconds.
     fn fail_over(&self, shard: usize) {
         let replica = &self.0[self.shard(shard).1].server;
-        let ordered = || !replica.connect().line("CLUSTER FAILOVER").is_error();
-        assert!(holds_within(LIMIT, ordered));
-        assert!(holds_within(LIMIT, || is_primary(replica)), "the replica of shard {shard} does not take over");
+        let takes_over = |_| {
+            let ordered = || !replica.connect().line("CLUSTER FAILOVER").is_error();
+            assert!(holds_within(LIMIT, ordered));
+            holds_within(Duration::from_secs(7), || is_primary(replica))
+        };
+        assert!((0..4).any(takes_over), "the replica of shard {shard} does not take over");
     }
 
     /// No job goes on, and each slot's keys are with its owner and the replica of that, and the same there.

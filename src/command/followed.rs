@@ -8,6 +8,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
+use super::lists::span;
 use super::table::table;
 use crate::keyspace::{Object, Value};
 
@@ -96,15 +97,29 @@ impl Followed {
         })
     }
 
+    /// These elements of a key have changed.
+    pub(super) fn add_elements(&mut self, key: &[u8], elements: &[Box<[u8]>]) {
+        if let Some(changed) = self.0.get_mut(key) {
+            changed.elements.extend(elements.iter().cloned());
+        }
+    }
+
     /// Takes in a command that is recorded.
     pub fn note(&mut self, words: &[&[u8]]) {
         let Some((name, key)) = words.first().zip(words.get(1)) else { return };
         let name = table().find(name).map_or("", |command| command.spec().name);
-        if let "lpush" | "lpushx" | "rpush" | "rpushx" | "lpop" | "rpop" = name {
-            if let Some(changed) = self.0.get_mut(*key) {
-                changed.list_changes(name, &words[2..]);
+        match name {
+            "lpush" | "lpushx" | "rpush" | "rpushx" | "lpop" | "rpop" | "ltrim" => {
+                if let Some(changed) = self.0.get_mut(*key) {
+                    changed.list_changes(name, &words[2..]);
+                }
+                return;
             }
-            return;
+            "smove" if words.len() == 4 => {
+                words[1..3].iter().for_each(|key| self.add_elements(key, &[words[3].into()]));
+                return;
+            }
+            _ => {}
         }
         match changed_elements(name, words) {
             Some(elements) => {
@@ -126,21 +141,39 @@ impl Followed {
 impl Changed {
     /// Takes in a command that is about an end of a list, without its name and key.
     fn list_changes(&mut self, name: &str, words: &[&[u8]]) {
-        let wanted = || words.first().map_or(Some(1), |count| str::from_utf8(count).ok()?.parse::<usize>().ok());
-        match name {
-            "rpush" | "rpushx" => self.length += words.len(),
-            "lpush" | "lpushx" => {
-                self.length += words.len();
-                self.ends.push(ListEnd::Pushed(words.iter().map(|word| Box::from(*word)).collect()));
+        let number = |word: &[u8]| str::from_utf8(word).ok()?.parse::<i64>().ok();
+        match (name, words) {
+            ("rpush" | "rpushx", elements) => self.length += elements.len(),
+            ("lpush" | "lpushx", elements) => {
+                self.length += elements.len();
+                self.ends.push(ListEnd::Pushed(elements.iter().map(|word| Box::from(*word)).collect()));
             }
-            _ => match wanted() {
-                None => self.is_broken = true,
-                Some(count) => {
-                    let count = count.min(self.length);
-                    self.length -= count;
-                    self.ends.push(if name == "lpop" { ListEnd::Popped(count) } else { ListEnd::Cut(self.length) });
+            ("ltrim", [start, stop]) => match (number(start), number(stop)) {
+                (Some(start), Some(stop)) => {
+                    let (first, kept) = span(start, stop, self.length);
+                    self.shorten(first, self.length - first - kept);
                 }
+                _ => self.is_broken = true,
             },
+            (_, counts) => match counts.first().map_or(Some(1), |count| number(count)) {
+                Some(count @ 0..) if name == "lpop" => self.shorten(count as usize, 0),
+                Some(count @ 0..) => self.shorten(0, count as usize),
+                _ => self.is_broken = true,
+            },
+        }
+    }
+
+    /// So many elements of a list have gone from its beginning, and from its end, as far as there were so many.
+    fn shorten(&mut self, first: usize, last: usize) {
+        let first = first.min(self.length);
+        self.length -= first;
+        if first > 0 {
+            self.ends.push(ListEnd::Popped(first));
+        }
+        let last = last.min(self.length);
+        self.length -= last;
+        if last > 0 {
+            self.ends.push(ListEnd::Cut(self.length));
         }
     }
 }
@@ -171,6 +204,8 @@ fn changed_elements<'a>(name: &str, words: &[&'a [u8]]) -> Option<Vec<&'a [u8]>>
             let options = words.iter().skip(2).take_while(is_option).count();
             from(2 + options + 1, 2)
         }
+        // Whoever takes members by their place in the order says which (`Journal::tell_elements`).
+        "zpopmin" | "zpopmax" | "zremrangebyrank" | "zremrangebyscore" | "zremrangebylex" => Some(Vec::new()),
         name if is_about_expiry(name) => Some(Vec::new()),
         _ => None,
     }
@@ -222,6 +257,10 @@ mod tests {
             ("ZADD key INCR 1 nx", "nx"),
             ("ZINCRBY key 1 a", "a"),
             ("ZREM key a b", "a b"),
+            ("SMOVE key other m", "m"),
+            ("SMOVE other key m", "m"),
+            ("ZPOPMIN key 5", ""),
+            ("ZREMRANGEBYSCORE key -inf 5", ""),
             // Of another key, whose elements may be called as they like.
             ("HSET other key 1", ""),
         ] {
@@ -235,14 +274,9 @@ mod tests {
 
     #[test]
     fn whatever_else_is_done_to_it_breaks_it() {
-        for line in [
-            "DEL key",
-            "UNLINK a key",
-            "RENAME other key",
-            "ZREMRANGEBYRANK key 0 5",
-            "SMOVE other key m",
-            "NOSUCH key",
-        ] {
+        for line in
+            ["DEL key", "UNLINK a key", "RENAME other key", "SUNIONSTORE key other", "RESTORE key 0 x", "NOSUCH key"]
+        {
             with_hash(|followed, value, _| {
                 note(followed, "HSET key f 1");
                 note(followed, line);
@@ -267,7 +301,9 @@ mod tests {
         };
         let mut followed = Followed::default();
         followed.begin(b"key", Value::Object(&list(5)));
-        for line in ["RPUSH key a b", "LPUSH key c d", "lpop key", "RPOP key 3", "LPOP key 99", "RPUSH other x"] {
+        for line in
+            ["RPUSH key a b", "LPUSH key c d", "lpop key", "RPOP key 3", "LPOP key 99", "RPUSH other x", "LPOP key 0"]
+        {
             note(&mut followed, line);
         }
         assert_eq!(followed.take(b"key", Some(Value::Object(&list(5)))), None, "it should be empty by now");
@@ -275,6 +311,21 @@ mod tests {
         let changes = followed.take(b"key", Some(Value::Object(&list(2)))).expect("it is followed");
         let pushed = ListEnd::Pushed(vec![b"c".as_slice().into(), b"d".as_slice().into()]);
         assert_eq!(changes.ends, [pushed, ListEnd::Popped(1), ListEnd::Cut(5), ListEnd::Popped(5)]);
+        for (line, ends) in [
+            ("LTRIM key 0 -1", vec![]),
+            ("LTRIM key 1 -3", vec![ListEnd::Popped(1), ListEnd::Cut(7)]),
+            ("LTRIM key -2 9", vec![ListEnd::Popped(5)]),
+            ("LTRIM key 5 1", vec![ListEnd::Cut(0)]),
+        ] {
+            if line.ends_with("-3") {
+                note(&mut followed, "RPUSH key 1 2 3 4 5 6 7 8");
+            }
+            note(&mut followed, line);
+            let length = followed.0[b"key".as_slice()].length;
+            let changes = followed.take(b"key", Some(Value::Object(&list(length)))).expect("it is followed");
+            assert_eq!(changes.ends, ends, "{line}");
+        }
+        note(&mut followed, "RPUSH key e f");
         note(&mut followed, "LSET key 0 x");
         assert_eq!(followed.take(b"key", Some(Value::Object(&list(2)))), None);
     }

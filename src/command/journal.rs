@@ -188,6 +188,19 @@ impl Journal {
         }
     }
 
+    /// Whether large values are followed, so that who changes elements that its command does not name says which ([`Journal::tell_elements`]).
+    #[inline]
+    pub fn follows_values(&self) -> bool {
+        self.taps.iter().any(|tap| !tap.followed.is_empty())
+    }
+
+    /// The command that is about to be recorded has changed these elements of a key.
+    pub fn tell_elements(&mut self, key: &[u8], elements: Vec<Box<[u8]>>) {
+        if !elements.is_empty() {
+            self.taps.iter_mut().for_each(|tap| tap.followed.add_elements(key, &elements));
+        }
+    }
+
     /// Adds the removal of a key that nobody asked for: it has expired, or was evicted.
     pub fn record_removal(&mut self, db: u16, key: &[u8], in_background: bool) {
         self.record(db, [removal(in_background), key].into_iter());

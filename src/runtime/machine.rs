@@ -10,7 +10,8 @@ use std::sync::Arc;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-use super::worker::{Census, Doors};
+use super::census::Census;
+use super::worker::Doors;
 use super::{listen, log, preflight};
 use crate::command::machine::{CpuTime, CpuTimes, Machine, ProcessMemory};
 use crate::config::{Config, LogLevel};

@@ -14,6 +14,7 @@ mod admission;
 pub mod allocator;
 mod batch;
 mod bus;
+mod census;
 mod connection;
 mod ledger;
 mod listen;
@@ -67,10 +68,11 @@ use ledger::CoreLedger;
 use mesh::Mesh;
 pub use persistence::check_aof;
 
+use census::Census;
 use persistence::append_only::{AppendFile, Folder, Loaded};
 use persistence::loading::{Ends, Inbox, KeyRules, Part, Plan, Prepared, Underway};
 use requests::OnBus;
-use worker::{Census, Doors, Worker};
+use worker::{Doors, Worker};
 
 /// Stack of a core's thread, the kernel's usual size.
 const STACK_BYTES: usize = 8 << 20;

@@ -47,7 +47,7 @@ fn uncount_one(cx: &mut Context<'_>) {
 
 /// First index and length of what `start` and `stop`, both inclusive and negative from the end, mean in a list of `len`
 /// elements.
-fn span(start: i64, stop: i64, len: usize) -> (usize, usize) {
+pub(super) fn span(start: i64, stop: i64, len: usize) -> (usize, usize) {
     let forward = |index: i64| if index < 0 { index.saturating_add(len as i64) } else { index };
     let start = forward(start).max(0);
     let stop = forward(stop).min(len as i64 - 1);

@@ -15,11 +15,13 @@ pub mod sample;
 pub mod scores;
 mod source;
 
+use std::ops::Range;
+
 use super::context::Context;
 use super::elements::reply_element;
 use crate::base::number::format_double;
 use crate::config::NotifyFlags;
-use crate::keyspace::listpack::Element;
+use crate::keyspace::listpack::{Digits, Element};
 use crate::keyspace::sorted_set::{Limits, SortedSet};
 use crate::resp::{Reply, RespVersion};
 
@@ -27,6 +29,12 @@ use crate::resp::{Reply, RespVersion};
 pub fn limits(cx: &Context<'_>) -> Limits {
     let config = &cx.core.config;
     Limits { entries: config.zset_max_listpack_entries, value_bytes: config.zset_max_listpack_value }
+}
+
+/// The members of these ranks.
+fn names(set: &SortedSet, ranks: Range<usize>) -> Vec<Box<[u8]>> {
+    let mut digits = Digits::new();
+    set.walk(ranks, false).map(|(member, _)| member.as_bytes(&mut digits).into()).collect()
 }
 
 /// Writes `count` members, with their scores if asked for: in version 2 behind each member, in version 3 in a pair

@@ -1,6 +1,6 @@
 //! Taking members from either end: ZPOPMIN, ZPOPMAX, ZMPOP, and the same waiting for some: BZPOPMIN, BZPOPMAX, BZMPOP.
 
-use super::Scores;
+use super::{Scores, names};
 use crate::base::number::parse_i64;
 use crate::command::arguments::is_word;
 use crate::command::blocking::{Nothing, Timeout, Wait, wait};
@@ -89,7 +89,9 @@ fn pop_first<'a>(
             reply_element(&mut cx.reply, member);
             scores.reply(&mut cx.reply, score);
         }
+        let members = if cx.core.journal.follows_values() { names(set, ranks.clone()) } else { Vec::new() };
         set.remove_ranks(ranks);
+        cx.core.journal.tell_elements(name, members);
         let is_gone = entry.commit(count as u64);
         if count > 0 {
             cx.notify(NotifyFlags::ZSET, end.event(), name);

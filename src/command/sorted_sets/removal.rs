@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::bounds::{lex_range, ranks, score_range};
+use super::names;
 use crate::command::arguments::integer;
 use crate::command::context::Context;
 use crate::command::spec::{Access, Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
@@ -39,7 +40,16 @@ fn remove_ranks(
     event: &str,
     ranks: impl Fn(&SortedSet) -> Range<usize>,
 ) -> CommandResult {
-    remove(cx, args, event, |set| set.remove_ranks(ranks(set)))
+    let (follows, mut members) = (cx.core.journal.follows_values(), Vec::new());
+    let removed = remove(cx, args, event, |set| {
+        let ranks = ranks(set);
+        if follows {
+            members = names(set, ranks.clone());
+        }
+        set.remove_ranks(ranks)
+    });
+    cx.core.journal.tell_elements(&args[1], members);
+    removed
 }
 
 /// Removes members and replies how many there were; a set that has become empty goes.

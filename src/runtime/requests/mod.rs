@@ -58,6 +58,7 @@ use crate::command::tracking;
 use crate::config::OutputLimit;
 use crate::resp::{Lookahead, ReplyBuffer};
 use crate::runtime::batch::{OwnedCall, ReplyTarget};
+use crate::runtime::census::Census;
 use crate::runtime::connection::Connection;
 use crate::runtime::listen::Accepted;
 use crate::runtime::mesh::{Mesh, Message};
@@ -65,7 +66,6 @@ use crate::runtime::persistence::append_only::Folder;
 use crate::runtime::persistence::loading::{Part, Underway};
 use crate::runtime::persistence::snapshot::CoreWalk;
 use crate::runtime::persistence::snapshot_file::Retired;
-use crate::runtime::worker::Census;
 
 /// Fewer requests than this are not worth a look ahead at their keys.
 const PREFETCH_MIN: usize = 4;

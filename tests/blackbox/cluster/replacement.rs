@@ -15,9 +15,11 @@ const MOVE_LIMIT: Duration = Duration::from_secs(240);
 fn three_redis_servers_are_replaced_by_three_slotcore_nodes_while_clients_write() {
     // The first serves less: redis-cli goes slot by slot.
     const SHARES: [usize; 3] = [984, 7700, 7700];
-    let old: Vec<Server> = (0..3).map(|_| node(Kind::Redis, &[])).collect();
+    // Nobody fails here, however long a busy machine lets a node wait.
+    const PATIENT: &[&str] = &["--cluster-node-timeout", "15000"];
+    let old: Vec<Server> = (0..3).map(|_| node(Kind::Redis, PATIENT)).collect();
     join_with(&old.iter().collect::<Vec<_>>(), &SHARES);
-    let new: Vec<Server> = (0..3).map(|_| node(Kind::Slotcore, &[])).collect();
+    let new: Vec<Server> = (0..3).map(|_| node(Kind::Slotcore, PATIENT)).collect();
     let ports: Vec<u16> = old.iter().chain(&new).map(|node| node.port).collect();
     let load = Load::start(&ports, 3, 7);
     let entry = old[0].address();

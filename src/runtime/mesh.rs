@@ -177,6 +177,9 @@ pub enum Message {
     /// Send what you have recorded, and this behind it.
     MarkLog(LogMark),
     LogMarked(LogMark),
+    /// Tell all cores that you send them no more writes; then mark.
+    StopWrites(LogMark),
+    WritesStopped(LogMark),
     /// So many replicas have what your client has written.
     ReplicasHave {
         client_id: u64,

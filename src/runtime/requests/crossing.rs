@@ -198,6 +198,8 @@ impl Requests {
                 Message::FlushPassed => self.flush_passed(from),
                 Message::MarkLog(mark) => self.mark_log(mark),
                 Message::LogMarked(mark) => self.marked(mark),
+                Message::StopWrites(mark) => self.stop_writes(mark),
+                Message::WritesStopped(mark) => self.writes_stopped_on_a_core(mark),
                 Message::ReplicasHave { client_id, count } => blocking::replicas_have(&mut self.core, client_id, count),
                 Message::ReplicaArrives(arrival) => self.arrive(*arrival),
                 Message::CutBegun { number, at_cut } => self.cut_begun(from, number, &at_cut),

@@ -114,7 +114,12 @@ impl Requests {
         let client = ClientRef { core: CoreId::FIRST, index: 0, id: FIRST_QUESTION + hold.number };
         self.core.node().replication.cluster_holds_writes = true;
         self.publish_role();
-        self.ask_replicas(ReplicaQuestion { client, having: Having::Applied, wanted: 0, of_nothing: false });
+        self.ask_when_writes_have_stopped(ReplicaQuestion {
+            client,
+            having: Having::Applied,
+            wanted: 0,
+            of_nothing: false,
+        });
     }
 
     /// All cores have stopped writing, and the log has what they have written.

@@ -15,7 +15,7 @@ impl Requests {
         self.core.node().replication.holds_writes = true;
         self.publish_role();
         // Behind what was published: when all cores have answered, nothing more is written, and the log has what was.
-        self.ask_replicas(OWN_QUESTION);
+        self.ask_when_writes_have_stopped(OWN_QUESTION);
     }
 
     /// All cores have stopped writing, and the log has what they have written.

@@ -38,6 +38,8 @@ pub struct Replicating {
     own_counts: Vec<(ClientRef, usize)>,
     /// Core 0: who is to be answered when all cores have sent what they had.
     marks: Marks,
+    /// How many cores send this one no more writes, by what they are held back for.
+    stopped: Marks,
     /// Core 0: replicas are to be asked what they have, at the end of the turn.
     asks_acks: bool,
     /// Core 0: when replicas were last sent a PING, in monotonic milliseconds.

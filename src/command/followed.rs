@@ -45,8 +45,14 @@ pub struct Changes {
     pub elements: Vec<Box<[u8]>>,
     /// Of a list. What was put to its end is not among it: whoever sends the list comes by.
     pub ends: Vec<ListEnd>,
-    /// The expiry too.
+    /// The expiry was changed.
     pub expiry: bool,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.elements.is_empty() && self.ends.is_empty() && !self.expiry
+    }
 }
 
 impl Followed {

@@ -131,7 +131,8 @@ impl SlotWalk {
         };
         means.writer.elements(&entry, &changes.elements, means.out);
         changes.ends.iter().for_each(|end| send_end(key, end, piece, means.out));
-        if with_expiry && changes.expiry {
+        // Whatever has changed: a value that was emptied and filled again has lost its expiry without a word about it.
+        if with_expiry && !changes.is_empty() {
             ValueWriter::expiry(&entry, means.out);
         }
         true
@@ -220,6 +221,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::base::clock::UnixMillis;
     use crate::base::random::Random;
     use crate::keyspace::hash::{Hash, HashLimits};
     use crate::keyspace::list::{End, Incoming, List};
@@ -240,18 +242,18 @@ mod tests {
         Key::new(KEY.as_bytes())
     }
 
-    fn set_field(keyspace: &mut Keyspace, field: &str, value: &str) {
+    fn edit(keyspace: &mut Keyspace, edit: impl FnOnce(&mut Hash)) {
         let mut entry = keyspace.write(0, key());
-        let hash = entry.collection_or_new::<Hash>().expect("a hash");
-        hash.set(field.as_bytes(), value.as_bytes(), LIMITS);
+        edit(entry.collection_or_new::<Hash>().expect("a hash"));
         entry.commit(1);
     }
 
+    fn set_field(keyspace: &mut Keyspace, field: &str, value: &str) {
+        edit(keyspace, |hash| _ = hash.set(field.as_bytes(), value.as_bytes(), LIMITS));
+    }
+
     fn remove_field(keyspace: &mut Keyspace, field: &str) {
-        let mut entry = keyspace.write(0, key());
-        let hash = entry.collection_or_new::<Hash>().expect("a hash");
-        hash.remove(field.as_bytes());
-        entry.commit(1);
+        edit(keyspace, |hash| _ = hash.remove(field.as_bytes()));
     }
 
     fn note(followed: &mut Followed, line: &str) {
@@ -274,6 +276,7 @@ mod tests {
             assert_eq!(words[1], KEY);
             match words[0] {
                 "UNLINK" => hash.clear(),
+                "PERSIST" => {}
                 "HSET" => words[2..].chunks(2).for_each(|pair| _ = hash.insert(pair[0].to_owned(), pair[1].to_owned())),
                 "HDEL" => words[2..].iter().for_each(|field| _ = hash.remove(*field)),
                 name => panic!("{name}"),
@@ -344,6 +347,7 @@ mod tests {
             let count = || words[2].parse::<usize>().expect("a number");
             match words[0] {
                 "UNLINK" => list.clear(),
+                "PERSIST" => {}
                 "RPUSH" => list.extend(words[2..].iter().map(|word| word.to_string())),
                 "LPUSH" => words[2..].iter().for_each(|word| list.push_front(word.to_string())),
                 "LPOP" => _ = list.drain(..count()),
@@ -414,6 +418,37 @@ mod tests {
             let most = steps.iter().max().expect("a step");
             assert!(*most <= 2 * STEP_BYTES_MAX, "seed {seed}: {most}");
         }
+    }
+
+    #[test]
+    fn a_value_that_was_emptied_and_filled_again_has_no_expiry() {
+        let mut keyspace = keyspace();
+        (0..FIELDS).for_each(|number| set_field(&mut keyspace, &format!("f{number}"), "old"));
+        let mut entry = keyspace.write(0, key());
+        assert!(entry.set_expiry(Some(UnixMillis(1 << 40))));
+        entry.commit(1);
+        keyspace.note_touched_of(Some(key().slot));
+        let (mut followed, mut writer, mut out) = (Followed::default(), ValueWriter::default(), Vec::new());
+        let mut walk = SlotWalk::new(key().slot);
+        let mut has_gone = false;
+        loop {
+            let mut means =
+                Means { keyspace: &mut keyspace, followed: &mut followed, writer: &mut writer, out: &mut out };
+            if !walk.step(&mut means) {
+                break;
+            }
+            if !has_gone && !walk.gone.is_empty() {
+                has_gone = true;
+                assert_eq!(commands(&out).last().expect("a command")[0], "PEXPIREAT");
+                keyspace.remove(0, key(), Disposal::Now);
+                (0..FIELDS).for_each(|number| note(&mut followed, &format!("HDEL {KEY} f{number}")));
+                (0..300).for_each(|number| {
+                    set_field(&mut keyspace, &format!("f{number}"), "new");
+                    note(&mut followed, &format!("HSET {KEY} f{number} new"));
+                });
+            }
+        }
+        assert!(has_gone && commands(&out).last().expect("a command")[0] == "PERSIST");
     }
 
     #[test]

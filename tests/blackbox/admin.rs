@@ -519,7 +519,20 @@ fn starts_kills_restarts_and_removes(server: String) {
     tool.run(&["kill", "5"]).must(1, &["does not run"]);
     fs::write(&file, written).expect("the process id");
 
-    tool.run(&["stop"]).must(0, &["no node runs"]);
+    // A node refuses to end while it writes its first append-only file, which does not end before this does.
+    let mut client = Client::connect(&format!("127.0.0.1:{}", port(0))).expect("a connection");
+    for line in ["SET b 1", "CONFIG SET rdb-key-save-delay 90000000", "CONFIG SET appendonly no", "CONFIG SET appendonly yes"] {
+        client.must(line);
+    }
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| tool.run(&["stop"]));
+        let log = tool.dir.join(format!("nodes/{}/node.log", port(0)));
+        let says_no = || fs::read_to_string(&log).expect("the log").contains("Writing initial AOF, can't exit");
+        assert!(holds_within(COMMAND_LIMIT, says_no));
+        client.must("CONFIG SET rdb-key-save-delay 0");
+        client.must("CONFIG SET appendonly no");
+        stop.join().expect("its end").must(0, &["no node runs"]);
+    });
     assert!(pids.iter().all(|pid| kill(*pid, None::<Signal>).is_err() || is_zombie(*pid)));
     tool.run(&["start"]).must(0, &["6 nodes started", "already stands"]);
     tool.run(&["clean"]).must(0, &["are gone"]);

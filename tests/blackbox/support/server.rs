@@ -280,10 +280,17 @@ impl Server {
 
     /// Waits for the server to end by itself.
     pub fn wait_for_exit(&mut self) -> ExitStatus {
+        self.wait_for_exit_and(|_| ())
+    }
+
+    /// Waits for the server to end; what is given is done to it meanwhile, again and again.
+    fn wait_for_exit_and(&mut self, mut meanwhile: impl FnMut(&Server)) -> ExitStatus {
         let mut status = None;
-        let child = self.child.as_mut().expect("a running server");
         let ended = holds_within(STOP_LIMIT, || {
-            status = child.try_wait().expect("the child can be waited for");
+            status = self.child.as_mut().expect("a running server").try_wait().expect("the child can be waited for");
+            if status.is_none() {
+                meanwhile(self);
+            }
             status.is_some()
         });
         assert!(ended, "the server did not end within {STOP_LIMIT:?}");
@@ -291,10 +298,15 @@ impl Server {
         status.expect("an exit status")
     }
 
-    /// SIGTERM, then waits.
+    /// SIGTERM, then waits. A server that writes its first append-only file refuses to end, so it is asked once a second.
     pub fn stop(&mut self) -> ExitStatus {
-        self.signal(Signal::SIGTERM);
-        self.wait_for_exit()
+        let mut asked = None;
+        self.wait_for_exit_and(|server| {
+            if asked.is_none_or(|asked: Instant| asked.elapsed() > Duration::from_secs(1)) {
+                server.signal(Signal::SIGTERM);
+                asked = Some(Instant::now());
+            }
+        })
     }
 
     /// Stops the server if it still runs and starts it again with the same arguments, port and folder.

@@ -521,7 +521,9 @@ fn starts_kills_restarts_and_removes(server: String) {
 
     // A node refuses to end while it writes its first append-only file, which does not end before this does.
     let mut client = Client::connect(&format!("127.0.0.1:{}", port(0))).expect("a connection");
-    for line in ["SET b 1", "CONFIG SET rdb-key-save-delay 90000000", "CONFIG SET appendonly no", "CONFIG SET appendonly yes"] {
+    for line in
+        ["SET b 1", "CONFIG SET rdb-key-save-delay 90000000", "CONFIG SET appendonly no", "CONFIG SET appendonly yes"]
+    {
         client.must(line);
     }
     std::thread::scope(|scope| {

@@ -180,8 +180,9 @@ impl Machine {
 
     /// What the sender says of itself beyond the header, and whom it was told to forget.
     pub(super) fn hear_extensions(&mut self, now: Now, sender: NodeIndex, extensions: &Extensions) {
-        let leaders_shard = self.state.leader_of(sender).map(|leader| self.state.node(leader).shard);
-        let shard = extensions.shard.or(leaders_shard);
+        // A replica that has just come may not have heard yet in which shard its primary is, and made one up.
+        let leader = self.state.leader_of(sender).filter(|leader| *leader != sender);
+        let shard = leader.map(|leader| self.state.node(leader).shard).or(extensions.shard);
         let node = self.state.node_mut(sender);
         node.contact.takes_extensions = node.contact.is_kin || extensions.shard.is_some();
         let is_new = node.hostname != extensions.hostname || node.human_name != extensions.human_name;
@@ -218,7 +219,6 @@ impl Machine {
             return;
         }
         self.state.node_mut(index).shard = shard;
-        // Until a replica says it itself, its shard here is what its primary's was when that was not known yet.
         let replicas: Vec<_> = self.state.replicas_of(index).collect();
         replicas.into_iter().for_each(|replica| self.state.node_mut(replica).shard = shard);
         self.changed();

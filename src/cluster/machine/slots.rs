@@ -222,6 +222,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::message::Extensions;
     use super::super::{SetSlot, SetSlotRefusal};
     use super::*;
     use crate::base::clock::UnixMillis;
@@ -299,6 +300,12 @@ mod tests {
         machine.set_shard(primary, id(50));
         assert_eq!(machine.state.node(replica).shard, id(50));
         assert_eq!(machine.state.myself().shard, id(101));
+        // What it says itself it may have made up.
+        for (node, shard) in [(replica, id(50)), (primary, id(60))] {
+            let says = Extensions { are_known: true, shard: Some(id(60)), ..Extensions::default() };
+            machine.hear_extensions(NOW, node, &says);
+            assert_eq!(machine.state.node(replica).shard, shard);
+        }
     }
 
     #[test]

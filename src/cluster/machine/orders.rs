@@ -238,6 +238,8 @@ impl Machine {
         self.unknown_partners.remove(&slot);
         match form {
             SetSlot::Migrating(id) | SetSlot::Importing(id) => match self.state.find(&id) {
+                // Whoever was to get it has claimed it by now: that comes by the bus, and may be faster than the stream.
+                Some(partner) if matches!(form, SetSlot::Migrating(_)) && self.state.owner(slot) == Some(partner) => {}
                 Some(partner) => self.open_slot(slot, form, partner),
                 None => _ = self.unknown_partners.insert(slot, form),
             },

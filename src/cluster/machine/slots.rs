@@ -280,6 +280,24 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_that_hears_late_that_a_slot_goes_does_not_take_it_for_open_when_it_has_gone() {
+        let slot = Slot::new(7);
+        for is_late in [false, true] {
+            let mut machine = machine(&[2, 3]);
+            let [primary, target] = [2, 3].map(|number| machine.state.find(&id(number)).expect("known"));
+            machine.take_claims(NOW, primary, Epoch(1), &slots(&[7, 8]));
+            machine.become_replica_of(NOW, primary);
+            if is_late {
+                machine.take_claims(NOW, target, Epoch(2), &slots(&[7]));
+            }
+            machine.follow_set_slot(slot, SetSlot::Migrating(id(3)));
+            assert_eq!(machine.open_slots().is_empty(), is_late);
+            machine.take_claims(NOW, target, Epoch(2), &slots(&[7]));
+            assert_eq!((machine.open_slots(), machine.state.owner(slot)), (vec![], Some(target)));
+        }
+    }
+
+    #[test]
     fn a_primary_tells_its_replicas_who_has_taken_over_from_the_source() {
         let mut machine = machine(&[2, 3]);
         let [source, heir] = [2, 3].map(|number| machine.state.find(&id(number)).expect("known"));

@@ -36,8 +36,7 @@ impl Machine {
         self.take_next_epoch();
         for slot in slots.iter() {
             self.state.importing_from.remove(&slot);
-            self.state.set_owner(slot, Some(NodeIndex::MYSELF));
-            self.unclaimed.remove(slot);
+            self.give_to(slot, NodeIndex::MYSELF);
         }
         self.has_news = true;
         self.changed();

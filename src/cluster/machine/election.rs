@@ -234,7 +234,7 @@ impl Machine {
         let slots = self.state.node(primary).slots.clone();
         self.set_as_primary(NodeIndex::MYSELF);
         for slot in slots.iter().flat_map(|slots| slots.iter()) {
-            self.state.set_owner(slot, Some(NodeIndex::MYSELF));
+            self.give_to(slot, NodeIndex::MYSELF);
         }
         self.end_manual_failover();
         self.forget_election(now);

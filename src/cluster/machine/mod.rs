@@ -27,6 +27,7 @@ mod peers;
 mod replica_migration;
 mod settle;
 mod slots;
+mod taken;
 
 pub use claims::ClaimRefusal;
 pub use manual_failover::FailoverKind;
@@ -50,6 +51,7 @@ use crate::base::random::Random;
 use crate::base::slot::{Slot, SlotSet};
 use election::Election;
 use manual_failover::ManualFailover;
+use taken::TakenSlots;
 
 /// The moment of an event.
 #[derive(Clone, Copy, Debug)]
@@ -174,6 +176,8 @@ pub struct Machine {
     holds_writes: bool,
     /// It has granted slots to another node, which may be about to take them.
     has_granted: bool,
+    /// Slots that have come by hand a short while ago.
+    taken: TakenSlots,
     /// Slots that this node has lost while it had keys for them, perhaps.
     lost_slots: Option<Box<SlotSet>>,
     /// Slots of this replica's primary that are open to or from nodes that are not known here yet.
@@ -230,6 +234,7 @@ impl Machine {
             following: None,
             holds_writes: false,
             has_granted: false,
+            taken: TakenSlots::default(),
             lost_slots: None,
             unknown_partners: BTreeMap::new(),
             has_news: false,

@@ -252,7 +252,7 @@ impl Machine {
         if let SetSlot::Node(id) = form
             && let Some(owner) = self.state.find(&id).and_then(|owner| self.state.leader_of(owner))
         {
-            self.state.set_owner(slot, Some(owner));
+            self.give_to(slot, owner);
         }
         self.changed();
     }
@@ -309,8 +309,7 @@ impl Machine {
         if !has_keys {
             self.state.migrating_to.remove(&slot);
         }
-        self.state.set_owner(slot, Some(target));
-        self.unclaimed.remove(slot);
+        self.give_to(slot, target);
         let has_none_left = self.state.myself().slots_count() == 0;
         if was_mine && target != NodeIndex::MYSELF && has_none_left && self.state.settings.allow_replica_migration {
             let node = self.state.node(target);
@@ -321,9 +320,15 @@ impl Machine {
             );
             self.become_replica_of(now, target);
         }
-        if target == NodeIndex::MYSELF && self.state.importing_from.remove(&slot).is_some() {
-            // The slot has come by hand: a new epoch makes this node's claim the right one.
-            if self.bump_epoch() {
+        if target == NodeIndex::MYSELF
+            && let Some(source) = self.state.importing_from.remove(&slot)
+        {
+            self.note_taken(now, slot, source);
+            // The slot has come by hand: a new epoch makes this node's claim the right one. Whoever has its vote may claim with that epoch.
+            let has_voted = self.state.last_vote_epoch >= self.state.myself().config_epoch;
+            if has_voted {
+                self.claim_beyond(Epoch(0));
+            } else if self.bump_epoch() {
                 tracing::info!("configEpoch updated after importing slot {slot}");
             }
             self.has_news = true;
@@ -363,6 +368,7 @@ impl Machine {
         self.banned.clear();
         self.unclaimed.clear();
         self.lost_slots = None;
+        self.taken.clear();
         self.state.reset(reset);
         if was_replica {
             self.actions.push(Action::DropKeys(Box::new(SlotSet::full())));

@@ -28,6 +28,7 @@ impl Machine {
         self.ticked_ms = now.ms;
         self.ticks += 1;
         self.banned.retain(|_, until_ms| *until_ms > now.ms);
+        self.forget_taken(now);
         self.end_handshakes(now);
         self.find_partners();
         self.state.indexes().skip(1).for_each(|node| self.connect_if_needed(now, node));

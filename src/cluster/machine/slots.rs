@@ -7,7 +7,7 @@ use super::super::message::{Body, Header};
 use super::super::node::{Epoch, NodeFlags, NodeIndex};
 use super::{Action, Machine, Now};
 use crate::base::hex::HexId;
-use crate::base::slot::SlotSet;
+use crate::base::slot::{Slot, SlotSet};
 
 impl Machine {
     /// What the sender, or the primary that it copies, claims to serve.
@@ -53,7 +53,7 @@ impl Machine {
     /// The new owners of slots; returns how many `leader` has lost.
     fn rebind(&mut self, owner: NodeIndex, epoch: Epoch, claimed: &SlotSet, leader: Option<NodeIndex>) -> usize {
         let mut taken = 0;
-        let (mut has_changed, mut replaced) = (false, None);
+        let (mut has_changed, mut is_refused, mut replaced) = (false, false, None);
         let own = self.state.node(owner).slots.clone().unwrap_or_default();
         *self.unclaimed = self.unclaimed.without(&claimed.common(&own));
         for slot in claimed.without(&own).iter() {
@@ -72,14 +72,17 @@ impl Machine {
             if !is_right {
                 continue;
             }
+            if before == Some(NodeIndex::MYSELF) && self.is_just_taken_from(slot, owner) {
+                is_refused = true;
+                continue;
+            }
             if before == Some(NodeIndex::MYSELF) {
                 self.lost_slots.get_or_insert_default().insert(slot);
             }
             taken += usize::from(before.is_some() && before == leader);
             replaced = before.filter(|before| self.is_one_shard(*before, owner)).or(replaced);
             self.state.migrating_to.remove(&slot);
-            self.state.set_owner(slot, Some(owner));
-            self.unclaimed.remove(slot);
+            self.give_to(slot, owner);
             has_changed = true;
         }
         // They stay its own here until another claims them: clients are better redirected than refused.
@@ -92,7 +95,22 @@ impl Machine {
         if has_changed {
             self.changed();
         }
+        if is_refused {
+            let node = self.state.node(owner);
+            tracing::info!(
+                "Node {} ({}) claims slots that have just come here from its shard: they stay",
+                node.id,
+                node.human_name
+            );
+            self.claim_beyond(epoch);
+        }
         taken
+    }
+
+    /// Whatever was known of the slot's owner before, it is this one.
+    pub(super) fn give_to(&mut self, slot: Slot, owner: NodeIndex) {
+        self.state.set_owner(slot, Some(owner));
+        self.unclaimed.remove(slot);
     }
 
     /// Replicas see that too, but only if they know by now who is of one shard: they are told.
@@ -196,6 +214,7 @@ impl Machine {
         let myself = self.state.myself_mut();
         (myself.primary, myself.shard) = (Some(primary), shard);
         self.lost_slots = None;
+        self.taken.clear();
         self.note_replica_of(primary);
         self.end_manual_failover();
         self.forget_election(now);
@@ -227,7 +246,6 @@ mod tests {
     use super::*;
     use crate::base::clock::UnixMillis;
     use crate::base::random::Random;
-    use crate::base::slot::Slot;
     use crate::cluster::node::ClusterNode;
     use crate::cluster::settings::ClusterSettings;
     use crate::cluster::state::ClusterState;
@@ -295,6 +313,84 @@ mod tests {
             machine.take_claims(NOW, target, Epoch(2), &slots(&[7]));
             assert_eq!((machine.open_slots(), machine.state.owner(slot)), (vec![], Some(target)));
         }
+    }
+
+    #[test]
+    fn a_slot_that_nobody_claimed_any_more_is_not_lost_to_the_primary_that_was() {
+        let slot = Slot::new(7);
+        let mut machine = machine(&[2, 3]);
+        let [primary, source] = [2, 3].map(|number| machine.state.find(&id(number)).expect("known"));
+        machine.become_replica_of(NOW, primary);
+        machine.take_claims(NOW, source, Epoch(1), &slots(&[7, 8]));
+        machine.take_claims(NOW, primary, Epoch(2), &slots(&[1]));
+        // The source has given it away; by the stream this replica hears to whom, and takes over.
+        machine.take_claims(NOW, source, Epoch(1), &slots(&[8]));
+        machine.follow_set_slot(slot, SetSlot::Node(id(2)));
+        machine.state.myself_mut().config_epoch = Epoch(3);
+        machine.replace_primary(NOW);
+        machine.take_claims(NOW, primary, Epoch(2), &slots(&[1, 7]));
+        assert_eq!(machine.state.owner(slot), Some(NodeIndex::MYSELF));
+    }
+
+    /// A machine that has just taken slot 7 by hand from node 2, with an epoch of its own; node 3 is of the same shard.
+    fn machine_with_a_taken_slot() -> (Machine, [NodeIndex; 2]) {
+        let mut machine = machine(&[2, 3, 4]);
+        let [source, heir] = [2, 3].map(|number| machine.state.find(&id(number)).expect("known"));
+        machine.set_shard(heir, id(102));
+        machine.take_claims(NOW, source, Epoch(1), &slots(&[7, 9]));
+        machine.set_slot(NOW, Slot::new(7), SetSlot::Importing(id(2)), false).expect("it is the source's");
+        machine.set_slot(NOW, Slot::new(7), SetSlot::Node(id(1)), false).expect("it may be taken");
+        (machine, [source, heir])
+    }
+
+    #[test]
+    fn a_slot_that_has_just_come_is_not_lost_to_a_shard_that_has_not_heard_of_it() {
+        let (machine, claimants) = machine_with_a_taken_slot();
+        let own = machine.state.myself().config_epoch;
+        assert_eq!(own, Epoch(1));
+        for claimant in claimants {
+            let (mut machine, _) = machine_with_a_taken_slot();
+            machine.take_claims(NOW, claimant, Epoch(5), &slots(&[7, 9]));
+            assert_eq!(machine.state.owner(Slot::new(7)), Some(NodeIndex::MYSELF));
+            assert_eq!((machine.state.owner(Slot::new(9)), machine.lost_slots.is_none()), (Some(claimant), true));
+            assert!(machine.state.myself().config_epoch > Epoch(5) && machine.has_news);
+            // Said again before it has heard.
+            let epoch = machine.state.myself().config_epoch;
+            machine.take_claims(NOW, claimant, Epoch(5), &slots(&[7, 9]));
+            assert_eq!(machine.state.myself().config_epoch, epoch);
+        }
+    }
+
+    #[test]
+    fn a_slot_that_has_come_goes_on_to_whoever_is_to_have_it() {
+        let slot = Slot::new(7);
+        let is_lost = |machine: &Machine| machine.state.owner(slot) != Some(NodeIndex::MYSELF);
+        // To another shard; back by hand, or at once; later.
+        let (mut machine, [source, _]) = machine_with_a_taken_slot();
+        let other = machine.state.find(&id(4)).expect("known");
+        machine.take_claims(NOW, other, Epoch(5), &slots(&[7]));
+        assert!(is_lost(&machine));
+        let (mut machine, _) = machine_with_a_taken_slot();
+        machine.set_slot(NOW, slot, SetSlot::Migrating(id(2)), true).expect("it is its own");
+        machine.take_claims(NOW, source, Epoch(5), &slots(&[7, 9]));
+        assert!(is_lost(&machine));
+        let (mut machine, _) = machine_with_a_taken_slot();
+        machine.note_grant(true);
+        machine.take_claims(NOW, source, Epoch(5), &slots(&[7, 9]));
+        assert!(is_lost(&machine));
+        let (mut machine, _) = machine_with_a_taken_slot();
+        machine.tick(Now { ms: NOW.ms + 3 * machine.timeout_ms(), ..NOW });
+        machine.take_claims(NOW, source, Epoch(5), &slots(&[7, 9]));
+        assert!(is_lost(&machine));
+    }
+
+    #[test]
+    fn a_slot_that_comes_behind_a_vote_comes_with_an_epoch_beyond_it() {
+        let (mut machine, _) = machine_with_a_taken_slot();
+        machine.state.last_vote_epoch = machine.state.current_epoch;
+        machine.set_slot(NOW, Slot::new(9), SetSlot::Importing(id(2)), false).expect("it is the source's");
+        machine.set_slot(NOW, Slot::new(9), SetSlot::Node(id(1)), false).expect("it may be taken");
+        assert!(machine.state.myself().config_epoch > machine.state.last_vote_epoch);
     }
 
     #[test]

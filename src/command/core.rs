@@ -309,6 +309,12 @@ impl Core {
         }
     }
 
+    /// Whether what passed the gate before must not write any more, where it would: writes are paused, or held for slots that are being
+    /// handed over.
+    pub fn holds_late_writes(&self) -> bool {
+        self.pause.holds(true, self.clock.unix()) || self.migration.held.is_some()
+    }
+
     /// Takes over what core 0 published.
     pub fn apply(&mut self, publication: Publication) {
         match publication {

@@ -37,6 +37,11 @@ impl Pause {
         self.until.filter(|end| *end > now)
     }
 
+    /// Whether the node holds writes by itself.
+    pub fn is_of_node(&self) -> bool {
+        self.holds_writes
+    }
+
     /// Does a command wait? `writes`: it may change data or be propagated.
     #[inline]
     pub fn holds(&self, writes: bool, now: UnixMillis) -> bool {

@@ -177,9 +177,11 @@ pub enum Message {
     /// Send what you have recorded, and this behind it.
     MarkLog(LogMark),
     LogMarked(LogMark),
-    /// Tell all cores that you send them no more writes; then mark.
-    StopWrites(LogMark),
-    WritesStopped(LogMark),
+    /// Tell all cores that you send them no more writes, for the hold of this number.
+    StopWrites(u64),
+    WritesStopped(u64),
+    /// No core sends me writes any more, and you have what I have recorded.
+    StandsStill(u64),
     /// So many replicas have what your client has written.
     ReplicasHave {
         client_id: u64,

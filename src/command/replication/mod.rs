@@ -38,14 +38,28 @@ pub struct Replication {
     /// Where PINGs and questions of ours begin at the end of the log, and where they end: replicas need not have them.
     own_begin: u64,
     own_end: u64,
-    /// Commands that write wait for the end of something.
-    pub holds_writes: bool,
-    /// They wait for a replica to take over in the cluster.
-    pub cluster_holds_writes: bool,
+    /// For what commands that write wait.
+    holds: [bool; Hold::COUNT],
     /// The primary that this node copies; none while it is one itself.
     pub upstream: Option<Upstream>,
     /// The database that a reader of the log has selected at its end, while the log is a primary's stream.
     pub stream_db: u16,
+}
+
+/// For what commands that write may have to wait; for several at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// FAILOVER.
+    HandOver,
+    /// A replica takes over in the cluster.
+    Cluster,
+    /// The node ends.
+    Leaving,
+}
+
+impl Hold {
+    pub const ALL: [Hold; Hold::COUNT] = [Hold::HandOver, Hold::Cluster, Hold::Leaving];
+    const COUNT: usize = 3;
 }
 
 /// What every core must know: a snapshot that core 0 publishes.
@@ -90,8 +104,7 @@ impl Replication {
             failover: None,
             own_begin: 0,
             own_end: 0,
-            holds_writes: false,
-            cluster_holds_writes: false,
+            holds: [false; Hold::COUNT],
             stream_db: 0,
         }
     }
@@ -127,7 +140,12 @@ impl Replication {
 
     /// Whether commands that write wait, for whatever.
     pub fn are_writes_held(&self) -> bool {
-        self.holds_writes || self.cluster_holds_writes
+        self.holds.contains(&true)
+    }
+
+    /// Lets commands that write wait for something, or no more for that.
+    pub fn hold_writes(&mut self, hold: Hold, holds: bool) {
+        self.holds[hold as usize] = holds;
     }
 
     /// What this node is.

@@ -48,6 +48,13 @@ impl Core {
         self.scripting.parked.is_some()
     }
 
+    /// Whether there is such a script, and it may go on: it might write, and is not to while the node or some of its slots are being handed
+    /// over. That may take seconds, a pause that a client asks for any time: that one does not hold it.
+    pub fn has_script_to_go_on_with(&self) -> bool {
+        let is_held = || self.pause.is_of_node() || self.migration.held.is_some();
+        self.scripting.parked.as_ref().is_some_and(|parked| parked.is_killed || !is_held())
+    }
+
     /// The script that has just been parked is to be answered under this number.
     pub fn answer_parked_as(&mut self, sequence: u32) {
         if let Some(parked) = &mut self.scripting.parked {

@@ -217,7 +217,7 @@ impl Requests {
 
     /// Goes on with a script that takes too long. True when there is one.
     pub fn attend_script(&mut self) -> bool {
-        if !self.core.is_busy() {
+        if !self.core.has_script_to_go_on_with() {
             return false;
         }
         self.core.go_on_with_script();

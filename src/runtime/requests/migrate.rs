@@ -283,7 +283,7 @@ impl Requests {
 
     /// The end of a turn: takes up new jobs, goes on with those under way. True when there was anything to do.
     pub fn attend_key_moves(&mut self) -> bool {
-        let has_restored = self.core.migrations.has_restores() && self.restore_slices();
+        let has_restored = self.makes_values() && self.restore_slices();
         if !self.core.migrations.has_fresh() && self.key_moves.active.is_empty() {
             if has_restored {
                 self.carry_out_effects();
@@ -294,8 +294,7 @@ impl Requests {
         for number in self.core.migrations.take_fresh() {
             self.take_up(number);
         }
-        let is_called_off = self.core.replication.role.is_replica() || self.core.disk.loading;
-        if is_called_off {
+        if self.are_moves_called_off() {
             self.call_off_migrations();
         }
         for place in 0..self.key_moves.active.len() {
@@ -305,7 +304,7 @@ impl Requests {
         for place in 0..self.key_moves.active.len() {
             self.send_on(place);
         }
-        let has_ended = self.end_migrations(is_called_off);
+        let has_ended = self.end_migrations();
         self.core.migrations.sockets_count = self.key_moves.links.len();
         if has_ended || has_restored {
             self.carry_out_effects();
@@ -317,6 +316,16 @@ impl Requests {
         }
     }
 
+    /// Whether values are in the making, and may become keys.
+    fn makes_values(&self) -> bool {
+        self.core.migrations.has_restores() && (self.are_moves_called_off() || !self.core.holds_late_writes())
+    }
+
+    /// Whether this node has another role, or other data.
+    fn are_moves_called_off(&self) -> bool {
+        self.core.replication.role.is_replica() || self.core.disk.loading
+    }
+
     /// Whether there is something to do at once.
     pub(super) fn has_key_moves_work(&self) -> bool {
         self.core.migrations.has_fresh()
@@ -326,7 +335,7 @@ impl Requests {
 
     /// Whether keys are to be dumped or made, now or when there is time for it.
     pub fn is_dumping(&self) -> bool {
-        self.core.migrations.has_restores() || self.key_moves.active.iter().any(|active| self.wants_slice(active))
+        self.makes_values() || self.key_moves.active.iter().any(|active| self.wants_slice(active))
     }
 
     fn wants_slice(&self, active: &Active) -> bool {
@@ -548,7 +557,7 @@ impl Requests {
         self.begin(active);
     }
 
-    /// No job goes on: this node has another role, or other data.
+    /// No job goes on.
     fn call_off_migrations(&mut self) {
         for place in 0..self.key_moves.active.len() {
             self.with_active(place, |requests, active| {
@@ -561,8 +570,8 @@ impl Requests {
     }
 
     /// Answers those that have ended, unless writes are held. True when there were any.
-    fn end_migrations(&mut self, is_called_off: bool) -> bool {
-        let is_held = self.core.pause.holds(true, self.core.clock.unix()) && !is_called_off;
+    fn end_migrations(&mut self) -> bool {
+        let is_held = self.core.holds_late_writes() && !self.are_moves_called_off();
         if is_held || !self.key_moves.active.iter().any(Active::has_ended) {
             return false;
         }

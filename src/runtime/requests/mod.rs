@@ -390,7 +390,7 @@ impl Requests {
             || self.is_save_over()
             || self.core.keyspace.lazyfree_pending() > 0
             || self.core.keyspace.leaving_slots().next().is_some()
-            || self.core.is_busy()
+            || self.core.has_script_to_go_on_with()
             || self.has_more_to_load()
             || !self.reloads.is_empty()
             || self.has_bus_work()

@@ -15,6 +15,7 @@ mod dialogue;
 mod failover;
 mod fake;
 mod full_sync;
+mod leave;
 mod load;
 mod nodes;
 mod observed;

@@ -32,6 +32,7 @@ use crate::command::client::{ClientRef, CloseReason};
 use crate::command::cluster::migration::{MigrationView, Order};
 use crate::command::core::{Effect, Publication};
 use crate::command::gate::Verdict;
+use crate::command::spec::Flags;
 use crate::command::transactions::Queued;
 use crate::resp::{Args, ArgsBuf, write_request};
 use crate::runtime::mesh::Message;
@@ -380,14 +381,19 @@ impl Requests {
         }
     }
 
-    /// Whether a transaction that has waited is to write to slots that are being handed over.
+    /// Whether a transaction that has waited is to write while writes are paused, or to slots that are being handed over.
     pub(super) fn is_exec_held(&self, queue: &[Queued]) -> bool {
-        let Some(held) = &self.core.migration.held else { return false };
+        let is_paused = self.core.pause.holds(true, self.core.clock.unix());
+        let held = self.core.migration.held.as_deref();
+        if !is_paused && held.is_none() {
+            return false;
+        }
+        let is_held = |slot| is_paused || held.is_some_and(|held| held.contains(slot));
         let writes = |queued: &Queued| {
             let spec = queued.command.spec();
-            spec.flags.has(crate::command::spec::Flags::WRITE) || spec.runs_script()
+            spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE) || spec.runs_script()
         };
-        queue.iter().any(|queued| writes(queued) && queued.slot.is_none_or(|slot| held.contains(slot)))
+        queue.iter().any(|queued| writes(queued) && queued.slot.is_none_or(is_held))
     }
 
     /// Core 0's look at its jobs, each turn. True when something was done.

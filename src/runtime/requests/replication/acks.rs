@@ -3,13 +3,10 @@
 //! The client's core asks all cores to send core 0 what they have recorded, and behind it a mark. When core 0 has all marks, the
 //! end of the log covers whatever the client has written; replicas that say they have that much are counted, and each
 //! change of the count goes to the client's core, where the request waits (`command::blocking`).
-//!
-//! Where writes are held back, for a replica to take over with all there is, a core has still to run what others have sent it before they
-//! held theirs. So each tells every other first that nothing more comes, and marks when all have told it so.
 
 use hashbrown::HashMap;
 
-use super::{LogMark, cluster};
+use super::LogMark;
 use crate::base::core_id::CoreId;
 use crate::command::blocking;
 use crate::command::client::ClientRef;
@@ -32,31 +29,6 @@ impl Requests {
         let others: Vec<CoreId> = self.mesh.others().collect();
         others.into_iter().for_each(|core| self.mesh.send(core, Message::MarkLog(mark)));
         self.mark_log(mark);
-    }
-
-    /// Asks all cores, which hold writes back by now, for marks that nothing follows (core 0).
-    pub(super) fn ask_when_writes_have_stopped(&mut self, question: ReplicaQuestion) {
-        let mark = LogMark { question };
-        let others: Vec<CoreId> = self.mesh.others().collect();
-        others.into_iter().for_each(|core| self.mesh.send(core, Message::StopWrites(mark)));
-        self.stop_writes(mark);
-    }
-
-    /// This core sends no more writes to others: the hold was published to it before.
-    pub(in crate::runtime::requests) fn stop_writes(&mut self, mark: LogMark) {
-        let others: Vec<CoreId> = self.mesh.others().collect();
-        others.into_iter().for_each(|core| self.mesh.send(core, Message::WritesStopped(mark)));
-        self.writes_stopped_on_a_core(mark);
-    }
-
-    /// A core sends no more writes to this one.
-    pub(in crate::runtime::requests) fn writes_stopped_on_a_core(&mut self, mark: LogMark) {
-        let stopped = self.replicating.stopped.0.entry(mark.question.client.id).or_insert(0);
-        *stopped += 1;
-        if *stopped == self.core.facts.cores_count {
-            self.replicating.stopped.0.remove(&mark.question.client.id);
-            self.mark_log(mark);
-        }
     }
 
     /// Sends what this core has recorded, and the mark behind it.
@@ -83,12 +55,6 @@ impl Requests {
                 return;
             }
             self.replicating.marks.0.remove(&client.id);
-            if Requests::is_own_mark(&mark) {
-                return self.writes_have_stopped();
-            }
-            if let Some(number) = cluster::hold_of(&mark) {
-                return self.cluster_writes_have_stopped(number);
-            }
             place = self.core.node().replication.place_of_data();
         }
         let replicas = &mut self.core.node().replication.replicas;

@@ -1,38 +1,15 @@
 //! What the cluster decides of this node's replication (core 0): whom it copies, or nobody, and that writes are held back while a
 //! replica takes over.
 //!
-//! Writes are held as for FAILOVER: what is published to every core stops them, and a question behind it comes back when all have
-//! stopped and the log has what they had written. The two never meet, since FAILOVER is refused in cluster mode; but SHUTDOWN may hold
-//! writes at the same time, so each has a mark of its own in the books.
+//! Writes are held as for FAILOVER, which is refused in cluster mode (see `standstill`).
 
-use super::LogMark;
-use crate::base::core_id::CoreId;
-use crate::cluster::machine::{DataFacts, Machine};
-use crate::command::client::ClientRef;
+use crate::cluster::machine::DataFacts;
 use crate::command::cluster::{set_slot_of, set_slot_words};
-use crate::command::replication::peers::ReplicaQuestion;
-use crate::command::replication::replicas::Having;
+use crate::command::replication::Hold;
 use crate::command::replication::upstream;
 use crate::config::Primary;
 use crate::resp::Args;
 use crate::runtime::requests::Requests;
-
-/// The questions are told apart by the number of a client that there is not: clients are counted from 1.
-const FIRST_QUESTION: u64 = 1 << 63;
-
-/// The last time that writes were held back.
-#[derive(Debug, Default)]
-pub(super) struct Hold {
-    /// Counts the times.
-    number: u64,
-    /// They go on at this moment at the latest, in monotonic milliseconds.
-    until_ms: Option<u64>,
-}
-
-/// Which time this mark is about, if it is one of ours.
-pub(super) fn hold_of(mark: &LogMark) -> Option<u64> {
-    mark.question.client.id.checked_sub(FIRST_QUESTION)
-}
 
 impl Requests {
     /// Tells the cluster's state machine what this node's data are like. True when a manual failover has waited for them.
@@ -108,38 +85,20 @@ impl Requests {
     /// Clients' writes wait from now on, for so long at most.
     pub(in crate::runtime::requests) fn hold_writes_for_cluster(&mut self, for_ms: u64) {
         let now_ms = self.core.clock.monotonic_us() / 1000;
-        let hold = &mut self.replicating.hold;
-        hold.number += 1;
-        hold.until_ms = Some(now_ms.saturating_add(for_ms));
-        let client = ClientRef { core: CoreId::FIRST, index: 0, id: FIRST_QUESTION + hold.number };
-        self.core.node().replication.cluster_holds_writes = true;
-        self.publish_role();
-        self.ask_when_writes_have_stopped(ReplicaQuestion {
-            client,
-            having: Having::Applied,
-            wanted: 0,
-            of_nothing: false,
-        });
-    }
-
-    /// All cores have stopped writing, and the log has what they have written.
-    pub(super) fn cluster_writes_have_stopped(&mut self, number: u64) {
-        if self.replicating.hold.number == number && self.core.node().replication.cluster_holds_writes {
-            self.cluster_step(Machine::writes_are_held);
-        }
+        self.replicating.hold_until_ms = Some(now_ms.saturating_add(for_ms));
+        self.hold_writes(Hold::Cluster);
     }
 
     /// Clients' writes go on: here, or where the slots are now.
     pub(in crate::runtime::requests) fn release_writes_for_cluster(&mut self) {
-        self.replicating.hold.until_ms = None;
-        self.core.node().replication.cluster_holds_writes = false;
-        self.publish_role();
+        self.replicating.hold_until_ms = None;
+        self.release_writes(Hold::Cluster);
     }
 
     /// Nobody has said in time that writes go on.
     pub(in crate::runtime::requests) fn release_writes_if_late(&mut self) {
         let now_ms = self.core.clock.monotonic_us() / 1000;
-        if self.replicating.hold.until_ms.is_some_and(|until_ms| now_ms >= until_ms) {
+        if self.replicating.hold_until_ms.is_some_and(|until_ms| now_ms >= until_ms) {
             tracing::warn!("Writes were held back for a failover that did not come about: they go on");
             self.release_writes_for_cluster();
         }

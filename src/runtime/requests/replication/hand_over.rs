@@ -1,10 +1,7 @@
 //! FAILOVER at work (core 0): writes stop on all cores, a replica gets everything, and this node becomes its replica.
 
-use super::LogMark;
-use crate::command::client::ClientRef;
+use crate::command::replication::Hold;
 use crate::command::replication::failover::{Failover, Stage};
-use crate::command::replication::peers::ReplicaQuestion;
-use crate::command::replication::replicas::Having;
 use crate::command::replication::upstream;
 use crate::config::Primary;
 use crate::runtime::requests::Requests;
@@ -12,14 +9,11 @@ use crate::runtime::requests::Requests;
 impl Requests {
     /// FAILOVER has been accepted.
     pub(in crate::runtime::requests) fn begin_hand_over(&mut self) {
-        self.core.node().replication.holds_writes = true;
-        self.publish_role();
-        // Behind what was published: when all cores have answered, nothing more is written, and the log has what was.
-        self.ask_when_writes_have_stopped(OWN_QUESTION);
+        self.hold_writes(Hold::HandOver);
     }
 
     /// All cores have stopped writing, and the log has what they have written.
-    pub(super) fn writes_have_stopped(&mut self) {
+    pub(super) fn hand_over_when_replicas_follow(&mut self) {
         if let Some(failover) = &mut self.core.node().replication.failover
             && failover.stage == Stage::Stopping
         {
@@ -100,8 +94,7 @@ impl Requests {
         if let Some(upstream) = &mut self.core.node().replication.upstream {
             upstream.takes_over = false;
         }
-        self.core.node().replication.holds_writes = false;
-        self.publish_role();
+        self.release_writes(Hold::HandOver);
     }
 
     /// Hands every core what a change of the role has left behind.
@@ -110,17 +103,4 @@ impl Requests {
         self.publish(publications, None);
         self.carry_out_effects();
     }
-
-    /// Whether this mark is the one of a node that hands over, and not of a client's.
-    pub(super) fn is_own_mark(mark: &LogMark) -> bool {
-        mark.question.client == OWN_QUESTION.client
-    }
 }
-
-/// A question of the node itself: no client has this number.
-const OWN_QUESTION: ReplicaQuestion = ReplicaQuestion {
-    client: ClientRef { core: crate::base::core_id::CoreId::FIRST, index: 0, id: 0 },
-    having: Having::Applied,
-    wanted: 0,
-    of_nothing: false,
-};

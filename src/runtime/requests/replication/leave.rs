@@ -1,6 +1,7 @@
 //! The end of a node that has replicas: writes wait, for `shutdown-timeout` at most, until the replicas have everything.
 
 use crate::command::core::ShutdownOptions;
+use crate::command::replication::Hold;
 use crate::runtime::requests::Requests;
 use crate::runtime::requests::snapshots::Waiting;
 
@@ -9,6 +10,8 @@ pub(super) struct Leaving {
     options: ShutdownOptions,
     waiting: Vec<Waiting>,
     deadline_ms: u64,
+    /// Up to where replicas are to have everything; none while something may still be written.
+    place: Option<u64>,
     /// The wait is over.
     is_over: bool,
 }
@@ -29,38 +32,47 @@ impl Requests {
             return None;
         }
         let (now_ms, timeout_s) = (self.core.clock.monotonic_us() / 1000, self.core.config.shutdown_timeout);
-        self.feed_log();
-        let replication = &mut self.core.node().replication;
-        let place = replication.log.end();
-        if options.now
-            || timeout_s == 0
-            || replication.upstream.is_some()
-            || replication.replicas.behind(place).next().is_none()
-        {
+        let replication = &self.core.node().replication;
+        // What other cores have acknowledged may still be on its way to the log: who has all of that says nothing yet.
+        let has_none = !replication.replicas.list.iter().any(|replica| replica.state.is_online());
+        if options.now || timeout_s == 0 || replication.upstream.is_some() || has_none {
             return Some(waiting);
         }
-        tracing::info!("Waiting for replicas before shutting down.");
-        replication.holds_writes = true;
         self.core.node().persistence.saving.set_shutting_down(true);
-        self.publish_role();
-        // Asked once: the question is part of what they must have, and its answer is not about it. They tell each second anyway.
-        self.replicating.asks_acks = true;
         self.replicating.leaving = Some(Leaving {
             options,
             waiting: waiting.into_iter().collect(),
             deadline_ms: now_ms + u64::from(timeout_s) * 1000,
+            place: None,
             is_over: false,
         });
+        self.hold_writes(Hold::Leaving);
         None
+    }
+
+    /// All cores have stopped writing, and the log has what they have written (core 0).
+    pub(super) fn leave_when_replicas_follow(&mut self) {
+        let replication = &self.core.node().replication;
+        let place = replication.place_of_data();
+        if replication.replicas.behind(place).next().is_some() {
+            tracing::info!("Waiting for replicas before shutting down.");
+            self.replicating.asks_acks = true;
+        }
+        if let Some(leaving) = &mut self.replicating.leaving {
+            leaving.place = Some(place);
+        }
     }
 
     /// Ends the node if its replicas have all, or have had their time (core 0).
     pub(super) fn leave_if_replicas_follow(&mut self) {
         let now_ms = self.core.clock.monotonic_us() / 1000;
-        let Some(leaving) = &self.replicating.leaving else { return };
-        let (deadline_ms, options) = (leaving.deadline_ms, leaving.options);
+        let Some(leaving) = self.replicating.leaving.as_ref().filter(|leaving| !leaving.is_over) else { return };
+        let (deadline_ms, options, place) = (leaving.deadline_ms, leaving.options, leaving.place);
+        if place.is_none() && now_ms < deadline_ms {
+            return;
+        }
         let replication = &self.core.node().replication;
-        let place = replication.log.end();
+        let place = place.unwrap_or_else(|| replication.place_of_data());
         let lagging: Vec<String> = replication
             .replicas
             .behind(place)
@@ -84,9 +96,8 @@ impl Requests {
     /// The node does not end after all: writes go on (core 0).
     pub(in crate::runtime::requests) fn stay(&mut self) {
         let Some(leaving) = self.replicating.leaving.take() else { return };
-        self.core.node().replication.holds_writes = false;
         self.core.node().persistence.saving.set_shutting_down(false);
-        self.publish_role();
+        self.release_writes(Hold::Leaving);
         self.answer_all_with_shutdown_error(leaving.waiting);
     }
 }

@@ -9,7 +9,8 @@
 //!
 //! A replica's connection lives on core 0: one that says PSYNC to another core moves there (`arrivals`). `sync` answers it and
 //! sees it through its snapshot. `acks` is who waits for what replicas have; `leave`, the end of a node that has
-//! replicas; `hand_over`, FAILOVER; `cluster`, what the cluster decides of this node's role.
+//! replicas; `hand_over`, FAILOVER; `cluster`, what the cluster decides of this node's role; `standstill`, how writes are held for these
+//! three.
 //!
 //! The other way round, where this node copies another: `upstream` is the link to its primary, `apply` what comes over it.
 
@@ -20,6 +21,7 @@ mod cluster;
 mod feed;
 mod hand_over;
 mod leave;
+mod standstill;
 mod sync;
 pub mod upstream;
 
@@ -38,8 +40,8 @@ pub struct Replicating {
     own_counts: Vec<(ClientRef, usize)>,
     /// Core 0: who is to be answered when all cores have sent what they had.
     marks: Marks,
-    /// How many cores send this one no more writes, by what they are held back for.
-    stopped: Marks,
+    /// Writes are held.
+    standstill: standstill::Standstill,
     /// Core 0: replicas are to be asked what they have, at the end of the turn.
     asks_acks: bool,
     /// Core 0: when replicas were last sent a PING, in monotonic milliseconds.
@@ -48,8 +50,8 @@ pub struct Replicating {
     leaving: Option<leave::Leaving>,
     /// Core 0: what is under way for replicas.
     sync: sync::Syncing,
-    /// Core 0: writes are held back for the cluster.
-    hold: cluster::Hold,
+    /// Core 0: writes that are held for the cluster go on at this moment at the latest, in monotonic milliseconds.
+    hold_until_ms: Option<u64>,
 }
 
 /// A client that asks to be a replica.

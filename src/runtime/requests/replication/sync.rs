@@ -415,6 +415,7 @@ impl Requests {
                 }
             }
         }
+        self.leave_if_replicas_follow();
         worked
     }
 

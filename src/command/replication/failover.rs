@@ -30,8 +30,8 @@ pub struct Failover {
 pub enum Stage {
     /// Writes are about to stop on all cores.
     Stopping,
-    /// A replica has still to catch up.
-    Waiting,
+    /// A replica has still to catch up with all that there is up to this place of the log.
+    Waiting { place: u64 },
     /// The replica is being told.
     HandingOver,
 }
@@ -40,7 +40,7 @@ impl Stage {
     /// The word of INFO's `master_failover_state`.
     pub fn name(self) -> &'static str {
         match self {
-            Stage::Stopping | Stage::Waiting => "waiting-for-sync",
+            Stage::Stopping | Stage::Waiting { .. } => "waiting-for-sync",
             Stage::HandingOver => "failover-in-progress",
         }
     }

@@ -95,7 +95,8 @@ impl Requests {
     pub(super) fn ask_for_acks(&mut self) {
         let is_wanted = std::mem::take(&mut self.replicating.asks_acks);
         let is_leaving = self.replicating.leaving.is_some();
-        if is_wanted && (is_leaving || self.core.node().replication.replicas.is_awaited()) {
+        let replication = &self.core.node().replication;
+        if is_wanted && (is_leaving || replication.failover.is_some() || replication.replicas.is_awaited()) {
             self.say_to_replicas(&[b"REPLCONF", b"GETACK", b"*"]);
         }
     }

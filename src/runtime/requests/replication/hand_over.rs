@@ -14,11 +14,12 @@ impl Requests {
 
     /// All cores have stopped writing, and the log has what they have written.
     pub(super) fn hand_over_when_replicas_follow(&mut self) {
-        if let Some(failover) = &mut self.core.node().replication.failover
-            && failover.stage == Stage::Stopping
-        {
-            // They tell each second what they have. A question would be part of what they must have, and its answer not be about it.
-            failover.stage = Stage::Waiting;
+        let replication = &mut self.core.node().replication;
+        let place = replication.place_of_data();
+        if let Some(failover) = replication.failover.as_mut().filter(|failover| failover.stage == Stage::Stopping) {
+            failover.stage = Stage::Waiting { place };
+            // The question comes behind all that they must have: who answers it has it itself by then, and stands where this log ends.
+            self.replicating.asks_acks = true;
         }
     }
 
@@ -30,7 +31,7 @@ impl Requests {
         if failover.stage == Stage::HandingOver {
             return;
         }
-        let place = replication.log.end();
+        let place = if let Stage::Waiting { place } = failover.stage { place } else { replication.place_of_data() };
         let is_wanted = |replica: &Primary| failover.target.as_ref().is_none_or(|target| target == replica);
         let ready = replication
             .replicas
@@ -41,7 +42,7 @@ impl Requests {
             .find(|replica| is_wanted(replica));
         let is_late = failover.deadline_ms.is_some_and(|deadline_ms| now_ms >= deadline_ms);
         match (ready, failover) {
-            (Some(replica), Failover { stage: Stage::Waiting, .. }) => self.hand_over_to(&replica),
+            (Some(replica), Failover { stage: Stage::Waiting { .. }, .. }) => self.hand_over_to(&replica),
             (_, Failover { force: true, target: Some(target), .. }) if is_late => {
                 tracing::warn!("Failover to {}:{} time out exceeded, failing over.", target.host, target.port);
                 self.hand_over_to(&target);

@@ -183,6 +183,7 @@ pub const FIELDS: &[Field] = &[
     is(Server, "config_file", |f| f.core.facts.config_file.clone()),
     always(Server, "io_threads_active", "0", NO_IO_THREADS),
     is(Server, "cores", |f| f.core.facts.cores_count.to_string()),
+    maybe(Server, "shutdown_in_milliseconds", |f| f.replication.leaves_in_ms.map(|ms| ms.to_string())),
     lines(Server, "listener", listeners),
     //
     is(Clients, "connected_clients", |f| f.clients.count.to_string()),

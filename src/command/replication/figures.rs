@@ -19,6 +19,8 @@ pub struct ReplicationFigures {
     pub good_replicas: usize,
     /// `master_failover_state`.
     pub failover_state: &'static str,
+    /// `shutdown_in_milliseconds`, while the node waits for its replicas to end.
+    pub leaves_in_ms: Option<i64>,
     pub id: HexId,
     pub second: (HexId, i64),
     /// `master_repl_offset`.
@@ -50,6 +52,7 @@ impl ReplicationFigures {
             upstream: replication.upstream.as_ref().map(|upstream| upstream.figures(log.end(), now)),
             good_replicas: replicas.good_count(config, now),
             failover_state: replication.failover.as_ref().map_or(NO_FAILOVER, |failover| failover.stage.name()),
+            leaves_in_ms: replication.leaves_by.map(|by| by.since(now)),
             id: replication.history.id,
             second: replication.history.second(),
             place: log.end(),
@@ -76,6 +79,7 @@ impl Default for ReplicationFigures {
             upstream: None,
             good_replicas: 0,
             failover_state: NO_FAILOVER,
+            leaves_in_ms: None,
             id: HexId::ZEROS,
             second: (HexId::ZEROS, -1),
             place: 0,

@@ -16,6 +16,7 @@ pub mod replicas;
 pub mod stream;
 pub mod upstream;
 
+use crate::base::clock::UnixMillis;
 use crate::base::random::Random;
 use crate::replication::history::History;
 use crate::replication::intake::Intake;
@@ -40,6 +41,8 @@ pub struct Replication {
     own_end: u64,
     /// For what commands that write wait.
     holds: [bool; Hold::COUNT],
+    /// The node ends: until when it waits for replicas to have everything.
+    pub leaves_by: Option<UnixMillis>,
     /// The primary that this node copies; none while it is one itself.
     pub upstream: Option<Upstream>,
     /// The database that a reader of the log has selected at its end, while the log is a primary's stream.
@@ -105,6 +108,7 @@ impl Replication {
             own_begin: 0,
             own_end: 0,
             holds: [false; Hold::COUNT],
+            leaves_by: None,
             stream_db: 0,
         }
     }

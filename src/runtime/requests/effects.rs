@@ -63,7 +63,10 @@ impl Requests {
             Effect::Slow { client, entry } => self.mesh.send(client.core, Message::Slow { client, entry }),
             Effect::PauseChanged => self.pause_changed = true, // looked at when the turn settles
             Effect::Shutdown(options) => self.shut_down(options, None),
-            Effect::CallShutdownOff => self.call_shutdown_off(),
+            Effect::CallShutdownOff => {
+                tracing::info!("Shutdown manually aborted.");
+                self.call_shutdown_off();
+            }
             Effect::Save(purpose) => self.begin_save(purpose, None),
             Effect::Reload(_) => unreachable!("taken up where its reply is held back"),
             Effect::FreeMemory(core) => self.mesh.send(core, Message::FreeMemory),

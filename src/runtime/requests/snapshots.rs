@@ -523,7 +523,7 @@ impl Requests {
     }
 
     /// SHUTDOWN ABORT, or the data could not be saved: the node goes on.
-    pub(super) fn call_shutdown_off(&mut self) {
+    pub(in crate::runtime::requests) fn call_shutdown_off(&mut self) {
         self.stay();
         let Some(ending) = self.ending.take() else { return };
         self.core.node().persistence.saving.set_shutting_down(false);

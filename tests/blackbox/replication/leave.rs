@@ -108,3 +108,27 @@ fn a_script_that_takes_long_does_not_write_while_the_node_waits_to_end() {
     assert!(is_tried, "the script was done each time before the node was asked to end");
     assert_eq!(replica.connect().line("GET key").to_string(), "'late'");
 }
+
+/// INFO says how long it may still take; append-only files that are asked for meanwhile must be there first.
+#[test]
+fn a_node_that_waits_to_end_says_so_and_does_not_end_without_its_files() {
+    for kind in [Kind::Redis, Kind::Slotcore] {
+        let (primary, replica) = pair(kind, Kind::Slotcore, &["--shutdown-timeout", "60"]);
+        wait_for_replicas(&primary, 1);
+        let (mut client, mut ender) = (primary.connect(), primary.connect());
+        replica.signal(Signal::SIGSTOP);
+        client.must("SET lag 1");
+        assert_eq!(client.info("shutdown_in_milliseconds"), None);
+        ender.send(b"SHUTDOWN\r\n");
+        let waits_ms = |client: &mut Client| client.info("shutdown_in_milliseconds").map(|ms| ms.parse::<u64>());
+        assert!(holds_within(SYNC_LIMIT, || waits_ms(&mut client).is_some()), "{kind:?}");
+        assert!(matches!(waits_ms(&mut client), Some(Ok(1..=60_000))), "{kind:?}: {:?}", waits_ms(&mut client));
+        client.must("CONFIG SET rdb-key-save-delay 90000000");
+        client.must("CONFIG SET appendonly yes");
+        replica.signal(Signal::SIGCONT);
+        assert_eq!(ender.read().to_string(), "-ERR Errors trying to SHUTDOWN. Check logs.", "{kind:?}");
+        assert!(primary.log().contains("1 of 1 replicas are in sync when shutting down."), "{}", primary.log());
+        assert_eq!(client.info("shutdown_in_milliseconds"), None);
+        client.must("SET lag 2");
+    }
+}

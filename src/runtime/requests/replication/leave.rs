@@ -2,6 +2,7 @@
 
 use crate::command::core::ShutdownOptions;
 use crate::command::replication::Hold;
+use crate::command::shutdown;
 use crate::runtime::requests::Requests;
 use crate::runtime::requests::snapshots::Waiting;
 
@@ -38,6 +39,8 @@ impl Requests {
         if options.now || timeout_s == 0 || replication.upstream.is_some() || has_none {
             return Some(waiting);
         }
+        let leaves_by = self.core.clock.unix().plus(i64::from(timeout_s) * 1000);
+        self.core.node().replication.leaves_by = Some(leaves_by);
         self.core.node().persistence.saving.set_shutting_down(true);
         self.replicating.leaving = Some(Leaving {
             options,
@@ -86,6 +89,10 @@ impl Requests {
         lagging.iter().for_each(|line| tracing::warn!("{line}"));
         let count = self.core.node().replication.replicas.list.len();
         tracing::info!("{} of {count} replicas are in sync when shutting down.", count - lagging.len());
+        // Meanwhile append-only files may have been asked for.
+        if !shutdown::may_end(&mut self.core, options) {
+            return self.call_shutdown_off();
+        }
         let Some(leaving) = &mut self.replicating.leaving else { return };
         leaving.is_over = true;
         let mut waiting = std::mem::take(&mut leaving.waiting).into_iter();
@@ -97,6 +104,7 @@ impl Requests {
     pub(in crate::runtime::requests) fn stay(&mut self) {
         let Some(leaving) = self.replicating.leaving.take() else { return };
         self.core.node().persistence.saving.set_shutting_down(false);
+        self.core.node().replication.leaves_by = None;
         self.release_writes(Hold::Leaving);
         self.answer_all_with_shutdown_error(leaving.waiting);
     }

@@ -7,6 +7,7 @@
 //! cargo test --release --test simulator a_thousand -- --ignored --nocapture
 //! ```
 
+mod by_hand;
 mod chaos;
 mod checks;
 mod world;
@@ -44,19 +45,23 @@ fn live(seed: u64) -> (Plan, u64) {
     (plan, took_ms)
 }
 
+/// The one of `SLOTCORE_SIM_SEED`, or so many, new ones each time.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    if let Some(seed) = number_from_env("SLOTCORE_SIM_SEED") {
+        return seed..seed + 1;
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let first = number_from_env("SLOTCORE_SIM_FIRST");
+    let first = first.unwrap_or_else(|| now.map_or(1, |since| since.as_millis() as u64));
+    first..first + number_from_env("SLOTCORE_SIM_SEEDS").unwrap_or(count)
+}
+
 #[test]
 fn faults_never_break_the_rules_and_peace_brings_agreement() {
-    if let Some(seed) = number_from_env("SLOTCORE_SIM_SEED") {
-        println!("{:?}", live(seed));
-        return;
-    }
-    let first =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64);
-    let first = number_from_env("SLOTCORE_SIM_FIRST").unwrap_or(first);
-    let count = number_from_env("SLOTCORE_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let seeds = seeds(SEEDS_DEFAULT);
     let mut failed = Vec::new();
     let mut longest_ms = 0;
-    for seed in first..first + count {
+    for seed in seeds.clone() {
         match catch_unwind(AssertUnwindSafe(|| live(seed))) {
             Ok((_, took_ms)) => longest_ms = longest_ms.max(took_ms),
             Err(_) => {
@@ -65,7 +70,7 @@ fn faults_never_break_the_rules_and_peace_brings_agreement() {
             }
         }
     }
-    println!("seeds {first} to {}: the longest agreement took {longest_ms} ms", first + count - 1);
+    println!("seeds {seeds:?}: the longest agreement took {longest_ms} ms");
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
 }
 

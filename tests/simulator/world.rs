@@ -11,8 +11,8 @@ use bytes::Bytes;
 use slotcore::base::clock::UnixMillis;
 use slotcore::base::hex::HexId;
 use slotcore::base::random::Random;
-use slotcore::base::slot::SlotSet;
-use slotcore::cluster::machine::{Action, DataFacts, Ends, FailoverKind, LinkId, Machine, Now};
+use slotcore::base::slot::{Slot, SlotSet};
+use slotcore::cluster::machine::{Action, DataFacts, Ends, FailoverKind, LinkId, Machine, Now, SetSlot};
 use slotcore::cluster::membership::SAVE_INTERVAL_MS;
 use slotcore::cluster::message::{self, Body};
 use slotcore::cluster::nodes_conf;
@@ -131,7 +131,7 @@ pub struct Node {
     mono_ahead_ms: u64,
     pub unix_ahead_ms: i64,
     pub stopped_until_ms: u64,
-    holds_writes: bool,
+    pub holds_writes: bool,
     /// Data: how far, from whom, and when that was last heard.
     pub offset: u64,
     following: Option<usize>,
@@ -167,6 +167,8 @@ pub struct World {
     pub random: Random,
     pub checks: Checks,
     pub traffic: Traffic,
+    /// Slots whose keys primaries have dropped, since somebody looked.
+    pub dropped: Vec<(usize, SlotSet)>,
     queue: BinaryHeap<Reverse<Queued>>,
     sequence: u64,
     /// When the last packet of a direction arrives, so that the next does not overtake it.
@@ -185,6 +187,7 @@ impl World {
             random,
             checks: Checks::default(),
             traffic: Traffic::default(),
+            dropped: Vec::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
             arrivals: BTreeMap::new(),
@@ -199,6 +202,10 @@ impl World {
 
     pub fn state(&self, node: usize) -> &ClusterState {
         self.nodes[node].machine.as_ref().expect("a node that is up").state()
+    }
+
+    pub fn open_slots(&self, node: usize) -> Vec<(Slot, SetSlot)> {
+        self.nodes[node].machine.as_ref().expect("a node that is up").open_slots()
     }
 
     pub fn id(&self, node: usize) -> HexId {
@@ -482,6 +489,7 @@ impl World {
                 self.push(delay_ms, Event::Held { node: index, boot });
             }
             Action::ReleaseWrites => self.nodes[index].holds_writes = false,
+            Action::DropKeys(slots) if self.state(index).myself().is_primary() => self.dropped.push((index, *slots)),
             Action::DropKeys(_) | Action::TellOpenSlots | Action::Publish { .. } => {}
         }
     }

@@ -235,6 +235,8 @@ impl Machine {
         self.set_as_primary(NodeIndex::MYSELF);
         for slot in slots.iter().flat_map(|slots| slots.iter()) {
             self.give_to(slot, NodeIndex::MYSELF);
+            // The primary had it by then: that it was closed may not have come by the stream.
+            self.state.importing_from.remove(&slot);
         }
         self.end_manual_failover();
         self.forget_election(now);

@@ -1,7 +1,6 @@
 //! What INFO tells of replication: of this node's replicas, and of its primary.
 
 use super::Replication;
-use super::replicas::ReplicaState;
 use super::upstream::UpstreamFigures;
 use crate::base::clock::UnixMillis;
 use crate::base::hex::HexId;
@@ -38,7 +37,7 @@ impl ReplicationFigures {
     pub fn of(replication: &Replication, config: &Config, now: UnixMillis) -> ReplicationFigures {
         let (log, replicas) = (&replication.log, &replication.replicas);
         let line = |replica: &super::replicas::Replica| {
-            let lag_s = if replica.state == ReplicaState::Online { replica.lag_s(now) } else { 0 };
+            let lag_s = if replica.state.is_online() { replica.lag_s(now) } else { 0 };
             format!(
                 "ip={},port={},state={},offset={},lag={lag_s}",
                 replica.host,

@@ -27,10 +27,15 @@ const WAITS: &[&str] = &[
 /// No load lasts longer, whatever becomes of the test that started it.
 const LOAD_LIMIT: Duration = Duration::from_secs(3600);
 
+/// Requests behind all others: none of them takes a whole database away.
+const LAST_REQUESTS: usize = 200;
+
 /// A load in progress; dropped, it ends.
 pub struct Load {
     ends: Arc<AtomicBool>,
     writers: Vec<JoinHandle<u64>>,
+    /// Who writes when the writers have ended.
+    last: (Client, Random),
 }
 
 impl Load {
@@ -47,7 +52,7 @@ impl Load {
                 })
             })
             .collect();
-        Load { ends, writers }
+        Load { ends, writers, last: (server.connect(), random) }
     }
 
     /// Lets it go on for so long.
@@ -55,11 +60,15 @@ impl Load {
         std::thread::sleep(time);
     }
 
-    /// Ends the load; the number of requests that were answered.
+    /// Ends the load, whose last request may have been FLUSHALL, with keys to compare; the number of requests that were
+    /// answered.
     pub fn finish(mut self) -> u64 {
         self.ends.store(true, Ordering::Relaxed);
         let count = self.writers.drain(..).map(|writer| writer.join().expect("a writer")).sum();
         assert!(count > 100, "{count} requests are no load");
+        let (client, random) = &mut self.last;
+        let requests: Vec<_> = (0..LAST_REQUESTS).map(|_| requests::next_that_leaves_the_rest(random)).collect();
+        pass(client, &requests);
         count
     }
 }
@@ -92,14 +101,19 @@ fn write(mut client: Client, mut random: Random, ends: &AtomicBool) -> u64 {
         if random.chance(20) {
             batch.push(vec![b"RPUSH".to_vec(), b"wait:l".to_vec(), b"served".to_vec()]);
         }
-        client.send(&batch.iter().flat_map(|request| encode(request)).collect::<Vec<u8>>());
-        for request in &batch {
-            let reply = client.read();
-            assert!(!is_unexpected(&reply.to_string()), "{}: {reply}", crate::support::aof::shown(request));
-            count += 1;
-        }
+        pass(&mut client, &batch);
+        count += batch.len() as u64;
     }
     count
+}
+
+/// Sends the requests in one piece and looks at the replies.
+fn pass(client: &mut Client, requests: &[Vec<Vec<u8>>]) {
+    client.send(&requests.iter().flat_map(|request| encode(request)).collect::<Vec<u8>>());
+    for request in requests {
+        let reply = client.read();
+        assert!(!is_unexpected(&reply.to_string()), "{}: {reply}", crate::support::aof::shown(request));
+    }
 }
 
 /// A load may meet keys of another type and the like, but no request is wrong, and no primary refuses writes.

@@ -91,6 +91,15 @@ const FAR_MS: u64 = 33_177_117_420_000;
 /// One random request; `SELECT` among them, so that a connection changes databases.
 pub fn next(random: &mut Random) -> Vec<Vec<u8>> {
     let rows = if random.below(1000) < RARE_PER_MILLE { RARE } else { ROWS };
+    one_of(rows, random)
+}
+
+/// A random request that takes away the keys it names, at most.
+pub fn next_that_leaves_the_rest(random: &mut Random) -> Vec<Vec<u8>> {
+    one_of(ROWS, random)
+}
+
+fn one_of(rows: &[Row], random: &mut Random) -> Vec<Vec<u8>> {
     let mut at = random.below(rows.iter().map(|row| row.0).sum());
     for (weight, template) in rows {
         if at < *weight {

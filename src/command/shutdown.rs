@@ -8,8 +8,13 @@ use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::config;
 use crate::resp::Args;
 
-const FLAGS: Flags =
-    Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY);
+const FLAGS: Flags = Flags::ADMIN
+    .and(Flags::NOSCRIPT)
+    .and(Flags::LOADING)
+    .and(Flags::STALE)
+    .and(Flags::NO_MULTI)
+    .and(Flags::ALLOW_BUSY)
+    .and(Flags::LATE);
 
 /// The rows of this family.
 pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
@@ -59,9 +64,17 @@ pub fn may_end(core: &mut Core, options: ShutdownOptions) -> bool {
     }
     match options.force {
         true => tracing::warn!("Writing initial AOF. Exit anyway."),
-        false => tracing::warn!("Writing initial AOF, can't exit."),
+        false => {
+            tracing::warn!("Writing initial AOF, can't exit.");
+            log_failure();
+        }
     }
     options.force
+}
+
+/// Says that the node goes on because its data would be lost.
+pub fn log_failure() {
+    tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
 }
 
 /// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]: no reply but the end of the connection.

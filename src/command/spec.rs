@@ -244,7 +244,8 @@ impl Flags {
     pub const ADMIN_CATEGORY: Flags = Flags(1 << 26);
     /// @set, @sortedset and @list in place of the group's category (SORT).
     pub const SORTS: Flags = Flags(1 << 27);
-    /// Answered when something has come from elsewhere, though clients are not told that it blocks (MIGRATE). Not in transactions.
+    /// Answered when something has come from elsewhere, though clients are not told that it blocks (MIGRATE, SHUTDOWN). Not in
+    /// transactions.
     pub const LATE: Flags = Flags(1 << 28);
     /// Answered late if its third argument is large, outside of transactions (RESTORE).
     pub const SLICED: Flags = Flags(1 << 29);

@@ -272,6 +272,12 @@ impl Connection {
         self.release_held();
     }
 
+    /// Whether a reply for which [`Connection::await_reply`] kept a place has come.
+    pub fn has_arrived(&self, sequence: u32) -> bool {
+        let place = sequence.wrapping_sub(self.first_sequence) as usize;
+        !matches!(self.pending.get(place), Some(Pending::Awaited | Pending::Unwanted))
+    }
+
     fn pop_pending(&mut self) {
         self.pending.pop_front();
         self.first_sequence = self.first_sequence.wrapping_add(1);

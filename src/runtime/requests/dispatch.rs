@@ -140,10 +140,17 @@ impl Requests {
     #[cold]
     fn dispatch_blocking(&mut self, connection: &mut Connection, call: &Call<'_>, place: Place, wanted: bool) {
         let sequence = connection.await_reply(wanted);
+        let spec = call.command.spec();
         match place {
             Place::Core(core) if core != self.core.id => {
                 self.core.stats.requests_forwarded += 1;
                 self.mesh.requests_to(core).push(call, sequence);
+            }
+            _ if spec.run.is_for_first_core() => {
+                self.run_on_first(call, sequence, Some(connection));
+                if connection.has_arrived(sequence) {
+                    return;
+                }
             }
             _ => {
                 let before = self.before_call(&call.caller);
@@ -156,7 +163,9 @@ impl Requests {
         }
         connection.hold_until(sequence);
         let client = &mut self.core.clients[call.caller.client.index as usize];
-        (client.blocked, client.has_footprint) = (call.command.spec().flags.has(Flags::BLOCKING), true);
+        // Who waits in SHUTDOWN is counted as blocked; MIGRATE is something that Redis does not do beside others.
+        (client.blocked, client.has_footprint) =
+            (spec.flags.has(Flags::BLOCKING) || spec.run.is_for_first_core(), true);
     }
 
     #[inline]

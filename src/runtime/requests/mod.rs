@@ -12,6 +12,7 @@ mod crossing;
 mod dispatch;
 mod durable;
 mod effects;
+mod ending;
 mod exec;
 mod files;
 mod input;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use durable::Durability;
+use ending::Ending;
 use exec::WatchedExec;
 use files::Files;
 use loading::NextReload;
@@ -42,7 +44,7 @@ use migrate::Migrating;
 use replication::Replicating;
 use replication::upstream::Following;
 use slab::Slab;
-use snapshots::{Ending, Save, Waiting};
+use snapshots::{Save, Waiting};
 
 use crate::base::clock::{UnixMillis, thread_cpu_ns};
 use crate::base::core_id::CoreId;

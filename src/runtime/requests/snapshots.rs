@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::cluster::migration::{End, Job};
-use crate::command::core::{Effect, Publication, ShutdownOptions};
+use crate::command::core::{Effect, Publication};
 use crate::command::error::CommandError;
 use crate::command::journal::JournalReader;
 use crate::command::persistence::saving::SaveFor;
@@ -59,12 +59,6 @@ pub(super) struct Save {
     /// The core whose entry the file ends in.
     open: Option<CoreId>,
     waiting: Option<Waiting>,
-}
-
-/// SHUTDOWN, while it waits for a snapshot; core 0's.
-pub(super) struct Ending {
-    options: ShutdownOptions,
-    waiting: Vec<Waiting>,
 }
 
 impl Save {
@@ -275,7 +269,7 @@ impl Requests {
     }
 
     /// All cores have begun, or nothing is to be kept back any more (core 0).
-    fn release_output(&mut self) {
+    pub(super) fn release_output(&mut self) {
         if std::mem::take(&mut self.output_held) {
             let number = self.mesh.cut().number;
             self.send_to_others(|| Message::ReleaseOutput { number });
@@ -437,7 +431,7 @@ impl Requests {
         }
     }
 
-    fn answer_saved(&mut self, is_saved: bool, target: ReplyTarget, mut reply: Box<ReplyBuffer>) {
+    pub(super) fn answer_saved(&mut self, is_saved: bool, target: ReplyTarget, mut reply: Box<ReplyBuffer>) {
         if !is_saved {
             reply = error_reply(&CommandError::text_static("ERR"));
         }
@@ -474,99 +468,23 @@ impl Requests {
         self.publish_disk_view();
     }
 
-    /// Ends the node, once its data are in a file if they are to be.
-    pub fn shut_down(&mut self, options: ShutdownOptions, waiting: Option<Waiting>) {
-        if let Some(ending) = &mut self.ending {
-            ending.waiting.extend(waiting);
-            return;
-        }
-        let Some(waiting) = self.wait_for_replicas(options, waiting) else { return };
-        if self.files.rewrite.is_some() {
-            self.give_up_rewrite();
-        }
-        let now_s = self.core.clock.unix().seconds();
-        if let Some((_, waiting)) = self.postponed_save.take() {
-            self.core.node().persistence.saving.end(None, now_s);
-            if let Some((target, reply)) = waiting {
-                self.answer_saved(false, target, reply);
-            }
-        }
-        let node = self.core.node();
-        let saves = options.save.unwrap_or(!node.config.save.is_empty());
-        if !saves {
-            return self.end_node(options);
-        }
-        node.persistence.saving.set_shutting_down(true);
-        self.ending = Some(Ending { options, waiting: waiting.into_iter().collect() });
-        match self.save {
-            Some(_) => self.give_up_save(Outcome::GivenUp),
-            None => self.begin_last_save(options),
-        }
-    }
-
-    fn begin_last_save(&mut self, options: ShutdownOptions) {
-        tracing::info!("Saving the final RDB snapshot before exiting.");
-        let (now_s, purpose) = (self.core.clock.unix().seconds(), SaveFor::Shutdown(options));
-        self.core.node().persistence.saving.begin(purpose, now_s);
-        self.begin_save(purpose, None);
-    }
-
-    fn saved_for_shutdown(&mut self, options: ShutdownOptions, outcome: Outcome) {
-        if outcome == Outcome::Failed {
-            tracing::warn!("Error trying to save the DB, can't exit.");
-        }
-        match outcome {
-            Outcome::Saved => self.end_node(options),
-            Outcome::Failed if options.force => self.end_node(options),
-            Outcome::Failed | Outcome::GivenUp => self.call_shutdown_off(),
-        }
-    }
-
-    /// SHUTDOWN ABORT, or the data could not be saved: the node goes on.
-    pub(in crate::runtime::requests) fn call_shutdown_off(&mut self) {
-        self.stay();
-        let Some(ending) = self.ending.take() else { return };
-        self.core.node().persistence.saving.set_shutting_down(false);
-        if self.save.as_ref().is_some_and(|save| matches!(save.purpose, SaveFor::Shutdown(_)) && save.outcome.is_none())
-        {
-            self.give_up_save(Outcome::GivenUp);
-        }
-        if ending.waiting.is_empty() {
-            tracing::warn!(
-                "SIGTERM received but errors trying to shut down the server, check the logs for more information"
-            );
-        }
-        self.answer_all_with_shutdown_error(ending.waiting);
-        self.release_output();
-    }
-
-    pub(super) fn answer_all_with_shutdown_error(&mut self, waiting: Vec<Waiting>) {
-        for (target, _) in waiting {
-            let error = CommandError::text_static("ERR Errors trying to SHUTDOWN. Check logs.");
-            self.answer(target, error_reply(&error));
-        }
-    }
-
-    /// Every core stops after its turn. A file that is not complete goes.
-    pub(super) fn end_node(&mut self, options: ShutdownOptions) {
-        assert!(self.core.id == CoreId::FIRST, "core 0 ends the node");
-        if self.are_files_pending() {
-            // Bytes of other cores wait for a file that is being made.
-            self.files.ends = Some(options);
-            return self.advance_files();
-        }
+    /// Nothing more comes of the snapshot: a file that is not complete goes.
+    pub(super) fn remove_unfinished_file(&mut self) {
         if let Some(file) = self.save.take().and_then(|save| save.file) {
             file.remove();
         }
-        self.send_to_others(|| Message::Stop);
-        self.stopped = Some(Some(options));
+    }
+
+    /// Whether the snapshot that the node is to end with is under way.
+    pub(super) fn is_last_save_under_way(&self) -> bool {
+        self.save.as_ref().is_some_and(|save| matches!(save.purpose, SaveFor::Shutdown(_)) && save.outcome.is_none())
     }
 }
 
 /// `redis-ver` in a file: whose formats these are, as in INFO.
 const REDIS_VERSION: &str = "7.2.4";
 
-fn error_reply(error: &CommandError) -> Box<ReplyBuffer> {
+pub(super) fn error_reply(error: &CommandError) -> Box<ReplyBuffer> {
     let mut reply = Box::new(ReplyBuffer::new());
     Reply::new(&mut reply, RespVersion::V2).error(error.line());
     reply

@@ -123,11 +123,14 @@ fn a_node_that_waits_to_end_says_so_and_does_not_end_without_its_files() {
         let waits_ms = |client: &mut Client| client.info("shutdown_in_milliseconds").map(|ms| ms.parse::<u64>());
         assert!(holds_within(SYNC_LIMIT, || waits_ms(&mut client).is_some()), "{kind:?}");
         assert!(matches!(waits_ms(&mut client), Some(Ok(1..=60_000))), "{kind:?}: {:?}", waits_ms(&mut client));
+        assert_eq!(client.info("blocked_clients").as_deref(), Some("1"), "{kind:?}");
         client.must("CONFIG SET rdb-key-save-delay 90000000");
         client.must("CONFIG SET appendonly yes");
         replica.signal(Signal::SIGCONT);
         assert_eq!(ender.read().to_string(), "-ERR Errors trying to SHUTDOWN. Check logs.", "{kind:?}");
+        assert_eq!(client.info("blocked_clients").as_deref(), Some("0"), "{kind:?}");
         assert!(primary.log().contains("1 of 1 replicas are in sync when shutting down."), "{}", primary.log());
+        assert!(primary.log().contains("Errors trying to shut down the server."), "{}", primary.log());
         assert_eq!(client.info("shutdown_in_milliseconds"), None);
         client.must("SET lag 2");
     }

@@ -13,6 +13,7 @@ mod topology;
 pub use slots::{set_slot_of, set_slot_words};
 
 use super::context::Context;
+use super::core::Core;
 use super::error::CommandError;
 use super::spec::{Arity, CommandResult, CommandSpec, Flags, Group, Keys, Run};
 use crate::base::hex::HexId;
@@ -111,7 +112,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "cluster|flushslots",
         flags: ADMIN,
         summary: "Gives up all hash slots of this node, which must be empty.",
-        run: Run::OnFirstCoreAfterAll { part: slots::count_keys, merge: slots::flush_slots },
+        run: Run::OnFirstCoreAfterAll { prepare: no_preparations, part: slots::count_keys, merge: slots::flush_slots },
         ..ROW
     },
     CommandSpec {
@@ -177,7 +178,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Makes this node forget the cluster.",
         complexity: "O(N) where N is the number of nodes",
         syntax: "[HARD | SOFT]",
-        run: Run::OnFirstCoreAfterAll { part: slots::count_keys, merge: reset },
+        run: Run::OnFirstCoreAfterAll { prepare: no_preparations, part: slots::count_keys, merge: reset },
         ..ROW
     },
     CommandSpec {
@@ -202,7 +203,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: ADMIN,
         summary: "Says whose a hash slot is, or that it is on its way to another node or from one.",
         syntax: "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>",
-        run: Run::OnFirstCoreAfterAll { part: slots::count_keys_of_slot, merge: slots::set_slot },
+        run: Run::OnFirstCoreAfterAll {
+            prepare: slots::close_slot,
+            part: slots::count_keys_of_slot,
+            merge: slots::set_slot,
+        },
         ..ROW
     },
     CommandSpec {
@@ -239,6 +244,9 @@ pub const COMMANDS: &[CommandSpec] = &[
 fn membership<'c>(cx: &'c mut Context<'_>) -> Result<&'c mut Membership, CommandError> {
     cx.core.node().cluster()
 }
+
+/// The cores do their shares at once.
+fn no_preparations(_: &mut Core, _: &Args<'_>) {}
 
 /// Refuses in standalone mode; on any core.
 fn needs_cluster(cx: &Context<'_>) -> CommandResult {

@@ -1,5 +1,7 @@
 //! What there is once per node, owned by core 0: handlers that say `OnFirstCore` reach it.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 
 use super::error::CommandError;
@@ -7,6 +9,7 @@ use super::machine::Machine;
 use super::persistence::Persistence;
 use super::replication::Replication;
 use crate::base::clock::Clock;
+use crate::base::slot::Slot;
 use crate::cluster::machine::LinkId;
 use crate::cluster::membership::{Membership, Step};
 use crate::cluster::migration::{Jobs, Limits};
@@ -19,6 +22,8 @@ pub struct Node {
     pub machine: Box<dyn Machine>,
     /// With `cluster-enabled yes`.
     pub cluster: Option<Box<Membership>>,
+    /// Slots whose keys are being counted, because they are to be another node's.
+    pub closing_slots: BTreeSet<Slot>,
     /// Slots that move to other nodes, or from them.
     pub migrations: Jobs,
     pub persistence: Persistence,

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::ops::BitOr;
 
 use super::context::Context;
+use super::core::Core;
 use super::error::CommandError;
 use crate::resp::Args;
 
@@ -14,6 +15,8 @@ use crate::resp::Args;
 pub type CommandResult = Result<(), CommandError>;
 /// Runs to completion without waiting; time and randomness come from the context.
 pub type Handler = fn(&mut Context<'_>, &Args<'_>) -> CommandResult;
+/// Core 0's preparations for the shares of the others, if there are others: each meets what it publishes before it does its own.
+pub type PrepareHandler = fn(&mut Core, &Args<'_>);
 /// One core's share of a command that concerns every core.
 pub type PartHandler = fn(&mut Context<'_>, &Args<'_>) -> Result<Part, CommandError>;
 /// Writes the reply from all shares, which come in the order of the cores' numbers.
@@ -55,7 +58,7 @@ pub enum Run {
     /// On every core; the connection's core merges the shares.
     OnEveryCore { part: PartHandler, merge: MergeHandler },
     /// On core 0, once every core has done its share: what there is once per node and depends on all cores.
-    OnFirstCoreAfterAll { part: PartHandler, merge: MergeHandler },
+    OnFirstCoreAfterAll { prepare: PrepareHandler, part: PartHandler, merge: MergeHandler },
 }
 
 impl Run {

@@ -343,6 +343,7 @@ fn new_core(id: CoreId, seed: &Seed, membership: Option<Box<Membership>>, doors:
         Box::new(Node {
             config: config.clone(),
             cluster: membership,
+            closing_slots: Default::default(),
             migrations: Default::default(),
             persistence: Persistence { saving: Saving::new(seed.facts.started_unix_s), ..Persistence::default() },
             replication: new_replication(&config, &mut random, seed.facts.cores_count),

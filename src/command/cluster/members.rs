@@ -69,7 +69,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: ADMIN,
         summary: "Makes this node the replica of a primary.",
         syntax: "node-id",
-        run: Run::OnFirstCoreAfterAll { part: slots::count_keys, merge: replicate },
+        run: Run::OnFirstCoreAfterAll { prepare: super::no_preparations, part: slots::count_keys, merge: replicate },
         ..ROW
     },
     CommandSpec {

@@ -2,7 +2,7 @@
 
 use super::super::arguments::is_word;
 use super::super::context::Context;
-use super::super::core::Effect;
+use super::super::core::{Core, Effect};
 use super::super::error::CommandError;
 use super::super::spec::{CommandResult, Part};
 use super::members::id_of;
@@ -102,6 +102,27 @@ pub fn flush_slots(cx: &mut Context<'_>, _: &Args<'_>, parts: Vec<Part>) -> Comm
     Ok(())
 }
 
+/// Before the cores count the keys of a slot that is to be another node's, and is not on its way yet: it is put on its way, so that
+/// none makes a key behind its count. In Redis nothing comes between.
+pub fn close_slot(core: &mut Core, args: &Args<'_>) {
+    let Some((slot, SetSlot::Node(target))) = set_slot_of(args) else { return };
+    if !core.cluster.is_settled_here(slot) {
+        return;
+    }
+    let clock = core.clock;
+    let Ok(cluster) = core.node().cluster() else { return };
+    if cluster.state().myself().id == target {
+        return;
+    }
+    let migrating = SetSlot::Migrating(target);
+    // What is wrong with it is said by `set_slot`.
+    if let Ok((Ok(()), step)) = cluster.order_soon(&clock, |machine, now| machine.set_slot(now, slot, migrating, false))
+    {
+        core.node().closing_slots.insert(slot);
+        core.take_step(step);
+    }
+}
+
 /// The owner's number of keys in the slot that the first argument names.
 pub fn count_keys_of_slot(cx: &mut Context<'_>, args: &Args<'_>) -> Result<Part, CommandError> {
     let slot = parse_i64(&args[2]).and_then(Slot::checked);
@@ -119,8 +140,14 @@ pub fn set_slot(cx: &mut Context<'_>, args: &Args<'_>, parts: Vec<Part>) -> Comm
         "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP",
     ))?;
     let has_keys = total(parts) != 0;
-    super::order_soon(cx, |machine, now| machine.set_slot(now, slot, form, has_keys))?
-        .map_err(|refusal| set_slot_refusal(refusal, args))?;
+    let outcome = super::order_soon(cx, |machine, now| machine.set_slot(now, slot, form, has_keys))?;
+    let is_closing = matches!(form, SetSlot::Node(_)) && cx.core.node().closing_slots.remove(&slot);
+    if let Err(refusal) = outcome {
+        if is_closing {
+            _ = super::order_soon(cx, |machine, now| machine.set_slot(now, slot, SetSlot::Stable, has_keys))?;
+        }
+        return Err(set_slot_refusal(refusal, args));
+    }
     // What replicas are told leaves before the reply does.
     if cx.core.node().replication.replicas.know_slot_states() {
         let mut bytes = Vec::new();

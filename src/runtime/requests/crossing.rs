@@ -6,7 +6,9 @@ use crate::command::blocking;
 use crate::command::client::Caller;
 use crate::command::core::Effect;
 use crate::command::debug;
+use crate::command::error::CommandError;
 use crate::command::execute::{self, Call, Share};
+use crate::command::routing;
 use crate::command::spec::{Flags, Group};
 use crate::command::transactions;
 use crate::resp::{LOOKAHEAD_MAX, ReplyBuffer};
@@ -248,6 +250,16 @@ impl Requests {
         if self.core.migrations.is_active() && self.core.migrations.holds(call) {
             return self.hold_call(call, sequence);
         }
+        if flags.has(Flags::WRITE)
+            && self.core.replication.role.is_replica()
+            && let Err(error) = self.judge_write_again(call)
+        {
+            let core = &mut self.core;
+            return self
+                .mesh
+                .replies_to(from)
+                .push(target, |out| execute::refuse(core, Some(call.command), &error, out));
+        }
         if self.has_left_since(call) {
             let caller = Caller { is_slot_open: true, ..call.caller };
             return self.run_owned(from, &Call { caller, ..*call }, sequence);
@@ -294,6 +306,16 @@ impl Requests {
             && !call.caller.is_slot_open
             && !call.caller.is_import
             && spec.name != "migrate"
+    }
+
+    /// Of a write that was under way between cores: this node may be a replica by now, whose data are its primary's, or about to load
+    /// others.
+    #[cold]
+    pub(super) fn judge_write_again(&self, call: &Call<'_>) -> Result<(), CommandError> {
+        match call.caller.is_import {
+            true => Ok(()),
+            false => routing::judge_late(&self.core, call).map(|_| ()),
+        }
     }
 
     pub(super) fn published(&mut self, ticket: u32) {

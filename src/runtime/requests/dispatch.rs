@@ -271,9 +271,15 @@ impl Requests {
         let target = ReplyTarget { client: call.caller.client, sequence };
         let before = self.core.journal.position();
         let mut reply = Box::new(ReplyBuffer::new());
-        if matches!(call.command.spec().run, Run::OnFirstCoreAfterAll { .. }) {
+        if let Run::OnFirstCoreAfterAll { prepare, .. } = call.command.spec().run {
+            let has_others = self.mesh.others().next().is_some();
+            if has_others {
+                prepare(&mut self.core, &call.args);
+                let publications = self.take_publications();
+                self.publish(publications, None);
+            }
             let own = self.run_part(call);
-            if self.mesh.others().next().is_some() {
+            if has_others {
                 return self.gather_shares(call, target, own, before);
             }
             execute::merge(&mut self.core, call, vec![own], &mut reply);

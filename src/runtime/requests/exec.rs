@@ -4,12 +4,14 @@
 use super::Requests;
 use crate::base::core_id::CoreId;
 use crate::command::client::{Caller, Client};
+use crate::command::error::CommandError;
 use crate::command::execute::{self, Call};
 use crate::command::gate::{self, Place};
 use crate::command::memory_limit;
 use crate::command::relocation::Relocation;
+use crate::command::routing;
 use crate::command::spec::{Flags, Run};
-use crate::command::transactions::{self, Exec, Plan};
+use crate::command::transactions::{self, Exec, Plan, Queued};
 use crate::resp::{Reply, ReplyBuffer};
 use crate::runtime::batch::ReplyTarget;
 use crate::runtime::connection::Connection;
@@ -104,22 +106,25 @@ impl Requests {
         if waiting.missing > 0 {
             return;
         }
-        let WatchedExec { exec, plan, target, intact, .. } = self.execs.remove(ticket as usize);
+        let WatchedExec { mut exec, plan, target, intact, .. } = self.execs.remove(ticket as usize);
         let index = target.client.index as usize;
         if self.core.own_client(target.client).is_none() {
             return; // the client has gone, and with it what it watched
         }
         let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
         let mut is_held = false;
+        let mut reply = ReplyBuffer::new();
         // What is to be written to slots that have been held since is taken for touched.
-        if intact && !self.is_exec_held(&exec.queue) {
+        if !intact || self.is_exec_held(&exec.queue) {
+            transactions::write_aborted(&exec.caller, &mut reply);
+        } else if let Err(error) = self.judge_exec_again(&mut exec) {
+            execute::refuse(&mut self.core, Some(exec.command), &error, &mut reply);
+        }
+        if reply.is_empty() {
             is_held = self.launch(&mut connection, exec, &plan, target);
         } else {
-            let client_id = target.client.id;
             let runs_on = if let Plan::Core(core) = plan { core } else { self.core.id };
-            self.unwatch(client_id, &[runs_on]);
-            let mut reply = ReplyBuffer::new();
-            transactions::write_aborted(&exec.caller, &mut reply);
+            self.unwatch(target.client.id, &[runs_on]);
             connection.arrived(target.sequence, reply.len_bytes(), &mut reply);
         }
         if !is_held && connection.end_await(target.sequence) {
@@ -190,18 +195,30 @@ impl Requests {
         }
     }
 
+    /// Of a transaction that was under way, as `judge_write_again`.
+    fn judge_exec_again(&self, exec: &mut Exec) -> Result<(), CommandError> {
+        let is_elsewhere = |slot| !self.core.cluster.is_settled_here(slot);
+        let is_late = |queued: &Queued| {
+            let is_gone = queued.slot.is_some_and(is_elsewhere);
+            queued.command.spec().flags.has(Flags::WRITE) && (is_gone || self.core.replication.role.is_replica())
+        };
+        if !exec.caller.is_import && exec.queue.iter().any(is_late) {
+            exec.caller.is_slot_open |= routing::judge_transaction_late(&self.core, exec)?;
+        }
+        Ok(())
+    }
+
     /// A transaction of another core's client, or one that has waited.
     pub(super) fn run_exec(&mut self, target: ReplyTarget, mut exec: Box<Exec>) {
+        let verdict = match self.core.is_busy() {
+            true => Err(self.core.busy_error()),
+            false => self.judge_exec_again(&mut exec),
+        };
         let before = self.before_call(&exec.caller);
         let mut reply = Box::new(ReplyBuffer::new());
-        if self.core.is_busy() {
-            let error = self.core.busy_error();
-            if exec.watches {
-                transactions::end_watches(&mut self.core, exec.caller.client.id);
-            }
-            execute::refuse(&mut self.core, Some(exec.command), &error, &mut reply);
-        } else {
-            transactions::run(&mut self.core, &mut exec, &mut reply);
+        match verdict {
+            Err(error) => transactions::refuse_late(&mut self.core, &exec, &error, &mut reply),
+            Ok(()) => transactions::run(&mut self.core, &mut exec, &mut reply),
         }
         if let Some(guest) = exec.guest.take() {
             self.mesh.send(target.client.core, Message::ClientChanged(guest));

@@ -4,8 +4,8 @@
 //! Owns the core's data and the connections; called by the turn loop of `worker`, which moves the bytes. Never
 //! waits and never touches the ring. In the order in which a request meets them: `input` (parsing), `dispatch` (the gate, and
 //! running it here), `crossing` (other cores, every core, core 0), `effects` (what handlers leave behind), `bus` (other nodes),
-//! `durable` (replies that wait for the disk), `migrate` (keys on their way to other nodes, and requests that wait for them), `loading`
-//! (files that become data); and `limits` and `snapshots`, at the end of a turn.
+//! `durable` (replies that wait for the disk), `held` (requests that wait for keys on their way to other nodes, which are in `migrate`),
+//! `loading` (files that become data); `limits` and `snapshots`, at the end of a turn; and in the end `ending`.
 
 mod bus;
 mod crossing;
@@ -15,6 +15,7 @@ mod effects;
 mod ending;
 mod exec;
 mod files;
+mod held;
 mod input;
 mod limits;
 mod loading;
@@ -39,6 +40,7 @@ use durable::Durability;
 use ending::Ending;
 use exec::WatchedExec;
 use files::Files;
+use held::HeldRequests;
 use loading::NextReload;
 use migrate::Migrating;
 use replication::Replicating;
@@ -164,6 +166,7 @@ pub struct Requests {
     following: Following,
     /// Keys of this core on their way to other nodes.
     key_moves: Migrating,
+    held_requests: HeldRequests,
     /// The cluster bus; core 0's, in cluster mode.
     pub on_bus: Option<Box<OnBus>>,
     /// When this core's periodic work was last done, in monotonic milliseconds; 0 before the first time.
@@ -218,6 +221,7 @@ impl Requests {
             replicating: Replicating::default(),
             following: Following::default(),
             key_moves: Migrating::default(),
+            held_requests: HeldRequests::default(),
             on_bus: None,
             ticked_ms: 0,
             ahead: Lookahead::default(),

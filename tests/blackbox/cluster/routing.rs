@@ -2,8 +2,11 @@
 //!
 //! `foo` is in slot 12182, `bar` in 5061.
 
+use std::time::Duration;
+
 use super::known::{self, HALF, Known, OTHER, THIRD};
-use crate::support::{Kind, Server, check};
+use crate::support::client::encode;
+use crate::support::{Client, Kind, Server, check, holds_within, server};
 
 const MOVED_FOO: &str = "-MOVED 12182 127.0.0.1:7";
 const ASK_BAR: &str = "-ASK 5061 127.0.0.1:7";
@@ -270,6 +273,48 @@ fn a_transaction_is_judged_again_when_it_runs() {
             ],
         );
     });
+}
+
+/// A script keeps the core of the watched key busy, so that EXEC waits there when the slot goes. Some clients are on the other core.
+#[test]
+fn a_transaction_that_waits_for_its_watches_is_judged_again() {
+    const SLOW: &str = "for _ = 1, 30000000 do end return 'done'";
+    if server::cores() < 2 {
+        return;
+    }
+    let server =
+        known::start(Kind::Slotcore, HALF, &["--enable-debug-command", "yes", "--busy-reply-threshold", "100000"], &[]);
+    let (client, runner) = (&mut server.connect(), &mut server.connect());
+    check(client, &[("DEBUG SLOT-CORE 5061 0", "+OK"), ("DEBUG SLOT-CORE 3300 1", "+OK")]);
+    let mut waiting: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut waiting {
+        check(client, &[("WATCH b", "+OK"), ("MULTI", "+OK"), ("SET bar v", "+QUEUED")]);
+    }
+    runner.send(&encode(&["EVAL", SLOW, "1", "b"]));
+    // Who orders is on a core that is not busy.
+    let mut operator = server.connect();
+    let is_prompt = |client: &mut Client| {
+        client.send(b"PING\r\n");
+        holds_within(Duration::from_millis(20), || client.read_what_is_there().is_some())
+    };
+    while !is_prompt(&mut operator) {
+        operator = server.connect();
+    }
+    operator.send(&encode(&["CLUSTER", "SETSLOT", "5061", "NODE", OTHER]));
+    for client in &mut waiting {
+        client.send(b"EXEC\r\n");
+    }
+    // It is refused where a transaction has come first.
+    let has_left = operator.read().to_string() == "+OK";
+    for client in &mut waiting {
+        let reply = client.read().to_string();
+        let is_sent_on = reply.starts_with("-MOVED 5061 ") || reply == ASK_BAR;
+        assert!(is_sent_on || !has_left && reply == "[+OK]", "{has_left}: {reply}");
+    }
+    assert_eq!(runner.read().to_string(), "'done'");
+    if has_left {
+        assert_eq!(operator.must("CLUSTER COUNTKEYSINSLOT 5061").integer(), 0);
+    }
 }
 
 #[test]

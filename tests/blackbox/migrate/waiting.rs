@@ -216,6 +216,28 @@ fn a_node_that_becomes_a_replica_gives_up() {
     assert!(moving.link.is_closed());
 }
 
+/// Of clients on every core, so that with some the shares of FLUSHALL wait behind their write on the core of the key.
+#[test]
+fn a_flush_that_waits_does_not_empty_a_node_that_becomes_a_replica() {
+    let mut moving = Moving::begin(&[]);
+    let mut client = moving.server.connect();
+    let mut writers: Vec<Client> = (0..8).map(|_| moving.server.connect()).collect();
+    for writer in &mut writers {
+        send(writer, &["SET k new", "FLUSHALL"]);
+        assert!(is_silent(writer));
+    }
+    // Its primary is not there: the data stay what they are.
+    let port = Target::start().port;
+    client.must(&format!("REPLICAOF 127.0.0.1 {port}"));
+    assert_eq!(moving.mover.read().to_string(), "-IOERR error or timeout reading to target instance");
+    for writer in &mut writers {
+        for _ in ["SET", "FLUSHALL"] {
+            assert_eq!(writer.read().to_string(), "-READONLY You can't write against a read only replica.");
+        }
+    }
+    assert_eq!(client.must("GET k").text(), "old");
+}
+
 #[test]
 fn swapped_databases_take_their_keys_along() {
     let mut moving = Moving::begin(&[]);

@@ -295,13 +295,13 @@ impl Requests {
         }
     }
 
-    /// Whether a write passed the gate of its client's core while the slot was this node's for good, which it is not any more: it must
-    /// not leave a key behind in a slot that whoever moves it has seen empty.
+    /// Whether a write, or a script, passed the gate of its client's core while the slot was this node's for good, which it is not any
+    /// more: it must not leave a key behind in a slot that whoever moves it has seen empty.
     #[inline]
     fn has_left_since(&self, call: &Call<'_>) -> bool {
         let spec = call.command.spec();
         let is_gone = |slot| !self.core.cluster.is_settled_here(slot);
-        spec.flags.has(Flags::WRITE)
+        (spec.flags.has(Flags::WRITE) || spec.runs_script())
             && call.slot.is_some_and(is_gone)
             && !call.caller.is_slot_open
             && !call.caller.is_import

@@ -199,8 +199,9 @@ impl Requests {
     fn judge_exec_again(&self, exec: &mut Exec) -> Result<(), CommandError> {
         let is_elsewhere = |slot| !self.core.cluster.is_settled_here(slot);
         let is_late = |queued: &Queued| {
-            let is_gone = queued.slot.is_some_and(is_elsewhere);
-            queued.command.spec().flags.has(Flags::WRITE) && (is_gone || self.core.replication.role.is_replica())
+            let (spec, is_gone) = (queued.command.spec(), queued.slot.is_some_and(is_elsewhere));
+            let may_write = spec.flags.has(Flags::WRITE) || spec.runs_script();
+            may_write && (is_gone || self.core.replication.role.is_replica())
         };
         if !exec.caller.is_import && exec.queue.iter().any(is_late) {
             exec.caller.is_slot_open |= routing::judge_transaction_late(&self.core, exec)?;

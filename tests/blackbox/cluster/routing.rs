@@ -287,8 +287,10 @@ fn a_transaction_that_waits_for_its_watches_is_judged_again() {
     let (client, runner) = (&mut server.connect(), &mut server.connect());
     check(client, &[("DEBUG SLOT-CORE 5061 0", "+OK"), ("DEBUG SLOT-CORE 3300 1", "+OK")]);
     let mut waiting: Vec<Client> = (0..8).map(|_| server.connect()).collect();
-    for client in &mut waiting {
-        check(client, &[("WATCH b", "+OK"), ("MULTI", "+OK"), ("SET bar v", "+QUEUED")]);
+    for (number, client) in waiting.iter_mut().enumerate() {
+        let write =
+            if number % 2 == 0 { "SET bar v" } else { "EVAL return{ok=redis.call('SET',KEYS[1],'v').ok} 1 bar" };
+        check(client, &[("WATCH b", "+OK"), ("MULTI", "+OK"), (write, "+QUEUED")]);
     }
     runner.send(&encode(&["EVAL", SLOW, "1", "b"]));
     // Who orders is on a core that is not busy.

@@ -22,10 +22,8 @@ const INT: i128 = i32::MAX as i128;
 const LONG: i128 = i64::MAX as i128;
 
 /// What a group of directives waits for.
-const PERSISTENCE: Applies = Later("RDB and AOF");
 const ACL: Applies = Later("ACL users");
 const TLS: Applies = Later("TLS");
-const SCRIPTS: Applies = Later("scripts");
 const CRASH: Applies = Later("crash reports");
 const TITLE: Applies = Later("the process title");
 const DEFRAG: Applies = Never("the allocator has no defragmentation");
@@ -151,7 +149,7 @@ directives! {
     enable_protected_configs: ProtectedAction = ProtectedAction::No; "enable-protected-configs", choice(), [IMMUTABLE], Now;
     enable_debug_command: ProtectedAction = ProtectedAction::No; "enable-debug-command", choice(), [IMMUTABLE], Now;
     enable_module_command: ProtectedAction = ProtectedAction::No; "enable-module-command", choice(), [IMMUTABLE], Never("there are no modules");
-    sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No; "sanitize-dump-payload", choice(), [DEBUG], PERSISTENCE;
+    sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No; "sanitize-dump-payload", choice(), [DEBUG], Never("everything read is checked in full");
 
     // Memory.
     /// Bytes; 0 is no limit.
@@ -204,7 +202,7 @@ directives! {
     latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9]; "latency-tracking-info-percentiles", PercentilesKind, [MULTI], Now;
     notify_keyspace_events: NotifyFlags = NotifyFlags(0); "notify-keyspace-events", NotifyKind, [], Now;
     /// Milliseconds.
-    busy_reply_threshold: u64 = 5000; "busy-reply-threshold" | "lua-time-limit", integer(0, LONG), [], SCRIPTS;
+    busy_reply_threshold: u64 = 5000; "busy-reply-threshold" | "lua-time-limit", integer(0, LONG), [], Now;
 
     // Snapshots and the AOF.
     /// Absolute; the runtime enters it.
@@ -236,7 +234,7 @@ directives! {
     aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble", YesNo, [], Never("the base that a rewrite makes is always an RDB file");
     aof_timestamp_enabled: bool = false; "aof-timestamp-enabled", YesNo, [], Now;
     aof_rewrite_incremental_fsync: bool = true; "aof-rewrite-incremental-fsync", YesNo, [], Now;
-    aof_disable_auto_gc: bool = false; "aof-disable-auto-gc", YesNo, [HIDDEN], PERSISTENCE;
+    aof_disable_auto_gc: bool = false; "aof-disable-auto-gc", YesNo, [HIDDEN], Later("keeping append-only files that were replaced");
 
     // Replication.
     replicaof: Option<Primary> = None; "replicaof" | "slaveof", ReplicaOfKind, [IMMUTABLE, MULTI], Now;

@@ -236,13 +236,9 @@ impl Requests {
     fn run_for(&mut self, from: CoreId, call: &Call<'_>, sequence: u32) {
         let target = ReplyTarget { client: call.caller.client, sequence };
         let flags = call.command.spec().flags;
-        if self.core.is_busy() && !flags.has(Flags::ALLOW_BUSY) {
-            let error = self.core.busy_error();
-            let core = &mut self.core;
-            return self
-                .mesh
-                .replies_to(from)
-                .push(target, |out| execute::refuse(core, Some(call.command), &error, out));
+        let may_be_refused = self.core.is_busy() || flags.has(Flags::WRITE) && self.core.replication.role.is_replica();
+        if may_be_refused && self.refuse_for(from, call, target) {
+            return;
         }
         if call.command.spec().run.is_for_first_core() {
             return self.run_on_first(call, sequence, None);
@@ -250,21 +246,26 @@ impl Requests {
         if self.core.migrations.is_active() && self.core.migrations.holds(call) {
             return self.hold_call(call, sequence);
         }
-        if flags.has(Flags::WRITE)
-            && self.core.replication.role.is_replica()
-            && let Err(error) = self.judge_write_again(call)
-        {
-            let core = &mut self.core;
-            return self
-                .mesh
-                .replies_to(from)
-                .push(target, |out| execute::refuse(core, Some(call.command), &error, out));
-        }
         if self.has_left_since(call) {
             let caller = Caller { is_slot_open: true, ..call.caller };
             return self.run_owned(from, &Call { caller, ..*call }, sequence);
         }
         self.run_owned(from, call, sequence);
+    }
+
+    /// Refuses what must not run here although it has passed the gate of its client's core. False when it may run.
+    #[cold]
+    fn refuse_for(&mut self, from: CoreId, call: &Call<'_>, target: ReplyTarget) -> bool {
+        let flags = call.command.spec().flags;
+        let verdict = match self.core.is_busy() && !flags.has(Flags::ALLOW_BUSY) {
+            true => Err(self.core.busy_error()),
+            false if flags.has(Flags::WRITE) && self.core.replication.role.is_replica() => self.judge_write_again(call),
+            false => Ok(()),
+        };
+        let Err(error) = verdict else { return false };
+        let core = &mut self.core;
+        self.mesh.replies_to(from).push(target, |out| execute::refuse(core, Some(call.command), &error, out));
+        true
     }
 
     /// Runs a request of another core's client whose keys are of this core.

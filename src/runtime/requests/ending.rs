@@ -7,7 +7,7 @@
 //! `end_node`            every core stops after its turn
 //! ```
 //!
-//! SHUTDOWN ABORT, or a snapshot that cannot be written, ends it: who waits hears of an error, and all goes on.
+//! SHUTDOWN ABORT, or a snapshot that cannot be written, calls it off: who waits hears of an error, and the node goes on.
 
 use super::Requests;
 use super::snapshots::{Outcome, Waiting, error_reply};

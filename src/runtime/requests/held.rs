@@ -198,10 +198,13 @@ impl Requests {
     /// This core's share of a command of every core. What this node was when the gate let it pass it need not be any more.
     pub(super) fn run_part_for(&mut self, from: CoreId, gather: u32, call: &OwnedCall) {
         let (before, call) = (self.core.journal.position(), call.as_call());
-        let is_write = call.command.spec().flags.has(Flags::WRITE);
-        let share = match self.judge_write_again(&call) {
-            Err(error) if is_write => Share { part: Err(error), duration_ns: 0 },
-            _ => self.run_part(&call),
+        let verdict = match call.command.spec().flags.has(Flags::WRITE) {
+            true => self.judge_write_again(&call),
+            false => Ok(()),
+        };
+        let share = match verdict {
+            Ok(()) => self.run_part(&call),
+            Err(error) => Share { part: Err(error), duration_ns: 0 },
         };
         if self.must_hold_share(before) {
             self.hold_share(from, gather, share);
